@@ -1,0 +1,57 @@
+"""What every step after the cache sees of a data set: arrays, class names and where they are from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set.
+
+    images: uint8, shape (N, size, size, 3), RGB, 0..255; usually a read-only memory map.
+    labels: int64, shape (N,), indices into the data set's classes.
+    paths: the N files the images were decoded from, relative to the data set's root.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    paths: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """The rows at `indices`, in that order; copies the images, so the result is in memory."""
+        return Split(
+            self.images[indices], self.labels[indices], tuple(self.paths[i] for i in indices)
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set decoded to one size, with its two splits.
+
+    root: the folder the images came from. size: side of the square images, pixels.
+    skipped: unreadable files left out because the user asked for it, relative to root.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    size: int
+    train: Split
+    validation: Split
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def describe(self) -> str:
+        """One line for the terminal."""
+        return (
+            f"{self.name}: {self.num_classes} classes, {len(self.train):,} training and "
+            f"{len(self.validation):,} validation images of {self.size}×{self.size} ({self.root})"
+        )
