@@ -1,4 +1,4 @@
-"""What every step after the cache sees of a data set: arrays, class names and where they are from."""
+"""What every step after the cache sees of a data set: arrays, class names, where they are from."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,0 +1,359 @@
+"""The command line: one verb, one function call. `convlens VERB --help` shows the defaults."""
+
+import csv
+import dataclasses
+import difflib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from convlens.errors import UserError
+
+# torch takes seconds to import, so verbs import what they run only once their options are read.
+
+DataOption = Annotated[
+    Path | None,
+    arg(metavar="DIR", help="The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."),
+]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb; bad input ends with one sentence on stderr and status 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _dispatch(VERBS, arguments, "convlens")
+    except UserError as problem:
+        print(f"convlens: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("convlens: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _dispatch(verbs: dict, arguments: list[str], prog: str) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: {prog} VERB …\n\n{(__import__('convlens').__doc__ or '').splitlines()[0]}\n")
+        for name, verb in verbs.items():
+            about = f"one of {', '.join(verb)}" if isinstance(verb, dict) else verb.__doc__
+            print(f"  {name:<10} {about.splitlines()[0]}")
+        print(f"\n{prog} VERB --help shows the options of one.")
+        return
+    name, *rest = arguments
+    if name == "--version":
+        print(f"convlens {__import__('convlens').__version__}")
+        return
+    verb = _lookup(verbs, name, f"{prog} has no verb")
+    if isinstance(verb, dict):
+        _dispatch(verb, rest, f"{prog} {name}")
+    elif verb is train:
+        train(rest)
+    else:
+        tyro.cli(verb, args=rest, prog=f"{prog} {name}", config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _lookup(table: dict, name: str, what: str):
+    """table[name]; else a UserError that knows what was probably meant."""
+    if name in table:
+        return table[name]
+    close = difflib.get_close_matches(name, table, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise UserError(f"{what} {name!r}{hint} (there are {', '.join(table)})")
+
+
+# data
+
+
+def data_audit(data: DataOption = None, *, size: int = 64) -> None:
+    """Name everything that is wrong with a data set, or worth knowing before trusting a number.
+
+    size: side of the decoded images in pixels.
+    """
+    from convlens.data.audit import audit
+    from convlens.data.sources import resolve
+
+    root, source = resolve(data)
+    print(f"data set   {root} ({source})")
+    print(audit(root, size).render())
+
+
+def data_split(
+    source: Positional[Path], out: Path, *, fraction: float = 0.9, seed: int = 0
+) -> None:
+    """Copy a folder-per-class data set into train/ and validation/, per class and seeded.
+
+    source: a data set that is not split. out: the new folder.
+    fraction: share of each class's images that trains, rounded down.
+    """
+    from convlens.data.split import write_split
+
+    print(f"wrote      {write_split(source, out, fraction, seed)}")
+
+
+def data_fetch(
+    name: Positional[Literal["caltech101"]],
+    *,
+    out: Path = Path("data/caltech101-64"),
+    size: int = 64,
+) -> None:
+    """Download a public data set (137 MB), check it, scale it and split it 90/10.
+
+    out: the new folder. size: side of the images in pixels.
+    """
+    from convlens.data.fetch import fetch_caltech101
+
+    print(f"wrote      {fetch_caltech101(out, size=size)}")
+
+
+def data_demo(*, out: Path = Path("data/demo"), seed: int = 0) -> None:
+    """Make the embedded demo set: 101 classes of warped glyphs on cluttered backgrounds.
+
+    out: the new folder.
+    """
+    from convlens.data.demo import make_demo
+
+    print(f"wrote      {make_demo(out, seed)}")
+
+
+# train
+
+
+def train(arguments: list[str]) -> None:
+    """Train a recipe into a run folder, or --resume one."""
+    from convlens.recipes import RECIPES, Recipe
+    from convlens.train import run as runs
+
+    @dataclass(frozen=True)
+    class New:
+        """Train a recipe; every field of it is an option, shown with the recipe's own value."""
+
+        recipe: Annotated[Recipe, OmitArgPrefixes, arg(name="")]
+        data: DataOption = None
+        out: Path | None = None
+        """The run folder; runs/RECIPE-sSEED if not given."""
+        seed: int = 0
+        """Of the weights, the batches' order and all augmentation."""
+        split_seed: int = 0
+        """Of the split of a data set that has none."""
+        holdout: float = 0.0
+        """Share of train/ held out and monitored in the place of validation/, 0 to 0.9."""
+        device: str = "auto"
+        """cpu, cuda or mps; auto takes the fastest there is."""
+        precision: Literal["auto", "fp32", "bf16"] = "auto"
+        """Of the training passes; auto measures which is faster."""
+        skip_bad: bool = False
+        """Leave out files that cannot be read, and list them."""
+        overwrite: bool = False
+        """Replace the run that is in the run folder."""
+
+    @dataclass(frozen=True)
+    class Resume:
+        """Continue a run from its last finished epoch, or train a finished one further."""
+
+        resume: Path
+        """The run folder."""
+        epochs: int | None = None
+        """The new number of epochs in all; more than before trains a finished run further."""
+        data: DataOption = None
+
+    flags = (tyro.conf.FlagCreatePairsOff, tyro.conf.UsePythonSyntaxForLiteralCollections)
+    if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
+        asked = tyro.cli(Resume, args=arguments, prog="convlens train", config=flags)
+        run = asked.resume
+        metrics = runs.resume(run, epochs=asked.epochs, data=asked.data)
+    else:
+        if not arguments or arguments[0].startswith("-"):
+            print("usage: convlens train RECIPE [OPTIONS]  or  convlens train --resume RUN\n")
+            for name, recipe in RECIPES.items():
+                print(f"  {name:<17} {recipe.__doc__.splitlines()[0]}")
+            print("\nconvlens train RECIPE --help shows the options and the recipe's own values.")
+            if arguments in (["-h"], ["--help"]):
+                return
+            raise UserError("train needs a recipe or --resume RUN")
+        name, *rest = arguments
+        recipe = _lookup(RECIPES, name, "there is no recipe")()
+        asked = tyro.cli(
+            New, args=rest, prog=f"convlens train {name}", default=New(recipe), config=flags
+        )
+        run = asked.out or Path("runs") / f"{name}-s{asked.seed}"
+        options = {f.name: getattr(asked, f.name) for f in dataclasses.fields(asked)}
+        del options["recipe"], options["out"]
+        metrics = runs.start(asked.recipe, run, **options)
+    for split in [key.removesuffix("_loss") for key in metrics if key.endswith("_loss")]:
+        _print_split(split, *(metrics[f"{split}_{what}"] for what in _MEASURES))
+    print(f"wrote      {run}")
+
+
+_MEASURES = ("loss", "accuracy", "mean_class_accuracy")
+
+
+def _print_split(name: str, loss: float, accuracy: float, mean_class_accuracy: float) -> None:
+    print(
+        f"{name:<10} loss {loss:.4f}  accuracy {accuracy:.2%}  "
+        f"mean per class {mean_class_accuracy:.2%}"
+    )
+
+
+# evaluate, predict, look
+
+
+def evaluate(
+    run: Positional[Path],
+    *,
+    data: DataOption = None,
+    device: str = "auto",
+    out: Path | None = None,
+) -> None:
+    """Cross-entropy and accuracy of a trained network on both splits.
+
+    run: a run folder or a weights file. device: cpu, cuda or mps; auto takes the fastest there is.
+    out: a folder for metrics.json, the confusion matrix, per-class accuracy and worst mistakes.
+    """
+    from convlens.evaluate import evaluate as measure
+    from convlens.train.checkpoint import load_trained, write_json
+    from convlens.train.machine import choose
+    from convlens.train.run import open_for, write_evaluation
+
+    trained = load_trained(run)
+    dataset = open_for(trained, run, data)
+    machine = choose(device, "fp32")
+    print(f"data set   {dataset.describe()}")
+    print(f"device     {machine.describe()}")
+    model = trained.model.to(machine.device)
+    metrics = {}
+    for name, split in (("train", dataset.train), ("validation", dataset.validation)):
+        seen = measure(model, split, trained.mean, trained.std, device=machine.device)
+        metrics |= {f"{name}_{what}": getattr(seen, what) for what in _MEASURES}
+        _print_split(name, *(metrics[f"{name}_{what}"] for what in _MEASURES))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "metrics.json", metrics)
+        write_evaluation(seen, dataset.validation.images, dataset.classes, out)
+        print(f"wrote      {out}")
+
+
+def predict(
+    run: Positional[Path],
+    images: Positional[tuple[Path, ...]],
+    *,
+    top: int = 1,
+    format: Literal["text", "csv", "json"] = "text",
+    device: str = "auto",
+) -> None:
+    """The most probable classes of images, or of all images in folders.
+
+    run: a run folder or a weights file. images: files or folders. top: classes an image.
+    device: cpu, cuda or mps; auto takes the fastest there is.
+    """
+    from convlens.predict import find_images
+    from convlens.predict import predict as ask
+    from convlens.train.checkpoint import load_trained
+    from convlens.train.machine import choose
+
+    if not images:
+        raise UserError("predict needs an image or a folder after the run")
+    if top < 1:
+        raise UserError(f"--top {top} is too small; the least is 1")
+    trained = load_trained(run)
+    machine = choose(device, "fp32")
+    predictions = ask(trained, find_images(images), top=top, device=machine.device)
+    if format == "json":
+        print(json.dumps([dataclasses.asdict(p) for p in predictions], indent=2))
+    elif format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["image", "rank", "class", "probability"])
+        for p in predictions:
+            for rank, pair in enumerate(zip(p.classes, p.probabilities, strict=True), 1):
+                writer.writerow([p.path, rank, pair[0], f"{pair[1]:.6f}"])
+    else:
+        for p in predictions:
+            pairs = zip(p.classes, p.probabilities, strict=True)
+            print(f"{p.path}: " + ", ".join(f"{name} {share:.1%}" for name, share in pairs))
+
+
+def look(
+    run: Positional[Path],
+    images: Positional[tuple[Path, ...]] = (),
+    *,
+    view: tuple[Literal["activations", "filters", "layers"], ...] = ("activations", "filters"),
+    data: DataOption = None,
+    out: Path = Path("looks"),
+) -> None:
+    """Draw what a network sees: activations of its first two convolutions, first filters, layers.
+
+    run: a run folder or a weights file. images: files; if none is given, accordion/image_0001 and
+    camera/image_0001 of the training set, or the first images of the first two classes.
+    out: the folder for the pictures.
+    """
+    from convlens.look.sheets import draw
+
+    for path in draw(run, images, view, data, out):
+        print(f"wrote      {path}")
+
+
+# reproduce, report
+
+
+def report(
+    *,
+    results: Path = Path("results"),
+    weights: Path = Path("weights"),
+    data: DataOption = None,
+    out: Path = Path("notebooks"),
+) -> None:
+    """Execute the assignment's notebook and export it to HTML and PDF.
+
+    results: the folder that `reproduce` filled. weights: the trained networks. out: the folder for
+    assignment2.ipynb, .html and .pdf.
+    """
+    from convlens.report import make_report
+
+    for path in make_report(results, weights, data, out):
+        print(f"wrote      {path}")
+
+
+def reproduce(
+    names: Positional[tuple[str, ...]] = (),
+    *,
+    seeds: int = 1,
+    epochs: int | None = None,
+    data: DataOption = None,
+    runs: Path = Path("runs/reproduce"),
+    results: Path = Path("results"),
+    weights: Path = Path("weights"),
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+) -> None:
+    """Train every recipe that the README quotes and collect what was measured.
+
+    Finished runs are not repeated and cut ones are resumed. names: recipes; all if none is given.
+    seeds: runs of each recipe, seeds 0, 1, …. epochs: for a short trial; else each recipe's own.
+    runs: where the run folders go. results: summary.json and, for seed 0, tables and pictures.
+    weights: the networks of seed 0 in half precision.
+    """
+    from convlens.recipes import RECIPES
+    from convlens.reproduce import reproduce as collect
+
+    for name in names:
+        _lookup(RECIPES, name, "there is no recipe")
+    collect(
+        names or tuple(RECIPES), seeds=seeds, epochs=epochs, data=data, runs=runs,
+        results=results, weights=weights, device=device, precision=precision,
+    )  # fmt: skip
+    print(f"wrote      {results} and {weights}")
+
+
+VERBS: dict[str, Callable | dict[str, Callable]] = {
+    "data": {"audit": data_audit, "split": data_split, "fetch": data_fetch, "demo": data_demo},
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "look": look,
+    "report": report,
+    "reproduce": reproduce,
+}

@@ -1,0 +1,180 @@
+"""Augmentation of whole batches: uint8 images in, normalised float images out.
+
+Every image has random parameters of its own. Crop, scale, rotation, shear of the aspect and flip
+are one affine map and so one resampling; brightness, contrast, saturation and normalisation are one
+3×4 matrix on the colours. Erasing, mixup and cutmix follow. All random numbers of a batch come
+from its seed, drawn on the CPU, so that a batch looks the same on every device.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convlens.data.batches import Batch
+
+# Luma of ITU-R BT.601, the greyscale that Pillow's "L" uses.
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How training batches are changed; all zeros (the default) changes nothing."""
+
+    scale: float = 0.0
+    """Crop: the share of the image's area kept is drawn from [1 - scale, 1]; range [0, 1)."""
+    aspect: float = 0.0
+    """Crop: its sides' ratio is drawn from [1 / (1 + aspect), 1 + aspect], log-uniformly."""
+    translate: float = 0.0
+    """Shift beyond what the crop leaves free, at most this share of the side, range [0, 1]."""
+    rotate: float = 0.0
+    """Rotation, at most this many degrees either way."""
+    flip: float = 0.0
+    """Probability of a left-right flip."""
+    colour: float = 0.0
+    """Brightness, contrast and saturation, each times a factor from [1 - colour, 1 + colour]."""
+    grey: float = 0.0
+    """Probability that an image loses its colour."""
+    erase: float = 0.0
+    """Probability that a rectangle (2 to 33 % of the area) is replaced by the mean colour."""
+    mixup: float = 0.0
+    """Probability that an image is blended with its partner in the batch (Zhang et al. 2018)."""
+    cutmix: float = 0.0
+    """Probability that a rectangle is the partner's (Yun et al. 2019); with mixup at most 1."""
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W), 0..255 → float32: divided by 255, less `mean`, over `std`, both (3,)."""
+    scale = (1 / (255 * std)).view(1, 3, 1, 1)
+    shift = (-mean / std).view(1, 3, 1, 1)
+    return images.float() * scale + shift
+
+
+def augment(
+    batch: Batch, policy: Augment, mean: Tensor, std: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    """One training batch as the network sees it.
+
+    mean, std: (3,), on the device of the images. size: side of the result in pixels.
+    Returns images, float32 (B, 3, size, size), channels-last, and targets, float32 (B, C), whose
+    rows sum to 1.
+    """
+    images, targets = batch.images, batch.targets
+    draw = _Draw(len(images), batch.seed, images.device)
+    if policy.scale or policy.aspect or policy.translate or policy.rotate:
+        images = _resample(images.float(), _affine(policy, draw), size)
+    else:
+        if policy.flip:
+            flipped = draw.uniform() < policy.flip
+            images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+        if images.shape[-1] != size:
+            images = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    images = _recolour(images, policy, mean, std, draw)
+    if policy.erase:
+        box = _boxes(draw.uniform(0.02, 0.33), draw, size, aspect=3.3)
+        box &= (draw.uniform() < policy.erase).view(-1, 1, 1, 1)
+        images = images.masked_fill(box, 0.0)  # 0 is the mean colour once normalised
+    if policy.mixup or policy.cutmix:
+        images, targets = _mix(images, targets, policy, draw)
+    return images.contiguous(memory_format=torch.channels_last), targets
+
+
+class _Draw:
+    """Random numbers for a batch of n images, one for each image at a call, from one seed."""
+
+    def __init__(self, n: int, seed: int, device: torch.device):
+        self.n, self.device = n, device
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """(n,) uniform in [low, high)."""
+        values = torch.rand(self.n, generator=self.generator) * (high - low) + low
+        return values.to(self.device)
+
+
+def _affine(policy: Augment, draw: _Draw) -> Tensor:
+    """(n, 2, 3) maps from output to input coordinates, both in [-1, 1], as affine_grid wants."""
+    area = draw.uniform(1 - policy.scale, 1)
+    ratio = torch.exp(draw.uniform(-1, 1) * torch.log(torch.tensor(1.0 + policy.aspect)))
+    width = (area * ratio).sqrt().clamp(max=1 if policy.scale else None)
+    height = (area / ratio).sqrt().clamp(max=1 if policy.scale else None)
+    # A crop lies anywhere inside the image; `translate` lets it reach beyond the border.
+    x = draw.uniform(-1, 1) * ((1 - width).clamp(min=0) + 2 * policy.translate)
+    y = draw.uniform(-1, 1) * ((1 - height).clamp(min=0) + 2 * policy.translate)
+    angle = torch.deg2rad(draw.uniform(-policy.rotate, policy.rotate))
+    mirror = torch.where(draw.uniform() < policy.flip, -1.0, 1.0)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack(
+        [
+            torch.stack([mirror * width * cos, -height * sin, x], dim=1),
+            torch.stack([mirror * width * sin, height * cos, y], dim=1),
+        ],
+        dim=1,
+    )
+
+
+def _resample(images: Tensor, maps: Tensor, size: int) -> Tensor:
+    """float (n, 3, H, W) → (n, 3, size, size), bilinear; outside the image its mirror image."""
+    grid = F.affine_grid(maps, [len(images), 3, size, size], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _recolour(images: Tensor, policy: Augment, mean: Tensor, std: Tensor, draw: _Draw) -> Tensor:
+    """(n, 3, H, W) in 0..255 → normalised float32, colours changed by one 3×4 matrix an image.
+
+    Values pushed outside 0..255 are not clipped: the network has no need of it.
+    """
+    if not policy.colour and not policy.grey:
+        return normalise(images, mean, std)
+    images = images.float()
+    n, _, height, width = images.shape
+    c = policy.colour
+    brightness, contrast, saturation = (draw.uniform(1 - c, 1 + c) for _ in range(3))
+    saturation = torch.where(draw.uniform() < policy.grey, 0.0, saturation)
+    luma = torch.tensor(LUMA, device=images.device)
+    grey = (images.mean(dim=(2, 3)) @ luma).view(n, 1)  # the point that contrast turns about
+    gain = brightness * contrast
+    # saturation: s·x + (1 - s)·luma(x); then contrast about the mean luma; then brightness
+    eye = torch.eye(3, device=images.device)
+    matrix = saturation.view(n, 1, 1) * eye + (1 - saturation).view(n, 1, 1) * luma.view(1, 1, 3)
+    matrix = gain.view(n, 1, 1) * matrix / (255 * std).view(1, 3, 1)
+    shift = (brightness * (1 - contrast)).view(n, 1) * grey / (255 * std) - mean / std
+    flat = images.permute(0, 2, 3, 1).reshape(n, height * width, 3)
+    flat = torch.baddbmm(shift.view(n, 1, 3), flat, matrix.transpose(1, 2))
+    return flat.view(n, height, width, 3).permute(0, 3, 1, 2)
+
+
+def _boxes(area: Tensor, draw: _Draw, size: int, aspect: float = 1.0) -> Tensor:
+    """(n, 1, size, size) masks, each true in one rectangle that lies wholly inside the image.
+
+    area: (n,) share of the image's area. aspect: the sides' ratio is in [1 / aspect, aspect].
+    """
+    ratio = torch.exp(draw.uniform(-1, 1) * torch.log(torch.tensor(aspect)))
+    height = ((area * ratio).sqrt() * size).round().clamp(max=size)
+    width = ((area / ratio).sqrt() * size).round().clamp(max=size)
+    top = (draw.uniform() * (size - height + 1)).floor()
+    left = (draw.uniform() * (size - width + 1)).floor()
+    pixel = torch.arange(size, device=area.device)
+    rows = (pixel >= top.view(-1, 1)) & (pixel < (top + height).view(-1, 1))
+    columns = (pixel >= left.view(-1, 1)) & (pixel < (left + width).view(-1, 1))
+    return rows.view(-1, 1, size, 1) & columns.view(-1, 1, 1, size)
+
+
+def _mix(images: Tensor, targets: Tensor, policy: Augment, draw: _Draw) -> tuple[Tensor, Tensor]:
+    """Mixup or cutmix of every image with its neighbour; the targets are mixed in the same shares.
+
+    The batch's order is random already, so neighbours (2i, 2i + 1) are random partners, and they
+    stay together when a batch is shared out among processes.
+    """
+    n = len(images)
+    partner = torch.arange(n, device=images.device) ^ 1
+    partner = torch.where(partner < n, partner, torch.arange(n, device=images.device))
+    choice, share = draw.uniform(), draw.uniform()  # Beta(1, 1), as cutmix draws its share
+    mixup = choice < policy.mixup
+    cutmix = ~mixup & (choice < policy.mixup + policy.cutmix)
+    box = _boxes(share, draw, images.shape[-1]) & cutmix.view(-1, 1, 1, 1)
+    # how much of each pixel comes from the partner
+    weight = torch.where(mixup.view(-1, 1, 1, 1), share.view(-1, 1, 1, 1), box.float())
+    share = weight.mean(dim=(1, 2, 3)).view(-1, 1)  # exact, after rounding to whole pixels
+    return torch.lerp(images, images[partner], weight), torch.lerp(targets, targets[partner], share)

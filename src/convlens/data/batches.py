@@ -1,0 +1,75 @@
+"""Seeded batches of a split: uint8 images and one-hot labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convlens.data.dataset import Split
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images: uint8, shape (B, 3, H, W), channels-last in memory. targets: float32 one-hot, (B, C).
+
+    seed: what everything random about this batch is drawn from.
+    """
+
+    images: Tensor
+    targets: Tensor
+    seed: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`."""
+        return Batch(self.images.to(device), self.targets.to(device), self.seed)
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(N, H, W, 3) uint8 array → (N, 3, H, W) tensor, channels-last as the array already is."""
+    # a memory map is read-only, which torch does not know of, so its rows are copied
+    return torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)
+
+
+def one_hot(labels: np.ndarray, num_classes: int) -> Tensor:
+    """(N,) class indices → (N, num_classes) float32, one 1 a row."""
+    return torch.nn.functional.one_hot(torch.from_numpy(np.array(labels)), num_classes).float()
+
+
+def mix_seed(*parts: int) -> int:
+    """One 63-bit seed out of several numbers; nearby numbers give unrelated seeds."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of `split`, every epoch in a new order that depends on `seed` and the epoch alone.
+
+    So an epoch can be replayed without those before it, which is what makes a resumed run equal to
+    one that was never stopped. The last, smaller batch of an epoch is left out (batch norm would
+    give its images more weight); another order leaves out other images next time.
+    """
+
+    split: Split
+    num_classes: int
+    batch_size: int
+    seed: int
+
+    @property
+    def size(self) -> int:
+        """Images in a batch: all of them where there are fewer than `batch_size`."""
+        return min(self.batch_size, len(self.split))
+
+    def __len__(self) -> int:
+        return len(self.split) // self.size
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        order = np.random.default_rng(mix_seed(self.seed, epoch)).permutation(len(self.split))
+        for step in range(len(self)):
+            rows = order[step * self.size : (step + 1) * self.size]
+            yield Batch(
+                to_tensor(self.split.images[rows]),
+                one_hot(self.split.labels[rows], self.num_classes),
+                mix_seed(self.seed, epoch, step),
+            )

@@ -1,0 +1,110 @@
+"""One evaluator for every split: cross-entropy and accuracy as exact sums, divided once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convlens.data.augment import normalise
+from convlens.data.batches import one_hot, to_tensor
+from convlens.data.dataset import Split
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a split.
+
+    logits: float32, shape (N, C). losses: float64, shape (N,), cross-entropy of each image in nats.
+    labels: int64, shape (N,). confusion: int64, shape (C, C), rows true, columns predicted.
+    """
+
+    logits: np.ndarray
+    losses: np.ndarray
+    labels: np.ndarray
+    confusion: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy against one-hot labels, nats."""
+        return float(self.losses.sum() / len(self.losses))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose most probable class is theirs, 0..1."""
+        return float(self.confusion.trace() / self.confusion.sum())
+
+    @property
+    def class_accuracy(self) -> np.ndarray:
+        """float64, shape (C,); NaN for a class without images."""
+        count = self.confusion.sum(axis=1)
+        return np.divide(
+            self.confusion.diagonal(), count, out=np.full(len(count), np.nan), where=count > 0
+        )
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean of the accuracies of the classes that have images, 0..1."""
+        return float(np.nanmean(self.class_accuracy))
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int64, shape (N,): the most probable class of each image."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32, shape (N, C), rows summing to 1."""
+        return torch.from_numpy(self.logits).softmax(dim=1).numpy()
+
+
+@torch.inference_mode()
+def compute_logits(
+    model: nn.Module,
+    images: np.ndarray,
+    mean: Tensor,
+    std: Tensor,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+) -> np.ndarray:
+    """Logits, float32, shape (N, C), in evaluation mode and full precision.
+
+    images: uint8, shape (N, H, W, 3). mean, std: (3,). The model comes back in the mode it had.
+    """
+    training = model.training
+    model.eval()
+    try:
+        logits = []
+        for start in range(0, len(images), batch_size):
+            x = to_tensor(images[start : start + batch_size]).to(device)
+            x = normalise(x, mean.to(device), std.to(device))
+            logits.append(model(x).float().cpu())
+    finally:
+        model.train(training)
+    return torch.cat(logits).numpy()
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    mean: Tensor,
+    std: Tensor,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+) -> Evaluation:
+    """Evaluate `model` on the whole of `split`, unaugmented, every image once."""
+    logits = compute_logits(model, split.images, mean, std, device=device, batch_size=batch_size)
+    return score(logits, np.asarray(split.labels))
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
+    """Evaluation of logits (N, C) against class indices (N,); sums in double precision."""
+    num_classes = logits.shape[1]
+    targets = one_hot(labels, num_classes).double()
+    log_probabilities = torch.from_numpy(logits).double().log_softmax(dim=1)
+    losses = -(targets * log_probabilities).sum(dim=1)
+    confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+    return Evaluation(logits, losses.numpy(), labels, confusion)

@@ -1,0 +1,83 @@
+"""ConvNet: our own network for small images, drawn so that two cores train it in half an hour."""
+
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut; a smaller map is reached by averaging, not by skipping.
+
+    Both the shortcut and the main path halve the map with a 2×2 average (ResNet-D, He et al. 2019,
+    "Bag of Tricks", fig. 2c, carried to the main path), so that no pixel is left unread.
+
+    Input: (N, in_channels, H, W). Output: (N, channels, H/stride, W/stride).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1):
+        super().__init__()
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu2 = nn.ReLU()
+        self.shortcut = nn.Identity()
+        if in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(x)
+        y = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ConvNet(nn.Module):
+    """A residual network that looks at small images closely before it shrinks them.
+
+    conv1 (32 filters) works at full resolution and conv2 (64 filters) at half, where ResNet-18 has
+    already thrown away three pixels of four before its first block. Both are followed by batch
+    norm and ReLU.
+
+    widths: channels of the four stages; the first keeps conv2's map, each later one halves it.
+    dropout: probability in [0, 1), before the classifier.
+    Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 101,
+        *,
+        widths: tuple[int, int, int, int] = (64, 128, 256, 320),
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(64)
+        self.relu2 = nn.ReLU()
+        self.stage1 = ResidualBlock(64, widths[0])
+        self.stage2 = ResidualBlock(widths[0], widths[1], stride=2)
+        self.stage3 = ResidualBlock(widths[1], widths[2], stride=2)
+        self.stage4 = ResidualBlock(widths[2], widths[3], stride=2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(widths[3], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # shapes for 64×64 images                    (N, 3, 64, 64)
+        x = self.relu1(self.bn1(self.conv1(x)))    # (N, 32, 64, 64)
+        x = self.relu2(self.bn2(self.conv2(x)))    # (N, 64, 32, 32)
+        x = self.stage1(x)                         # (N, 64, 32, 32)
+        x = self.stage2(x)                         # (N, 128, 16, 16)
+        x = self.stage3(x)                         # (N, 256, 8, 8)
+        x = self.stage4(x)                         # (N, 320, 4, 4)
+        x = self.avgpool(x).flatten(1)             # (N, 320)
+        return self.fc(self.dropout(x))            # (N, num_classes)
+
+    def predict_proba(self, x: Tensor) -> Tensor:
+        """Class probabilities, shape (N, num_classes), rows summing to 1."""
+        return self(x).softmax(dim=1)

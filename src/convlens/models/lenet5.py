@@ -1,0 +1,79 @@
+"""LeNet5 as the assignment specifies it, after LeCun et al. 1998, Gradient-Based Learning, fig. 2."""
+
+from torch import Tensor, nn
+
+
+class LeNet5(nn.Module):
+    """Two 5×5 convolutions (32 and 64 filters), each with ReLU and 4×4/4 max-pooling, then three
+    fully connected layers (1021, 84, num_classes).
+
+    Padding. The assignment names none. We pad by 2, so that a convolution keeps its map's size and
+    every pool divides its map without a rest: 64 → 16 → 4, and 64·4·4 = 1024 numbers enter the
+    layer of 1021. With `padding=0` (LeCun's own; he padded the image instead, from 28 to 32) the
+    second pool would meet an 11×11 map and drop its last three rows and columns, 47 % of it.
+
+    The softmax layer is `predict_proba`; `forward` returns logits, because cross-entropy is exact
+    and stable on logits only.
+
+    batch_norm and dropout (before each of the two hidden layers' outputs are used, probability in
+    [0, 1)) leave the layers above as they are; the plain LeNet5 has neither.
+
+    Input: float, shape (N, 3, size, size). Output: logits, shape (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 101,
+        *,
+        size: int = 64,
+        padding: int = 2,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        side = size
+        for _ in range(2):
+            side = (side + 2 * padding - 4) // 4
+        if side < 1:
+            raise ValueError(f"LeNet5 needs images of at least 16×16 pixels, not {size}×{size}")
+
+        def norm2d(channels: int) -> nn.Module:
+            return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+
+        def norm1d(features: int) -> nn.Module:
+            return nn.BatchNorm1d(features) if batch_norm else nn.Identity()
+
+        # Batch norm brings its own shift, which makes a bias before it idle.
+        bias = not batch_norm
+        self.conv1 = nn.Conv2d(3, 32, 5, padding=padding, bias=bias)
+        self.bn1 = norm2d(32)
+        self.relu1 = nn.ReLU()
+        self.pool1 = nn.MaxPool2d(4, 4)
+        self.conv2 = nn.Conv2d(32, 64, 5, padding=padding, bias=bias)
+        self.bn2 = norm2d(64)
+        self.relu2 = nn.ReLU()
+        self.pool2 = nn.MaxPool2d(4, 4)
+        self.fc1 = nn.Linear(64 * side * side, 1021, bias=bias)
+        self.bn3 = norm1d(1021)
+        self.relu3 = nn.ReLU()
+        self.drop1 = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(1021, 84, bias=bias)
+        self.bn4 = norm1d(84)
+        self.relu4 = nn.ReLU()
+        self.drop2 = nn.Dropout(dropout)
+        self.fc3 = nn.Linear(84, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # shapes for 64×64 images                          (N, 3, 64, 64)
+        x = self.relu1(self.bn1(self.conv1(x)))          # (N, 32, 64, 64)
+        x = self.pool1(x)                                # (N, 32, 16, 16)
+        x = self.relu2(self.bn2(self.conv2(x)))          # (N, 64, 16, 16)
+        x = self.pool2(x)                                # (N, 64, 4, 4)
+        x = x.flatten(1)                                 # (N, 1024)
+        x = self.drop1(self.relu3(self.bn3(self.fc1(x))))  # (N, 1021)
+        x = self.drop2(self.relu4(self.bn4(self.fc2(x))))  # (N, 84)
+        return self.fc3(x)                               # (N, num_classes)
+
+    def predict_proba(self, x: Tensor) -> Tensor:
+        """Class probabilities, shape (N, num_classes), rows summing to 1: the softmax layer."""
+        return self(x).softmax(dim=1)

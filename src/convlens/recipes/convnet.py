@@ -1,0 +1,20 @@
+from convlens.data.augment import Augment
+from convlens.recipes.recipe import Recipe
+
+
+def convnet() -> Recipe:
+    return Recipe(
+        name="convnet",
+        model="ConvNet",
+        model_options={"dropout": 0.0},
+        epochs=60,
+        optimiser="muon",
+        learning_rate=2e-3,
+        weight_decay=0.1,
+        label_smoothing=0.1,
+        initialisation="kaiming",
+        average=0.995,
+        augment=Augment(
+            scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25
+        ),
+    )

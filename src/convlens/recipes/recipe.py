@@ -1,0 +1,50 @@
+"""What a recipe is: a model and everything needed to train it to one stated result."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from convlens.data.augment import Augment
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model plus everything needed to train it; a variant is `dataclasses.replace`."""
+
+    name: str
+    """The recipe's name, as `convlens train NAME` takes it."""
+    model: Literal["LeNet5", "ConvNet", "ResNet18"]
+    """The network's class in convlens.models."""
+    model_options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the network's constructor, for instance dropout and batch norm."""
+    size: int = 64
+    """Side of the images the network is made for, pixels."""
+    train_size: int = 64
+    """Side of the augmented images it is trained on, pixels; smaller is faster."""
+    epochs: int = 30
+    """Passes over the training set."""
+    batch_size: int = 128
+    """Images in a step."""
+    optimiser: Literal["adamw", "sgd", "muon"] = "adamw"
+    """AdamW; SGD with Nesterov momentum; or Muon for the convolutions and AdamW for the rest."""
+    learning_rate: float = 1e-3
+    """The schedule's highest learning rate."""
+    schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
+    """Constant; linear warm-up and cosine to zero; or one-cycle (30 % up, 70 % down to zero)."""
+    warmup: float = 0.05
+    """Share of all steps that the linear warm-up of the cosine schedule takes."""
+    momentum: float = 0.9
+    """Momentum of SGD and Muon; the first beta of AdamW."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of AdamW (times the learning rate), on weights but not on biases."""
+    l1: float = 0.0
+    """Coefficient of the L1 penalty, the sum of absolute weights, added to the loss."""
+    l2: float = 0.0
+    """Coefficient of the L2 penalty, half the sum of squared weights, added to the loss."""
+    label_smoothing: float = 0.0
+    """Share of the target's probability that is spread evenly over the classes."""
+    initialisation: Literal["default", "kaiming", "xavier"] = "default"
+    """PyTorch's own; Kaiming normal (He et al. 2015); or Xavier uniform (Glorot, Bengio 2010)."""
+    average: float = 0.0
+    """Decay of the exponential moving average of the weights, a step; 0 keeps the last weights."""
+    augment: Augment = field(default_factory=Augment)
+    """How the training images are changed."""

@@ -1,0 +1,26 @@
+from dataclasses import replace
+
+from convlens.data.augment import Augment
+from convlens.recipes.recipe import Recipe
+
+
+def resnet18() -> Recipe:
+    return Recipe(
+        name="resnet18",
+        model="ResNet18",
+        model_options={"conv2_stride": 1},
+        epochs=60,
+        optimiser="muon",
+        learning_rate=2e-3,
+        weight_decay=0.1,
+        label_smoothing=0.1,
+        initialisation="kaiming",
+        average=0.995,
+        augment=Augment(
+            scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25
+        ),
+    )
+
+
+def resnet18_stride2() -> Recipe:
+    return replace(resnet18(), name="resnet18_stride2", model_options={"conv2_stride": 2})

@@ -1,0 +1,257 @@
+"""The one training loop: from batches to a run folder, an epoch at a time."""
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convlens.data.augment import Augment, augment
+from convlens.data.batches import Batches, mix_seed
+from convlens.data.dataset import Dataset
+from convlens.data.split import split_per_class
+from convlens.errors import UserError
+from convlens.evaluate import Evaluation, evaluate
+from convlens.recipes.recipe import Recipe
+from convlens.train.checkpoint import (
+    Trained,
+    build,
+    load_state,
+    save_state,
+    save_weights,
+    source_commit,
+    write_history,
+)
+from convlens.train.machine import Machine
+from convlens.train.optimiser import Average, initialise, make_optimisers, penalty, schedule
+from convlens.train.progress import Progress
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run; `config.yaml` holds it.
+
+    data: root of the data set. split_seed: of a data set that is not split. skip_bad: leave out
+    unreadable images. holdout: share of each class of `train/` held out of training and
+    monitored in the place of `validation/`, which is then not read at all.
+    device, precision: as resolved.
+    """
+
+    recipe: Recipe
+    data: str
+    seed: int = 0
+    split_seed: int = 0
+    skip_bad: bool = False
+    holdout: float = 0.0
+    device: str = "cpu"
+    precision: str = "fp32"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """The inverse of `as_dict`. Raises TypeError for fields that are unknown or missing."""
+        recipe = dict(values["recipe"])
+        recipe["augment"] = Augment(**recipe["augment"])
+        return cls(**{**values, "recipe": Recipe(**recipe)})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the network, and what it makes of each split (by name)."""
+
+    trained: Trained
+    evaluations: dict[str, Evaluation]
+    history: list[dict[str, float]]
+    seconds: float
+
+
+def train(config: Config, dataset: Dataset, run: Path, machine: Machine) -> Outcome:
+    """Train `config.recipe` on `dataset`, from the state in `run` if there is one.
+
+    After every epoch `run` holds the weights, the history and the full state, each replaced
+    atomically. On the CPU in fp32 a run stopped and continued ends bit-identical to one that was
+    not: all that is random in an epoch depends on the seed and the epoch alone.
+
+    Raises UserError when the loss is not finite; the state of the epoch before is kept.
+    """
+    recipe, seed = config.recipe, config.seed
+    splits = monitored_splits(config, dataset)
+    (_, training), (monitored_name, monitored) = splits.items()
+    mean, std = channel_statistics(training.images)
+
+    torch.manual_seed(mix_seed(seed))
+    model = build(recipe.model, recipe.model_options, dataset.num_classes, recipe.size)
+    initialise(model, recipe.initialisation)
+    model.to(machine.device, memory_format=torch.channels_last)
+    average = Average(model, recipe.average)
+    optimisers = make_optimisers(model, recipe)
+    trained = Trained(
+        model=average.model,
+        network=recipe.model,
+        options=recipe.model_options,
+        classes=dataset.classes,
+        size=recipe.size,
+        mean=mean,
+        std=std,
+        recipe=recipe.name,
+        commit=source_commit(),
+    )
+    history: list[dict[str, float]] = []
+    if state := load_state(run):
+        history = state["history"]
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+
+    batches = Batches(training, dataset.num_classes, recipe.batch_size, seed)
+    progress = Progress(recipe.epochs, len(batches), batches.size)
+    with progress:
+        for epoch in range(len(history), recipe.epochs):
+            start = time.perf_counter()
+            train_loss, train_accuracy = _train_epoch(
+                epoch, model, average, optimisers, batches, recipe, machine, mean, std, progress
+            )
+            trained_for = time.perf_counter() - start
+            seen = evaluate(average.model, monitored, mean, std, device=machine.device)
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "learning_rate": optimisers[0].param_groups[0]["lr"],
+                    "train_loss": train_loss,
+                    "train_accuracy": train_accuracy,
+                    "validation_loss": seen.loss,
+                    "validation_accuracy": seen.accuracy,
+                    "validation_mean_class_accuracy": seen.mean_class_accuracy,
+                    "images_per_second": len(batches) * batches.size / trained_for,
+                    "seconds": time.perf_counter() - start,
+                }
+            )
+            _save(run, trained, history, model, average, optimisers, bool(config.holdout))
+            progress.end_epoch(history[-1], monitored_name)
+    evaluations = {
+        name: evaluate(average.model, split, mean, std, device=machine.device)
+        for name, split in splits.items()
+    }
+    return Outcome(trained, evaluations, history, sum(row["seconds"] for row in history))
+
+
+def monitored_splits(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """What is trained on and what is watched: train and validation, or train and hold-out."""
+    if not config.holdout:
+        return {"train": dataset.train, "validation": dataset.validation}
+    # The hold-out is the same for every seed and recipe, so that runs can be compared on it.
+    kept, held_out = split_per_class(dataset.train.labels, 1 - config.holdout, seed=0)
+    return {"train": dataset.train.take(kept), "holdout": dataset.train.take(held_out)}
+
+
+def channel_statistics(images: np.ndarray, at_most: int = 20_000) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each colour, in 0..1, two float32 tensors of shape (3,).
+
+    images: uint8, (N, H, W, 3). Beyond `at_most` images an even sample of them is read.
+    """
+    step = math.ceil(len(images) / at_most)
+    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    for start in range(0, len(images), 1024 * step):
+        chunk = images[start : start + 1024 * step : step].reshape(-1, 3)
+        # a histogram of the 256 values is exact, and faster than arithmetic on every pixel
+        for channel in range(3):
+            bins = np.bincount(chunk[:, channel], minlength=256)
+            total[channel] += bins @ np.arange(256)
+            squares[channel] += bins @ np.arange(256) ** 2
+        count += len(chunk)
+    mean = total / count / 255
+    variance = squares / count / 255**2 - mean**2
+    # A data set of one colour has no spread; 1/255 keeps the division defined.
+    std = np.sqrt(np.maximum(variance, 1 / 255**2))
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+
+
+def _train_epoch(
+    epoch: int,
+    model: nn.Module,
+    average: Average,
+    optimisers: list[torch.optim.Optimizer],
+    batches: Batches,
+    recipe: Recipe,
+    machine: Machine,
+    mean: Tensor,
+    std: Tensor,
+    progress: Progress,
+) -> tuple[float, float]:
+    """One pass over the batches; mean loss (nats, as minimised) and accuracy on them."""
+    torch.manual_seed(mix_seed(batches.seed, epoch))  # dropout draws from the global generator
+    device = machine.device
+    mean, std = mean.to(device), std.to(device)
+    model.train()
+    loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+    correct = torch.zeros((), device=device, dtype=torch.int64)
+    for step, batch in enumerate(batches.epoch(epoch)):
+        done = (epoch * len(batches) + step) / (recipe.epochs * len(batches))
+        set_learning_rate(optimisers, schedule(recipe.schedule, done, recipe.warmup))
+        images, targets = augment(batch.to(device), recipe.augment, mean, std, recipe.train_size)
+        with machine.autocast():
+            logits = model(images)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+        loss = loss + penalty(model, recipe.l1, recipe.l2)
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        for optimiser in optimisers:
+            optimiser.step()
+        average.update()
+        loss_sum += loss.detach()
+        correct += (logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
+        progress.step(step, loss_sum, correct)
+        if not math.isfinite(progress.loss):
+            raise UserError(
+                f"the loss is {progress.loss} in epoch {epoch + 1}, step {step + 1}: training has "
+                "diverged; lower --learning-rate and start again (the run folder keeps the last "
+                "good epoch)"
+            )
+    images_seen = len(batches) * batches.size
+    return float(loss_sum) / len(batches), float(correct) / images_seen
+
+
+def set_learning_rate(optimisers: list[torch.optim.Optimizer], share: float) -> None:
+    """Set every group's learning rate to `share` of its peak."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * share
+
+
+def _save(
+    run: Path,
+    trained: Trained,
+    history: list[dict[str, float]],
+    model: nn.Module,
+    average: Average,
+    optimisers: list[torch.optim.Optimizer],
+    choose_best: bool,
+) -> None:
+    """Write what an epoch leaves; the state last, because resuming trusts it alone."""
+    save_weights(run / "last.safetensors", trained)
+    # `validation/` is never chosen on: without a hold-out the best weights are the last.
+    best = max(row["validation_accuracy"] for row in history)
+    if not choose_best or history[-1]["validation_accuracy"] == best:
+        save_weights(run / "best.safetensors", trained)
+    write_history(run, history)
+    save_state(
+        run,
+        {
+            "history": history,
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+        },
+    )

@@ -1,0 +1,174 @@
+"""Optimisers, learning-rate schedules, initialisation, penalties and weight averaging."""
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from convlens.recipes.recipe import Recipe
+
+
+def initialise(model: nn.Module, scheme: str) -> None:
+    """Set the weights of convolutions and linear layers in place; biases to zero.
+
+    "kaiming": normal, He et al. 2015 (Delving Deep into Rectifiers), fan out for convolutions as in
+    their ResNet. "xavier": uniform, Glorot and Bengio 2010. "default": as PyTorch made them.
+    """
+    if scheme == "default":
+        return
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            if scheme == "xavier":
+                nn.init.xavier_uniform_(module.weight)
+            else:
+                mode = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
+                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    """What decay and penalties act on: matrices and kernels, not biases or batch norm's scales."""
+    return [p for p in model.parameters() if p.ndim > 1]
+
+
+def penalty(model: nn.Module, l1: float, l2: float) -> Tensor | float:
+    """l1·Σ|w| + l2/2·Σw² over the weights."""
+    total: Tensor | float = 0.0
+    for w in weights(model) if l1 or l2 else ():
+        total = total + l1 * w.abs().sum() + 0.5 * l2 * w.square().sum()
+    return total
+
+
+def make_optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """The recipe's optimisers; together they hold every parameter once.
+
+    Each group remembers its highest learning rate as `peak`, which the schedule multiplies.
+    """
+    decay = weights(model)
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decay, "weight_decay": recipe.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    fused = all(p.device.type in ("cpu", "cuda", "mps") for p in model.parameters())
+    if recipe.optimiser == "adamw":
+        betas = (recipe.momentum, 0.999)
+        optimisers = [torch.optim.AdamW(groups, recipe.learning_rate, betas, fused=fused)]
+    elif recipe.optimiser == "sgd":
+        optimisers = [
+            torch.optim.SGD(
+                groups, recipe.learning_rate, recipe.momentum, nesterov=True, fused=fused
+            )
+        ]
+    else:
+        # As Muon's author advises, the classifier and all vectors stay with AdamW.
+        kernels = [p for p in decay if p.ndim == 4]
+        groups[0]["params"] = [p for p in decay if p.ndim != 4]
+        optimisers = [
+            Muon(kernels, recipe.learning_rate, recipe.momentum, recipe.weight_decay),
+            torch.optim.AdamW(groups, 0.1 * recipe.learning_rate, fused=fused),
+        ]
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return optimisers
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by Newton–Schulz (Jordan et al. 2024, "Muon"), for kernels.
+
+    A kernel (out, in, h, w) is taken as the matrix (out, in·h·w). The update is scaled by
+    0.2·√max(rows, columns) (Liu et al. 2025, "Muon is scalable"), so that its entries are of the
+    size of AdamW's and learning rates and decoupled weight decay carry over.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float, weight_decay: float):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(state["momentum"], group["momentum"])  # Nesterov
+                matrix = update.flatten(1)
+                scale = 0.2 * math.sqrt(max(matrix.shape))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(orthogonalise(matrix).view(p.shape), alpha=-group["lr"] * scale)
+
+
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """The nearest (semi-)orthogonal matrix, roughly: singular values end between 0.7 and 1.2.
+
+    The quintic Newton–Schulz iteration with the coefficients of Jordan et al. 2024, in bf16, whose
+    rounding is far below that spread.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if tall else x).to(matrix.dtype)
+
+
+def schedule(kind: str, progress: float, warmup: float) -> float:
+    """Share of the highest learning rate to use at `progress`, the share of all steps done, [0, 1).
+
+    "cosine": linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017, without
+    restarts). "onecycle": cosine from 1/25 up over the first 30 %, cosine down to zero over the
+    rest (Smith and Topin 2018). "constant": 1.
+    """
+    if kind == "constant":
+        return 1.0
+    if kind == "onecycle":
+        warmup = 0.3
+        if progress < warmup:
+            return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
+    elif progress < warmup:
+        return progress / warmup
+    return (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+class Average:
+    """Exponential moving average of a model's weights and batch-norm statistics.
+
+    The decay grows from 0 towards `decay` as (1 + t) / (10 + t), so that the random first weights
+    are soon forgotten. With decay 0 the average is the model itself.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay, self.steps, self.source = decay, 0, model
+        self.model = copy.deepcopy(model).requires_grad_(False) if decay else model
+
+    @torch.no_grad()
+    def update(self) -> None:
+        if not self.decay:
+            return
+        self.steps += 1
+        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        mine, theirs = self.model.state_dict(), self.source.state_dict()
+        floats = [k for k, v in mine.items() if v.is_floating_point()]
+        torch._foreach_lerp_([mine[k] for k in floats], [theirs[k] for k in floats], weight)
+        for k in mine.keys() - set(floats):
+            mine[k].copy_(theirs[k])
+
+    def state_dict(self) -> dict:
+        """For the training state; the average's own weights only where there is an average."""
+        return {"steps": self.steps, "model": self.model.state_dict() if self.decay else None}
+
+    def load_state_dict(self, state: dict) -> None:
+        """The inverse of `state_dict`."""
+        self.steps = state["steps"]
+        if self.decay:
+            self.model.load_state_dict(state["model"])

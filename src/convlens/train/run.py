@@ -1,0 +1,294 @@
+"""A run from its start to its finished folder: what `convlens train` does."""
+
+import csv
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from convlens import figures
+from convlens.data import open_dataset
+from convlens.data.augment import augment
+from convlens.data.batches import Batches
+from convlens.data.dataset import Dataset
+from convlens.errors import UserError
+from convlens.evaluate import Evaluation
+from convlens.files import replacing
+from convlens.recipes import RECIPES
+from convlens.recipes.recipe import Recipe
+from convlens.train.checkpoint import Trained, read_history, write_json, write_yaml
+from convlens.train.loop import Config, Outcome, monitored_splits, train
+from convlens.train.machine import Machine, choose
+
+SUMMARY_FIELDS = (
+    "recipe", "model", "seed", "epochs", "train_loss", "train_accuracy", "validation_loss",
+    "validation_accuracy", "validation_mean_class_accuracy", "seconds", "device", "precision",
+    "torch", "commit", "command",
+)  # fmt: skip
+
+
+def start(
+    recipe: Recipe,
+    run: Path,
+    *,
+    data: Path | str | None = None,
+    seed: int = 0,
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    holdout: float = 0.0,
+    device: str = "auto",
+    precision: str = "auto",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train `recipe` into the new run folder `run`; returns the run's metrics.
+
+    Raises UserError when `run` exists already (unless `overwrite`) and for all that can be wrong
+    with the data, the recipe and the machine.
+    """
+    check(recipe)
+    if not 0 <= holdout < 1:
+        raise UserError(f"--holdout {holdout} is not a share; give a number from 0 to 0.9")
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run} is a file; give another folder with --out")
+    if run.is_dir() and any(run.iterdir()):
+        if not overwrite:
+            raise UserError(
+                f"{run} exists; --resume {run} continues it, --out names another folder and "
+                "--overwrite starts it anew"
+            )
+        if not (run / "config.yaml").exists():
+            raise UserError(f"{run} is no run folder, so it is not overwritten; give another --out")
+        (run / "state.pt").unlink(missing_ok=True)
+    dataset = open_dataset(data, size=recipe.size, split_seed=split_seed, skip_bad=skip_bad)
+    machine = choose(device, precision)
+    config = Config(
+        recipe=recipe,
+        data=str(dataset.root),
+        seed=seed,
+        split_seed=split_seed,
+        skip_bad=skip_bad,
+        holdout=holdout,
+        device=str(machine.device),
+        precision=machine.precision,
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    write_yaml(run / "config.yaml", config.as_dict())
+    return _execute(config, dataset, run, machine)
+
+
+def resume(
+    run: Path, *, epochs: int | None = None, data: Path | str | None = None
+) -> dict[str, Any]:
+    """Continue the run in `run`, or train a finished one further when `epochs` is larger.
+
+    data: where the data set lies now, if it has moved. A longer run follows the schedule of its new
+    length from where it stands, so its learning rate rises again before it falls to zero.
+    """
+    config = read_config(run)
+    if epochs is not None:
+        done = len(read_history(run)["epoch"]) if (run / "history.csv").exists() else 0
+        if epochs < done:
+            raise UserError(f"--epochs {epochs} is less than the {done} that {run} has behind it")
+        config = dataclasses.replace(
+            config, recipe=dataclasses.replace(config.recipe, epochs=epochs)
+        )
+    dataset = open_dataset(
+        data or config.data,
+        size=config.recipe.size,
+        split_seed=config.split_seed,
+        skip_bad=config.skip_bad,
+    )
+    config = dataclasses.replace(config, data=str(dataset.root))
+    machine = choose(config.device, config.precision)
+    write_yaml(run / "config.yaml", config.as_dict())
+    return _execute(config, dataset, run, machine)
+
+
+def read_config(run: Path) -> Config:
+    """The run's config.yaml. Raises UserError when there is none or it is damaged."""
+    path = run / "config.yaml"
+    try:
+        return Config.from_dict(yaml.safe_load(path.read_text()))
+    except OSError:
+        raise UserError(f"{run} holds no config.yaml; give the folder of a run") from None
+    except (yaml.YAMLError, TypeError, KeyError) as problem:
+        raise UserError(f"{path} is damaged ({problem}); start a new run") from None
+
+
+def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dataset:
+    """The data set to use a network on: `data`; else the one its run folder names; else as usual.
+
+    Raises UserError when its classes are not the network's.
+    """
+    split_seed, skip_bad = 0, False
+    if (run / "config.yaml").exists():
+        config = read_config(run)
+        split_seed, skip_bad = config.split_seed, config.skip_bad
+        if data is None and Path(config.data).is_dir():
+            data = config.data
+    dataset = open_dataset(data, size=trained.size, split_seed=split_seed, skip_bad=skip_bad)
+    if dataset.classes != trained.classes:
+        raise UserError(
+            f"{run} knows {len(trained.classes)} classes and {dataset.root} has "
+            f"{dataset.num_classes}, not the same ones; give the data set it was trained on with "
+            "--data"
+        )
+    return dataset
+
+
+def check(recipe: Recipe) -> None:
+    """Raise UserError for a recipe whose numbers make no sense."""
+    lower_bounds = {"epochs": 1, "batch_size": 1, "size": 8, "train_size": 8}
+    for field, least in lower_bounds.items():
+        if getattr(recipe, field) < least:
+            option = "--" + field.replace("_", "-")
+            raise UserError(f"{option} {getattr(recipe, field)} is too small; the least is {least}")
+    for field in ("learning_rate", "weight_decay", "l1", "l2"):
+        if getattr(recipe, field) < 0:
+            option = "--" + field.replace("_", "-")
+            raise UserError(f"{option} {getattr(recipe, field)} is negative; give 0 or more")
+    if recipe.model == "LeNet5" and recipe.train_size != recipe.size:
+        raise UserError(
+            f"--train-size {recipe.train_size} differs from --size {recipe.size}: LeNet5 has no "
+            "global pooling, so it must be trained at its own size"
+        )
+    if recipe.augment.mixup + recipe.augment.cutmix > 1:
+        raise UserError("--augment.mixup and --augment.cutmix are probabilities of which only one "
+                        "applies to an image; their sum must not exceed 1")
+
+
+def command_of(config: Config) -> str:
+    """The command that repeats this run, but for where the data lies."""
+    recipe = config.recipe
+    parts = ["convlens", "train", recipe.name]
+    plain = _flat(RECIPES[recipe.name]()) if recipe.name in RECIPES else {}
+    for option, value in _flat(recipe).items():
+        if option != "name" and plain.get(option) != value:
+            parts += ["--" + option.replace("_", "-"), str(value)]
+    if config.holdout:
+        parts += ["--holdout", str(config.holdout)]
+    if config.split_seed:
+        parts += ["--split-seed", str(config.split_seed)]
+    return shlex.join([*parts, "--seed", str(config.seed)])
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """Options as the command line names them: nested ones with a dot."""
+    flat = {}
+    for key, value in dataclasses.asdict(recipe).items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": v for inner, v in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _execute(config: Config, dataset: Dataset, run: Path, machine: Machine) -> dict[str, Any]:
+    print(f"data set   {dataset.describe()}")
+    for path in dataset.skipped:
+        print(f"skipped    {path}")
+    recipe = config.recipe
+    print(f"recipe     {recipe.name}: {recipe.model}, {recipe.epochs} epochs, seed {config.seed}")
+    print(f"device     {machine.describe()}", flush=True)
+    outcome = train(config, dataset, run, machine)
+    metrics = measure(config, outcome, machine)
+    write_json(run / "metrics.json", metrics)
+    write_tables_and_pictures(config, dataset, outcome, run)
+    return metrics
+
+
+def measure(config: Config, outcome: Outcome, machine: Machine) -> dict[str, Any]:
+    """The run's record; the fields of `results/summary.json`, with those of each split."""
+    threads = f", {torch.get_num_threads()} threads" if machine.device.type == "cpu" else ""
+    record: dict[str, Any] = {
+        "recipe": config.recipe.name,
+        "model": config.recipe.model,
+        "seed": config.seed,
+        "epochs": len(outcome.history),
+    }
+    for name, evaluation in outcome.evaluations.items():
+        record[f"{name}_loss"] = evaluation.loss
+        record[f"{name}_accuracy"] = evaluation.accuracy
+        record[f"{name}_mean_class_accuracy"] = evaluation.mean_class_accuracy
+    return record | {
+        "seconds": round(outcome.seconds, 1),
+        "device": f"{machine.device}{threads}",
+        "precision": machine.precision,
+        "torch": torch.__version__,
+        "commit": outcome.trained.commit,
+        "command": command_of(config),
+    }
+
+
+def read_metrics(run: Path | str) -> dict[str, Any]:
+    """metrics.json of a finished run. Raises UserError when the run has not finished."""
+    path = Path(run) / "metrics.json"
+    if not path.exists():
+        raise UserError(f"{run} holds no metrics.json; `convlens train --resume {run}` finishes it")
+    return json.loads(path.read_text())
+
+
+def write_tables_and_pictures(
+    config: Config, dataset: Dataset, outcome: Outcome, run: Path
+) -> None:
+    """Everything in a run folder that is drawn or tabulated from the finished network."""
+    splits = monitored_splits(config, dataset)
+    monitored, evaluation = list(outcome.evaluations.items())[-1]
+    classes = dataset.classes
+    curves = figures.learning_curves(read_history(run), monitored=monitored)
+    figures.save(curves, run / "curves.png")
+    write_evaluation(evaluation, splits[monitored].images, classes, run)
+    trained = outcome.trained
+    batches = Batches(splits["train"], len(classes), config.recipe.batch_size, config.seed)
+    images, targets = augment(
+        next(batches.epoch(0)),
+        config.recipe.augment,
+        trained.mean,
+        trained.std,
+        config.recipe.train_size,
+    )
+    picture = figures.batch(
+        images[:32].numpy(),
+        targets[:32].numpy(),
+        trained.mean.numpy(),
+        trained.std.numpy(),
+        classes,
+    )
+    figures.save(picture, run / "batch.png")
+
+
+def write_evaluation(
+    evaluation: Evaluation, images: np.ndarray, classes: tuple[str, ...], folder: Path
+) -> None:
+    """confusion.csv and .png, per_class.csv and worst.png of one evaluated split."""
+    with replacing(folder / "confusion.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true \\ predicted", *classes])
+        for name, row in zip(classes, evaluation.confusion, strict=True):
+            writer.writerow([name, *row])
+    counts = evaluation.confusion.sum(axis=1)
+    with replacing(folder / "per_class.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "images", "accuracy"])
+        writer.writerows(zip(classes, counts, evaluation.class_accuracy, strict=True))
+    figures.save(figures.confusion(evaluation.confusion, classes), folder / "confusion.png")
+    figures.save(
+        figures.per_class(evaluation.class_accuracy, counts, classes), folder / "per_class.png"
+    )
+    wrong = np.flatnonzero(evaluation.predicted != evaluation.labels)
+    order = wrong[np.argsort(-evaluation.losses[wrong], kind="stable")][:24]
+    figures.save(
+        figures.worst(
+            np.asarray(images[order]),
+            evaluation.labels[order],
+            evaluation.predicted[order],
+            evaluation.probabilities[order, evaluation.predicted[order]],
+            classes,
+        ),
+        folder / "worst.png",
+    )
