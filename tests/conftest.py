@@ -1,0 +1,58 @@
+"""What every test needs: a cache of its own, and a small data set that can be learned."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOY_COLOURS = {
+    "blue_disc": (40, 70, 220),
+    "cyan_bar": (40, 200, 210),
+    "green_square": (40, 180, 60),
+    "red_cross": (220, 50, 40),
+    "yellow_ring": (230, 200, 40),
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch) -> Path:
+    """No test reads or writes the user's cache or data set."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("CONVLENS_CACHE", str(folder))
+    monkeypatch.delenv("CONVLENS_DATA", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """A pre-split data set: 5 classes, 12 training and 4 validation images each, 64×64 RGB PNG.
+
+    A class is a shape in a colour of its own at a random place on a dark noisy ground, so a small
+    network learns it within a few epochs.
+    """
+    root = tmp_path_factory.mktemp("toy") / "toy"
+    random = np.random.default_rng(0)
+    for name in TOY_COLOURS:
+        for split, count in ("train", 12), ("validation", 4):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(_toy_image(name, random)).save(folder / f"image_{i + 1:04d}.png")
+    return root
+
+
+def _toy_image(name: str, random: np.random.Generator) -> np.ndarray:
+    """uint8, shape (64, 64, 3)."""
+    y, x = np.mgrid[:64, :64] - random.integers(22, 42, (2, 1, 1))
+    radius = np.hypot(x, y)
+    shape = {
+        "blue_disc": radius < 14,
+        "cyan_bar": (abs(y) < 5) & (abs(x) < 18),
+        "green_square": np.maximum(abs(x), abs(y)) < 13,
+        "red_cross": (np.minimum(abs(x), abs(y)) < 4) & (np.maximum(abs(x), abs(y)) < 16),
+        "yellow_ring": (radius > 9) & (radius < 16),
+    }[name]
+    image = random.integers(0, 60, (64, 64, 3))
+    image[shape] = np.array(TOY_COLOURS[name]) + random.integers(-25, 25, (shape.sum(), 3))
+    return image.clip(0, 255).astype(np.uint8)
