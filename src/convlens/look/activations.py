@@ -1,0 +1,127 @@
+"""The outputs of a network's inner layers, taken by forward hooks that are always removed.
+
+Any `torch.nn.Module` with 2-D convolutions works. A layer goes by its module's name, as in
+`model.named_modules()`; where one module is used several times in a forward pass (torchvision's
+ResNet shares a ReLU), its second use is `name#2`, its third `name#3`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convlens.errors import UserError
+
+NONLINEARITIES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU,
+    nn.Mish, nn.Hardswish, nn.Softplus,
+)  # fmt: skip
+
+Hook = Callable[[str, nn.Module, tuple, object], None]
+
+
+@contextmanager
+def hooked(model: nn.Module, hook: Hook) -> Iterator[None]:
+    """Within the block, `model` is in evaluation mode and every module call is shown to `hook`.
+
+    hook(layer, module, inputs, output) is called after each module's forward, in the order of
+    execution, with the layer's name as this file writes it. On leaving the block, also by an
+    exception, the hooks are gone and each module is back in the mode it had.
+    """
+    calls: dict[str, int] = {}
+    modes = {module: module.training for module in model.modules()}
+    handles = []
+
+    def watch(name: str, module: nn.Module) -> None:
+        def forward_hook(module: nn.Module, inputs: tuple, output: object) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            hook(name if calls[name] == 1 else f"{name}#{calls[name]}", module, inputs, output)
+
+        handles.append(module.register_forward_hook(forward_hook))
+
+    try:
+        for name, module in model.named_modules():
+            watch(name, module)
+        model.eval()
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():
+            module.training = training
+
+
+def blank_image(model: nn.Module, size: int) -> Tensor:
+    """Zeros, shape (1, 3, size, size), of the model's device and dtype."""
+    parameter = next(model.parameters(), torch.empty(0))
+    return torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype)
+
+
+def conv_relu_layers(model: nn.Module, size: int = 64) -> list[str]:
+    """The layers "after the ReLU" of the 2-D convolutions, in the order of execution.
+
+    A convolution's is the first nonlinearity module executed after it and before the next
+    convolution or linear layer, with as many channels; norms, pools and additions may lie between.
+    Convolutions without one (the projections on ResNet's shortcuts) are left out. Where no
+    convolution has one, because the model's forward calls `F.relu`, the convolutions stand there
+    by their own names, and their outputs still have negative values.
+
+    size: side in pixels of the blank image that the model is run on once. UserError where the
+    model runs no convolution.
+    """
+    convolutions: list[str] = []
+    nonlinearities: list[str] = []
+    channels = 0  # of the convolution whose nonlinearity is still to come; 0 for none
+
+    def hook(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        nonlocal channels
+        if isinstance(module, nn.Conv2d):
+            convolutions.append(layer)
+            channels = module.out_channels
+        elif isinstance(module, nn.Linear):
+            channels = 0
+        elif channels and isinstance(module, NONLINEARITIES) and output.shape[1] == channels:
+            nonlinearities.append(layer)
+            channels = 0
+
+    image = blank_image(model, size)
+    with hooked(model, hook), torch.no_grad():
+        model(image)
+    if not convolutions:
+        raise UserError(
+            f"{type(model).__name__} has no 2-D convolution; choose a convolutional model"
+        )
+    return nonlinearities or convolutions
+
+
+def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, np.ndarray]:
+    """What the named layers output for `x`, in evaluation mode, without gradients.
+
+    x: normalised float, shape (N, 3, H, W); moved to the model's device.
+    Returns for each layer float32, shape (N, C, h, w) for a convolution's map, (N, features) for
+    a linear layer. UserError for a layer that the model does not have or does not run.
+    """
+    outputs: dict[str, np.ndarray] = {}
+    seen: list[str] = []  # all layers, for the error's sentence
+
+    def hook(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        seen.append(layer)
+        if layer in layers and isinstance(output, Tensor):
+            # A copy, because an in-place ReLU after this layer would overwrite what we return.
+            copy = output.detach().to("cpu", torch.float32, copy=True)
+            outputs[layer] = np.ascontiguousarray(copy.numpy())
+
+    parameter = next(model.parameters(), x)
+    with hooked(model, hook), torch.no_grad():
+        model(x.to(parameter.device))
+    for layer in layers:
+        if layer not in outputs:
+            known = ", ".join(get_close_matches(layer, filter(None, seen), n=10, cutoff=0))
+            raise UserError(
+                f"{type(model).__name__} has no layer {layer!r} whose output is a tensor; "
+                f"choose another, for instance {known}"
+            )
+    return {layer: outputs[layer] for layer in layers}
