@@ -3,9 +3,9 @@
 A unit's receptive field follows from the geometry alone. Along a path of layers with kernel k,
 dilation d and stride s, the field r and the distance j between neighbouring units' fields start
 at 1 and 1 and become r + (k − 1)·d·j and j·s (Araujo et al. 2019, Computing Receptive Fields of
-Convolutional Neural Networks, eq. 2); where paths join, the largest field counts (there, "Arbitrary computation graphs"). The
-paths are read from autograd's graph, so sums, concatenations and reshapes written in a model's
-`forward` are followed like any module.
+Convolutional Neural Networks, eq. 2); where paths join, the largest field counts (there,
+"Arbitrary computation graphs"). The paths are read from autograd's graph, so sums, concatenations
+and reshapes written in a model's `forward` are followed like any module.
 """
 
 import math

@@ -1,0 +1,22 @@
+"""Arrays in, matplotlib `Figure` out; nothing here computes with a model or touches pyplot.
+
+Figures are drawn for the width of an A4 page. `save` writes one as PNG.
+"""
+
+from convlens.figures.layers import activations, filters
+from convlens.figures.mistakes import confusion, most_confused, per_class, worst
+from convlens.figures.style import save
+from convlens.figures.training import batch, compare, learning_curves
+
+__all__ = [
+    "activations",
+    "batch",
+    "compare",
+    "confusion",
+    "filters",
+    "learning_curves",
+    "most_confused",
+    "per_class",
+    "save",
+    "worst",
+]

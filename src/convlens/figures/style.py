@@ -1,0 +1,85 @@
+"""The one style of all figures, and how a figure is written to disk."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito 2008 (Color Universal Design): told apart by colour-blind readers too.
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#6B6B6B"
+
+PAGE_WIDTH = 8.0  # inches: an A4 page with narrow margins, so that font sizes are true in print
+
+styled = rc_context(
+    {
+        "font.size": 8,
+        "axes.titlesize": 9,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "figure.titlesize": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": False,
+        "grid.color": "#DDDDDD",
+        "grid.linewidth": 0.6,
+        "text.parse_math": False,  # a class name may hold a dollar sign
+    }
+)
+"""Decorates each function that draws; a script's own settings neither reach in nor change."""
+
+
+def new_figure(height: float, width: float = PAGE_WIDTH) -> Figure:
+    """An empty figure, sides in inches, that lays itself out."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def bare(ax: Axes) -> Axes:
+    """`ax` without ticks and frame: for images."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def shorten(name: str, length: int) -> str:
+    """`name` in at most `length` characters, its middle left out where it is longer."""
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 3
+    return name[: length - 1 - tail] + "…" + name[len(name) - tail :]
+
+
+def check_classes(size: int, classes: Sequence[str]) -> None:
+    """ValueError unless there is one name for each of `size` classes."""
+    if len(classes) != size:
+        raise ValueError(f"{size} classes in the array but {len(classes)} class names")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in 0..1 as "97 %"; NaN as "–"."""
+    return "–" if np.isnan(share) else f"{100 * share:.{digits}f} %"
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write `figure` as PNG, 150 dots an inch; the same figure gives the same bytes.
+
+    The folder is made where it is missing; a file of that name is replaced in one step.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        figure.savefig(
+            temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None}
+        )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
