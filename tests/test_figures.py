@@ -78,7 +78,7 @@ def test_curves_show_the_columns_in_percent_and_nats():
 
 def test_curves_say_how_each_was_measured():
     labels = " | ".join(texts(figures.learning_curves(history(3), monitored="hold-out")))
-    assert "training (running mean over augmented batches)" in labels
+    assert "training (running mean over batches as augmented)" in labels
     assert "hold-out (evaluation mode)" in labels
     assert "validation" not in labels
 

@@ -30,7 +30,7 @@ def learning_curves(history: Mapping[str, np.ndarray], monitored: str = "validat
     measurement. monitored: what the run calls the split behind the validation columns.
     """
     series = (  # column, label, line
-        ("train_{}", "training (running mean over augmented batches)", {"color": VERMILION}),
+        ("train_{}", "training (running mean over batches as augmented)", {"color": VERMILION}),
         ("validation_{}", f"{monitored} (evaluation mode)", {"color": BLUE}),
         (
             "validation_mean_class_{}",
