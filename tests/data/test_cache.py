@@ -269,7 +269,7 @@ def test_remains_of_a_killed_process_are_removed(pets, own_cache):
     root, _ = pets
     load(root, size=16)
     (folder,) = own_cache.iterdir()
-    (folder / "images-dead.tmp").write_bytes(b"half")
+    (folder / ".images-dead.1.tmp.npy").write_bytes(b"half")
     (folder / "images-dead.npy").write_bytes(b"orphan")
     (root / "train/cat/00.png").unlink()
     load(root, size=16)

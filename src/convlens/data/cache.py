@@ -24,6 +24,7 @@ from convlens.data.dataset import Dataset, Split
 from convlens.data.sources import Listing, cache_home, scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
+from convlens.files import replacing
 
 FORMAT = 1
 TRAIN_FRACTION = 0.9
@@ -50,24 +51,33 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def decode(path: Path | str, size: int) -> np.ndarray:
-    """One image file as uint8, shape (size, size, 3), RGB, 0..255.
+def open_rgb(path: Path | str) -> Image.Image:
+    """One image file as `to_rgb` gives it, at its own size.
 
-    An image of another shape is squashed to the square by bicubic resampling, as the assignment's
-    data set was; one that has it already keeps its bytes. Raises UserError naming the path when
-    the file is unreadable, truncated, or too large to be meant (Pillow's decompression bomb).
+    Raises UserError naming the path when the file is unreadable, truncated, or too large to be
+    meant (Pillow's decompression bomb).
     """
     try:
         with Image.open(path) as image:
-            rgb = to_rgb(image)
-            if rgb.size != (size, size):
-                rgb = rgb.resize((size, size), Image.Resampling.BICUBIC)
-            return np.asarray(rgb)
+            image.load()
+            return to_rgb(image)
     except Exception as problem:  # a decoder fed with garbage raises whatever it stumbles over
         reason = "not an image Pillow can read" if "cannot identify" in str(problem) else problem
         raise UserError(
             f"{path} cannot be decoded ({reason}); replace it or use --skip-bad"
         ) from None
+
+
+def decode(path: Path | str, size: int) -> np.ndarray:
+    """One image file as uint8, shape (size, size, 3), RGB, 0..255.
+
+    An image of another shape is squashed to the square by bicubic resampling, as the assignment's
+    data set was; one that has it already keeps its bytes. Raises UserError as `open_rgb` does.
+    """
+    image = open_rgb(path)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image)
 
 
 def load(
@@ -228,36 +238,32 @@ def _rebuild(
             return problem
 
     array = folder / f"images-{uuid.uuid4().hex[:12]}.npy"
-    temporary = array.with_suffix(".tmp")
-    try:
-        # Plain writes rather than a writable map: a full disk is then an error, not a SIGBUS.
-        with (
-            open(temporary, "wb") as file,
-            ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-            _progress_bar(progress) as bar,
-        ):
-            todo = _without(table, bad)["paths"]
-            task = bar.add_task(f"Decoding {root.name}", total=len(todo))
-            _write_header(file, len(todo), size)
-            for path, pixels in _in_chunks(pool, pixels_of, todo):
-                if not isinstance(pixels, UserError):
-                    file.write(pixels.tobytes())
-                elif skip_bad:
-                    bad[path] = versions[path]
-                else:
-                    raise pixels
-                bar.advance(task)
-            rows = _without(table, bad)
-            file.seek(0)
-            _write_header(file, len(rows["paths"]), size)
-        os.replace(temporary, array)
-        manifest = {"format": FORMAT, "root": str(root), "size": size, "array": array.name,
-                    "rows": rows, "bad": bad}
+    # Plain writes rather than a writable map: a full disk is then an error, not a SIGBUS.
+    with (
+        replacing(array) as temporary,
+        open(temporary, "wb") as file,
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+        _progress_bar(progress) as bar,
+    ):
+        todo = _without(table, bad)["paths"]
+        task = bar.add_task(f"Decoding {root.name}", total=len(todo))
+        _write_header(file, len(todo), size)
+        for path, pixels in _in_chunks(pool, pixels_of, todo):
+            if not isinstance(pixels, UserError):
+                file.write(pixels.tobytes())
+            elif skip_bad:
+                bad[path] = versions[path]
+            else:
+                raise pixels
+            bar.advance(task)
+        rows = _without(table, bad)
+        file.seek(0)
+        _write_header(file, len(rows["paths"]), size)
+    manifest = {"format": FORMAT, "root": str(root), "size": size, "array": array.name,
+                "rows": rows, "bad": bad}
+    with replacing(folder / "manifest.json") as temporary:
         temporary.write_text(json.dumps(manifest))
-        os.replace(temporary, folder / "manifest.json")
-    finally:
-        temporary.unlink(missing_ok=True)
-    for other in folder.glob("images-*"):
+    for other in folder.glob("*.npy"):
         if other != array:  # a process that still maps it keeps it until it ends
             other.unlink()
     return manifest, np.load(array, mmap_mode="r")
