@@ -142,6 +142,8 @@ def train(arguments: list[str]) -> None:
         """Of the split of a data set that has none."""
         holdout: float = 0.0
         """Share of train/ held out and monitored in the place of validation/, 0 to 0.9."""
+        images: int = 0
+        """Train on about this many images, the same share of each class; 0 means all."""
         device: str = "auto"
         """cpu, cuda or mps; auto takes the fastest there is."""
         precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -322,6 +324,7 @@ def reproduce(
     *,
     seeds: int = 1,
     epochs: int | None = None,
+    images: int = 0,
     data: DataOption = None,
     runs: Path = Path("runs/reproduce"),
     results: Path = Path("results"),
@@ -333,6 +336,7 @@ def reproduce(
 
     Finished runs are not repeated and cut ones are resumed. names: recipes; all if none is given.
     seeds: runs of each recipe, seeds 0, 1, …. epochs: for a short trial; else each recipe's own.
+    images: train on about this many images, for a short trial; 0 means all.
     runs: where the run folders go. results: summary.json and, for seed 0, tables and pictures.
     weights: the networks of seed 0 in half precision.
     """
@@ -342,7 +346,7 @@ def reproduce(
     for name in names:
         _lookup(RECIPES, name, "there is no recipe")
     collect(
-        names or tuple(RECIPES), seeds=seeds, epochs=epochs, data=data, runs=runs,
+        names or tuple(RECIPES), seeds=seeds, epochs=epochs, images=images, data=data, runs=runs,
         results=results, weights=weights, device=device, precision=precision,
     )  # fmt: skip
     print(f"wrote      {results} and {weights}")

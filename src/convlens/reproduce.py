@@ -5,9 +5,10 @@ import json
 import shutil
 from pathlib import Path
 
-from convlens.recipes import RECIPES
-from convlens.train import run as runs_module
+from convlens.errors import UserError
+from convlens.recipes import RECIPES, Recipe
 from convlens.train.checkpoint import load_trained, save_weights, write_json
+from convlens.train.run import SUMMARY_FIELDS, read_config, read_metrics, resume, start
 
 # What is kept of a run besides its record: what the notebook and the README draw on.
 KEPT = (
@@ -21,6 +22,7 @@ def reproduce(
     *,
     seeds: int,
     epochs: int | None,
+    images: int,
     data: Path | None,
     runs: Path,
     results: Path,
@@ -39,16 +41,28 @@ def reproduce(
             if epochs is not None:
                 recipe = dataclasses.replace(recipe, epochs=epochs)
             run = runs / f"{name}-s{seed}"
+            if (run / "state.pt").exists():
+                _check_same(run, recipe, images)
             if (run / "metrics.json").exists():
-                metrics = runs_module.read_metrics(run)
+                metrics = read_metrics(run)
             elif (run / "state.pt").exists():
-                metrics = runs_module.resume(run, data=data)
+                metrics = resume(run, data=data)
             else:
-                metrics = runs_module.start(
-                    recipe, run, data=data, seed=seed, device=device, precision=precision,
-                    overwrite=True,
+                metrics = start(
+                    recipe, run, data=data, seed=seed, images=images, device=device,
+                    precision=precision, overwrite=True,
                 )  # fmt: skip
             _collect(metrics, run, results, weights)
+
+
+def _check_same(run: Path, recipe: Recipe, images: int) -> None:
+    """Raise UserError when the run in `run` is not the one asked for."""
+    config = read_config(run)
+    if (config.recipe, config.images) != (recipe, images):
+        raise UserError(
+            f"{run} was trained with other settings than those asked for now; remove it, or give "
+            "another folder with --runs"
+        )
 
 
 def _collect(metrics: dict, run: Path, results: Path, weights: Path) -> None:
@@ -59,7 +73,7 @@ def _collect(metrics: dict, run: Path, results: Path, weights: Path) -> None:
     path = results / "summary.json"
     records = json.loads(path.read_text()) if path.exists() else []
     records = [r for r in records if (r["recipe"], r["seed"]) != (name, seed)]
-    records.append({field: metrics[field] for field in runs_module.SUMMARY_FIELDS})
+    records.append({field: metrics[field] for field in SUMMARY_FIELDS})
     order = list(RECIPES)
     records.sort(key=lambda r: (order.index(r["recipe"]), r["seed"]))
     write_json(path, records)

@@ -97,8 +97,8 @@ def _affine(policy: Augment, draw: _Draw) -> Tensor:
     """(n, 2, 3) maps from output to input coordinates, both in [-1, 1], as affine_grid wants."""
     area = draw.uniform(1 - policy.scale, 1)
     ratio = torch.exp(draw.uniform(-1, 1) * torch.log(torch.tensor(1.0 + policy.aspect)))
-    width = (area * ratio).sqrt().clamp(max=1 if policy.scale else None)
-    height = (area / ratio).sqrt().clamp(max=1 if policy.scale else None)
+    width = (area * ratio).sqrt().clamp(max=1)
+    height = (area / ratio).sqrt().clamp(max=1)
     # A crop lies anywhere inside the image; `translate` lets it reach beyond the border.
     x = draw.uniform(-1, 1) * ((1 - width).clamp(min=0) + 2 * policy.translate)
     y = draw.uniform(-1, 1) * ((1 - height).clamp(min=0) + 2 * policy.translate)

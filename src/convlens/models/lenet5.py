@@ -1,4 +1,4 @@
-"""LeNet5 as the assignment specifies it, after LeCun et al. 1998, Gradient-Based Learning, fig. 2."""
+"""LeNet5 as the assignment specifies it, after LeCun et al. 1998 (Gradient-Based Learning)."""
 
 from torch import Tensor, nn
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batches, mix_seed
-from convlens.data.dataset import Dataset
+from convlens.data.dataset import Dataset, Split
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.evaluate import Evaluation, evaluate
@@ -40,6 +40,7 @@ class Config:
     data: root of the data set. split_seed: of a data set that is not split. skip_bad: leave out
     unreadable images. holdout: share of each class of `train/` held out of training and
     monitored in the place of `validation/`, which is then not read at all.
+    images: train on about this many images only, the same share of each class; 0 means all.
     device, precision: as resolved.
     """
 
@@ -49,6 +50,7 @@ class Config:
     split_seed: int = 0
     skip_bad: bool = False
     holdout: float = 0.0
+    images: int = 0
     device: str = "cpu"
     precision: str = "fp32"
 
@@ -145,13 +147,18 @@ def train(config: Config, dataset: Dataset, run: Path, machine: Machine) -> Outc
     return Outcome(trained, evaluations, history, sum(row["seconds"] for row in history))
 
 
-def monitored_splits(config: Config, dataset: Dataset) -> dict[str, Any]:
+def monitored_splits(config: Config, dataset: Dataset) -> dict[str, Split]:
     """What is trained on and what is watched: train and validation, or train and hold-out."""
-    if not config.holdout:
-        return {"train": dataset.train, "validation": dataset.validation}
-    # The hold-out is the same for every seed and recipe, so that runs can be compared on it.
-    kept, held_out = split_per_class(dataset.train.labels, 1 - config.holdout, seed=0)
-    return {"train": dataset.train.take(kept), "holdout": dataset.train.take(held_out)}
+    training, name, monitored = dataset.train, "validation", dataset.validation
+    if config.holdout:
+        # The same for every seed and recipe, so that runs can be compared on it.
+        kept, held_out = split_per_class(training.labels, 1 - config.holdout, seed=0)
+        name, monitored = "holdout", training.take(held_out)
+        training = training.take(kept)
+    if config.images and config.images < len(training):
+        some, _ = split_per_class(training.labels, config.images / len(training), seed=0)
+        training = training.take(some)
+    return {"train": training, name: monitored}
 
 
 def channel_statistics(images: np.ndarray, at_most: int = 20_000) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ def start(
     split_seed: int = 0,
     skip_bad: bool = False,
     holdout: float = 0.0,
+    images: int = 0,
     device: str = "auto",
     precision: str = "auto",
     overwrite: bool = False,
@@ -53,6 +54,8 @@ def start(
     check(recipe)
     if not 0 <= holdout < 1:
         raise UserError(f"--holdout {holdout} is not a share; give a number from 0 to 0.9")
+    if images < 0:
+        raise UserError(f"--images {images} is negative; give 0 for all images")
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file; give another folder with --out")
     if run.is_dir() and any(run.iterdir()):
@@ -73,6 +76,7 @@ def start(
         split_seed=split_seed,
         skip_bad=skip_bad,
         holdout=holdout,
+        images=images,
         device=str(machine.device),
         precision=machine.precision,
     )
@@ -172,6 +176,8 @@ def command_of(config: Config) -> str:
             parts += ["--" + option.replace("_", "-"), str(value)]
     if config.holdout:
         parts += ["--holdout", str(config.holdout)]
+    if config.images:
+        parts += ["--images", str(config.images)]
     if config.split_seed:
         parts += ["--split-seed", str(config.split_seed)]
     return shlex.join([*parts, "--seed", str(config.seed)])
@@ -195,6 +201,7 @@ def _execute(config: Config, dataset: Dataset, run: Path, machine: Machine) -> d
     recipe = config.recipe
     print(f"recipe     {recipe.name}: {recipe.model}, {recipe.epochs} epochs, seed {config.seed}")
     print(f"device     {machine.describe()}", flush=True)
+    (run / "metrics.json").unlink(missing_ok=True)  # it speaks of finished runs only
     outcome = train(config, dataset, run, machine)
     metrics = measure(config, outcome, machine)
     write_json(run / "metrics.json", metrics)

@@ -1,0 +1,195 @@
+"""Every network through one body, then each against its specification."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convlens.models import MODELS, ConvNet, LeNet5, ResNet18
+
+VARIANTS = [
+    (LeNet5, {}),
+    (LeNet5, {"padding": 0}),
+    (LeNet5, {"batch_norm": True, "dropout": 0.4}),
+    (ConvNet, {}),
+    (ConvNet, {"dropout": 0.2}),
+    (ResNet18, {}),
+    (ResNet18, {"conv2_stride": 2}),
+]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda v: f"{v[0].__name__}-{v[1]}")
+def variant(request):
+    return request.param
+
+
+def test_logits_have_a_row_an_image_and_a_column_a_class(variant):
+    network, options = variant
+    model = network(num_classes=7, **options).eval()
+    assert model(torch.randn(3, 3, 64, 64)).shape == (3, 7)
+
+
+def test_predict_proba_is_the_softmax_of_the_logits(variant):
+    network, options = variant
+    model = network(5, **options).eval()
+    x = torch.randn(2, 3, 64, 64)
+    expected = model(x).exp() / model(x).exp().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(model.predict_proba(x), expected)
+
+
+def test_every_parameter_gets_a_gradient(variant):
+    network, options = variant
+    model = network(5, **options)
+    model(torch.randn(4, 3, 64, 64)).square().sum().backward()
+    idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+def test_relus_are_modules_not_in_place_and_used_once(variant):
+    network, options = variant
+    model = network(5, **options).eval()
+    calls = []
+    for name, module in model.named_modules():
+        assert not getattr(module, "inplace", False)
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda *_, name=name: calls.append(name))
+    model(torch.randn(1, 3, 64, 64))
+    relus = [n for n, m in model.named_modules() if isinstance(m, nn.ReLU)]
+    assert sorted(calls) == sorted(relus)
+
+
+def test_one_image_does_not_depend_on_its_batch_in_evaluation_mode(variant):
+    network, options = variant
+    model = network(5, **options).eval()
+    x = torch.randn(4, 3, 64, 64)
+    torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
+
+
+def test_models_are_listed_by_their_own_names():
+    assert {name: cls.__name__ for name, cls in MODELS.items()} == {
+        name: name for name in ("LeNet5", "ConvNet", "ResNet18")
+    }
+
+
+def _shapes(model, layers, size=64):
+    shapes = {}
+    for name in layers:
+        model.get_submodule(name).register_forward_hook(
+            lambda _m, _i, out, name=name: shapes.__setitem__(name, tuple(out.shape[1:]))
+        )
+    model.eval()(torch.randn(1, 3, size, size))
+    return shapes
+
+
+def test_lenet5_is_the_assignments_table():
+    model = LeNet5(101)
+    layers = [m for m in model.children() if not isinstance(m, nn.Identity | nn.Dropout)]
+    kinds = [type(m).__name__ for m in layers]
+    assert kinds == [
+        "Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU", "MaxPool2d",
+        "Linear", "ReLU", "Linear", "ReLU", "Linear",
+    ]  # fmt: skip
+    for conv, filters in ((model.conv1, 32), (model.conv2, 64)):
+        assert (conv.kernel_size, conv.stride, conv.out_channels) == ((5, 5), (1, 1), filters)
+    for pool in (model.pool1, model.pool2):
+        assert (pool.kernel_size, pool.stride) == (4, 4) or (pool.kernel_size, pool.stride) == (
+            (4, 4), (4, 4),
+        )  # fmt: skip
+    assert [f.out_features for f in (model.fc1, model.fc2, model.fc3)] == [1021, 84, 101]
+    assert model.fc3.in_features == 84
+    assert all(isinstance(m, nn.Dropout) is False or m.p == 0 for m in model.modules())
+
+
+def test_lenet5_parameter_count_by_hand():
+    conv = (3 * 25 + 1) * 32 + (32 * 25 + 1) * 64
+    dense = (64 * 4 * 4 + 1) * 1021 + (1021 + 1) * 84 + (84 + 1) * 101
+    assert sum(p.numel() for p in LeNet5(101).parameters()) == conv + dense
+
+
+def test_lenet5_maps_with_and_without_padding():
+    assert _shapes(LeNet5(), ["pool1", "pool2"]) == {"pool1": (32, 16, 16), "pool2": (64, 4, 4)}
+    assert _shapes(LeNet5(padding=0), ["pool1", "pool2"]) == {
+        "pool1": (32, 15, 15),
+        "pool2": (64, 2, 2),
+    }
+
+
+def test_lenet5_takes_other_sizes_and_refuses_too_small_ones():
+    assert LeNet5(3, size=96)(torch.randn(1, 3, 96, 96)).shape == (1, 3)
+    with pytest.raises(ValueError, match="at least 16×16 pixels, not 12×12"):
+        LeNet5(3, size=12)
+
+
+def test_convnet_opens_as_the_activation_figures_need():
+    model = ConvNet(101)
+    shapes = _shapes(model, ["relu1", "relu2"])
+    assert (shapes["relu1"][0], shapes["relu2"][0]) == (32, 64)
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert [c.out_channels for c in convolutions[:2]] == [32, 64]
+
+
+def test_convnet_fits_the_weights_budget_in_half_precision():
+    size = sum(t.numel() * 2 for t in ConvNet(101).state_dict().values())
+    assert size < 10e6
+
+
+def _reference_resnet18(weights, x, conv2_stride):
+    """ResNet-18 straight from the paper's table 1, in functional form, from named weights."""
+
+    def norm(name, x):
+        return F.batch_norm(
+            x, weights[f"{name}.running_mean"], weights[f"{name}.running_var"],
+            weights[f"{name}.weight"], weights[f"{name}.bias"],
+        )  # fmt: skip
+
+    x = F.relu(norm("bn1", F.conv2d(x, weights["conv1.weight"], stride=2, padding=3)))
+    x = F.max_pool2d(x, 3, 2, 1)
+    for stage, first_stride in enumerate((conv2_stride, 2, 2, 2), 1):
+        for block, stride in enumerate((first_stride, 1)):
+            at = f"layer{stage}.{block}"
+            y = F.conv2d(x, weights[f"{at}.conv1.weight"], stride=stride, padding=1)
+            y = F.relu(norm(f"{at}.bn1", y))
+            y = norm(f"{at}.bn2", F.conv2d(y, weights[f"{at}.conv2.weight"], padding=1))
+            if f"{at}.downsample.0.weight" in weights:
+                x = F.conv2d(x, weights[f"{at}.downsample.0.weight"], stride=stride)
+                x = norm(f"{at}.downsample.1", x)
+            x = F.relu(x + y)
+    return F.linear(x.mean(dim=(2, 3)), weights["fc.weight"], weights["fc.bias"])
+
+
+@pytest.mark.parametrize("conv2_stride", [1, 2])
+def test_resnet18_equals_an_independent_reference(conv2_stride):
+    torch.manual_seed(0)
+    model = ResNet18(10, conv2_stride=conv2_stride).double()
+    model.train()(torch.randn(8, 3, 64, 64).double())  # gives batch norm statistics of its own
+    model.eval()
+    x = torch.randn(2, 3, 64, 64).double()
+    torch.testing.assert_close(model(x), _reference_resnet18(model.state_dict(), x, conv2_stride))
+
+
+def test_resnet18_has_torchvisions_names_and_parameter_count():
+    state = ResNet18(1000).state_dict()
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    names = ["conv1.weight", *(f"bn1.{n}" for n in norm)]
+    for stage in range(1, 5):
+        for block in range(2):
+            at = f"layer{stage}.{block}"
+            for i in (1, 2):
+                names += [f"{at}.conv{i}.weight", *(f"{at}.bn{i}.{n}" for n in norm)]
+            if stage > 1 and block == 0:
+                names += [f"{at}.downsample.0.weight", *(f"{at}.downsample.1.{n}" for n in norm)]
+    assert list(state) == [*names, "fc.weight", "fc.bias"]
+    # the number that torchvision's documentation gives for resnet18
+    assert sum(p.numel() for p in ResNet18(1000).parameters()) == 11_689_512
+
+
+def test_resnet18_readings_of_the_stride_differ_by_one_halving():
+    layers = ["maxpool", "layer1", "layer4"]
+    assert _shapes(ResNet18(), layers) == {
+        "maxpool": (64, 16, 16), "layer1": (64, 16, 16), "layer4": (512, 2, 2),
+    }  # fmt: skip
+    assert _shapes(ResNet18(conv2_stride=2), layers) == {
+        "maxpool": (64, 16, 16), "layer1": (64, 8, 8), "layer4": (512, 1, 1),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="1 or 2, not 3"):
+        ResNet18(conv2_stride=3)
