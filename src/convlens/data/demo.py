@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from convlens.data.whole import whole_folder
 
-VERSION = 1  # part of the folder's name; raise it whenever the images change
+VERSION = 2  # part of the folder's name; raise it whenever the images change
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold",
@@ -137,14 +137,14 @@ def _draw(
         centre = uniform(0.5, 1.1, 1) * torch.stack([angle.cos(), angle.sin()], 1)
         mask = _warp(bank[random.integers(0, len(bank), n)], uniform(-3.1, 3.1), uniform(0.4, 1.8),
                      uniform(-0.3, 0.3), centre)
-        image = torch.lerp(image, uniform(0, 255, 3, 1, 1), mask * uniform(0.3, 0.8, 1, 1, 1))
+        image = torch.lerp(image, uniform(0, 255, 3, 1, 1), mask * uniform(0.2, 0.6, 1, 1, 1))
     # The glyph itself, lighter or darker than the ground it stands on.
     chosen = random.integers(first[labels], first[labels + 1])
-    mask = _warp(bank[chosen], uniform(-0.4, 0.4), uniform(0.5, 1.0), uniform(-0.3, 0.3),
-                 uniform(-0.3, 0.3, 2))
+    mask = _warp(bank[chosen], uniform(-0.3, 0.3), uniform(0.55, 1.0), uniform(-0.2, 0.2),
+                 uniform(-0.2, 0.2, 2))
     brightness = base.mean(1, keepdim=True)
     ink = uniform(0, 255, 3, 1, 1)
-    away = torch.where(brightness < 128, 1, -1) * uniform(60, 150, 1, 1, 1)
+    away = torch.where(brightness < 128, 1, -1) * uniform(70, 160, 1, 1, 1)
     ink = (ink - ink.mean(1, keepdim=True) + brightness + away).clamp(0, 255)
     image = torch.lerp(image, ink, mask * uniform(0.8, 1, 1, 1, 1))
     noise = random.standard_normal((n, 3, SIZE, SIZE), dtype=np.float32)
