@@ -1,0 +1,981 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Assignment 2: convolutional networks on small images
+#
+# Deep Learning Course. The headings below are those of the assignment's section 1.2, “Your
+# Implementation”; before them stand a summary, and what its ambiguous lines were taken to mean.
+#
+# `convlens report` executes this notebook. Every number in the text is computed from the results
+# folder by the cell that prints it, and every listing is read from the installed package, so neither
+# can go stale. Nothing is trained here: the cells read what `convlens reproduce` left in the folders
+# named below. To train everything anew, set `RETRAIN = True` (up to three hours on two cores), or run
+# `convlens reproduce`, which continues where it was cut.
+
+# %% tags=["parameters"]
+RESULTS = "../results"
+WEIGHTS = "../weights"
+DATA = None
+
+# %%
+RETRAIN = False
+
+# %% tags=["hide-input"]
+import csv
+import inspect
+import io
+import json
+import math
+import subprocess
+import sys
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from IPython.display import Image, Markdown, display
+from PIL import Image as Picture
+
+from convlens import evaluate, figures, look, models, recipes
+from convlens.data import augment, batches, open_dataset
+from convlens.errors import UserError
+from convlens.look.layers import to_text
+from convlens.train import loop, optimiser
+from convlens.train.checkpoint import load_trained, read_history
+from convlens.train.run import read_config
+
+torch.set_num_threads(1)  # one image at a time needs no more
+if RETRAIN:
+    subprocess.run([sys.executable, "-m", "convlens", "reproduce"], check=True)
+
+# %% tags=["hide-input"]
+# Reading the results -------------------------------------------------------------------------
+
+RESULTS, WEIGHTS = Path(RESULTS), Path(WEIGHTS)
+RECORDS = [
+    record
+    for record in json.loads((RESULTS / "summary.json").read_text())
+    if record.get("validation_accuracy") is not None
+]
+RUNS = {}  # of each recipe the record of its lowest seed: the one with a folder and weights
+for record in sorted(RECORDS, key=lambda record: record["seed"]):
+    RUNS.setdefault(record["recipe"], record)
+ORDER = ["lenet5", "lenet5plus", "convnet", "resnet18", "resnet18_stride2"]
+ORDER = [name for name in ORDER if name in RUNS] + [name for name in RUNS if name not in ORDER]
+MISSING = "*There is no record of `{}` in the results; `convlens reproduce` makes it.*"
+TIERS = {0.65: 5, 0.67: 8, 0.69: 12, 0.71: 15}  # validation accuracy: points, from the assignment
+
+
+def history(recipe):
+    path = RESULTS / recipe
+    return read_history(path) if (path / "history.csv").exists() else None
+
+
+def confusion(recipe):
+    """int, shape (C, C), rows true; and the C class names."""
+    with open(RESULTS / recipe / "confusion.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    return np.array([[int(count) for count in row[1:]] for row in rows]), header[1:]
+
+
+@cache
+def trained(recipe):
+    """The network of a recipe's weights file; None where there is none."""
+    path = WEIGHTS / f"{recipe}.safetensors"
+    return load_trained(path) if path.exists() else None
+
+
+def mean_per_class(recipe, split):
+    """Mean of the accuracies of the classes; NaN where the results do not tell."""
+    field, path = f"{split}_mean_class_accuracy", RESULTS / recipe / "metrics.json"
+    metrics = json.loads(path.read_text()) if path.exists() else {}
+    return RUNS[recipe].get(field, metrics.get(field, math.nan))
+
+
+def settings(recipe):
+    """The recipe as it was run; as the package has it where the run's config.yaml is missing."""
+    try:
+        return read_config(RESULTS / recipe).recipe
+    except UserError:
+        return recipes.RECIPES[recipe]() if recipe in recipes.RECIPES else None
+
+
+# Numbers in words ----------------------------------------------------------------------------
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def percent(share, digits=1):
+    return "–" if math.isnan(share) else f"{100 * share:.{digits}f}{NBSP}%"
+
+
+def error(share):
+    """Standard error of an accuracy on the validation images: √(p·(1−p)/n)."""
+    return math.sqrt(share * (1 - share) / N)
+
+
+def accuracy(recipe):
+    share = RUNS[recipe]["validation_accuracy"]
+    return f"{100 * share:.1f}{NBSP}±{NBSP}{100 * error(share):.1f}{NBSP}%"
+
+
+def compare(first, second):
+    """Points by which `second` is better in validation, and how many standard errors that is."""
+    a, b = (RUNS[recipe]["validation_accuracy"] for recipe in (first, second))
+    spread = math.hypot(error(a), error(b))
+    return 100 * (b - a), abs(b - a) / spread if spread else math.inf
+
+
+def difference(first, second):
+    points, ratio = compare(first, second)
+    if ratio >= 2:
+        verdict = f"{ratio:.1f} standard errors of the difference: more than chance"
+    else:
+        verdict = f"{ratio:.1f} standard errors of the difference: too little to tell from chance"
+    return f"{points:+.1f} points ({verdict})".replace("-", "−")
+
+
+def points_of(recipe):
+    return max(
+        (points for tier, points in TIERS.items() if RUNS[recipe]["validation_accuracy"] >= tier),
+        default=0,
+    )
+
+
+def tier(recipe):
+    """The highest tier of the assignment's table that a result reaches."""
+    reached = [t for t in TIERS if RUNS[recipe]["validation_accuracy"] >= t]
+    if not reached:
+        return "none"
+    return f"{percent(max(reached), 0)}{NBSP}({TIERS[max(reached)]}{NBSP}points)"
+
+
+def names(words):
+    words = [f"`{word}`" for word in words]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def plural(count, noun):
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+# Showing -------------------------------------------------------------------------------------
+
+figure_number = 0
+
+
+def text(*paragraphs):
+    display(Markdown("\n\n".join(paragraph for paragraph in paragraphs if paragraph)))
+
+
+def table(header, rows, align=""):
+    """A Markdown table; align: a character a column, "r" for numbers."""
+    align = align.ljust(len(header), "l")[: len(header)]
+    rules = ["---:" if side == "r" else ":---" for side in align]
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, rules, *rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+
+
+def show_code(*objects):
+    """The source of modules, classes and functions, as it is in the package."""
+    for thing in objects:
+        module = thing if inspect.ismodule(thing) else sys.modules[inspect.unwrap(thing).__module__]
+        path = module.__name__.replace(".", "/") + ".py"
+        whole = "" if inspect.ismodule(thing) else f", `{thing.__name__}`"
+        text(
+            f"##### Listing: `{path}`{whole}\n\n```python\n{inspect.getsource(thing).strip()}\n```"
+        )
+
+
+def show(picture, caption):
+    """A figure, or a PNG file, with its numbered caption."""
+    global figure_number
+    if isinstance(picture, Path):
+        if not picture.exists():
+            text(f"*The results hold no `{picture.parent.name}/{picture.name}`.*")
+            return
+        png = picture.read_bytes()
+    else:
+        buffer = io.BytesIO()
+        picture.savefig(buffer, dpi=150, bbox_inches="tight", metadata={"Software": None})
+        png = buffer.getvalue()
+    figure_number += 1
+    display(Image(png, alt=caption.replace("`", "")))
+    text(f"**Figure {figure_number}.** {caption}")
+
+
+# %% tags=["hide-input"]
+# What is known of the images -----------------------------------------------------------------
+
+DATASET = open_dataset(DATA, progress=False)
+MEASURED = next((name for name in ORDER if (RESULTS / name / "confusion.csv").exists()), None)
+if MEASURED:
+    matrix, CLASSES = confusion(MEASURED)
+    COUNTS = matrix.sum(axis=1)
+else:
+    CLASSES, COUNTS = DATASET.classes, np.bincount(DATASET.validation.labels)
+N, C = int(COUNTS.sum()), len(CLASSES)
+LARGEST = np.argsort(-COUNTS, kind="stable")[: min(8, max(1, C // 10))]
+CALTECH = C == 101 and {"Faces", "Faces_easy", "accordion", "camera"} <= set(CLASSES)
+
+# %% [markdown]
+# ## Summary of the results
+
+# %% tags=["hide-input"]
+rows = []
+for name in ORDER:
+    run = RUNS[name]
+    rows.append(
+        (
+            f"`{name}`",
+            f"{run['train_loss']:.3f}",
+            percent(run["train_accuracy"]),
+            f"{run['validation_loss']:.3f}",
+            accuracy(name),
+            percent(run["validation_mean_class_accuracy"]),
+            tier(name),
+        )
+    )
+header = (
+    "recipe", "train loss", "train accuracy", "validation loss", "validation accuracy",
+    "mean per class", "tier reached",
+)  # fmt: skip
+short = [name for name in ORDER if RUNS[name]["train_accuracy"] < 0.5]
+seeds = {name: [r["validation_accuracy"] for r in RECORDS if r["recipe"] == name] for name in ORDER}
+seeds = {name: np.array(values) for name, values in seeds.items() if len(values) > 1}
+missing = [name for name in recipes.RECIPES if name not in RUNS]
+text(
+    table(header, rows, "lrrrrrl"),
+    f"Losses are mean cross-entropies in nats, against one-hot labels without smoothing. ± is the "
+    f"standard error √(p·(1−p)/n) of an accuracy p measured on the n = {N:,} validation images. "
+    f"“Mean per class” is the mean of the {C} validation accuracies of the single classes.",
+    "All figures are of the networks as they are after the last epoch (their weight average, where "
+    "the recipe keeps one). No epoch was picked on the validation images: during training they are "
+    "looked at for the curves alone. The packaged recipes were settled on a hold-out carved from "
+    "`train/`."
+    + "".join(
+        f" Over {len(v)} seeds `{name}` has a mean validation accuracy of {percent(v.mean())}, "
+        f"with a standard error of {100 * v.std(ddof=1) / math.sqrt(len(v)):.1f} points."
+        for name, v in seeds.items()
+    ),
+    short
+    and f"With less than half of the training images learned, {names(short)} "
+    f"{'is' if len(short) == 1 else 'are'} far from trained to the end (see the epochs in the last "
+    "section): such rows show that everything runs, not what the networks can do.",
+    missing and MISSING.format("`, `".join(missing)),
+)
+if ORDER:
+    show(
+        figures.compare(
+            [record for name in ORDER for record in RECORDS if record["recipe"] == name]
+        ),
+        "Accuracy of every recipe on both splits, and the tiers of the assignment's table.",
+    )
+
+# %% tags=["hide-input"]
+smallest, largest = int(COUNTS.min()), int(COUNTS.max())
+chance = COUNTS.max() / N
+text(
+    "**What the numbers rest on.** "
+    f"The networks tell {C} classes apart. "
+    + (
+        f"A validation class has between {smallest} and {plural(largest, 'image')}; the largest "
+        f"({names(CLASSES[i] for i in LARGEST)}) {'holds' if len(LARGEST) == 1 else 'hold'} "
+        f"{percent(COUNTS[LARGEST].sum() / N, 0)} of all. "
+        if largest > smallest
+        else f"Every class has {plural(largest, 'validation image')}. "
+    )
+    + f"Guessing evenly would be right in {percent(1 / C)} of the cases, always naming the largest "
+    f"class in {percent(chance)}. "
+    + (
+        "Where few classes hold many images, overall accuracy follows them; the mean per class "
+        "gives every class the same weight, so both are reported."
+        if largest > smallest
+        else ""
+    ),
+    CALTECH
+    and "This is Caltech-101 without its background class, every image scaled to 64×64. `Faces` and "
+    "`Faces_easy` are the same photographs, cropped differently, and near-duplicates stand on both "
+    "sides of the split, so the validation accuracies are somewhat flattering; they compare "
+    f"networks on one split rather than promise an accuracy elsewhere. One run on {N} images cannot "
+    "tell accuracies a point apart.",
+)
+
+# %% [markdown]
+# ## What the ambiguous lines were taken to mean
+#
+# | The assignment says | It was taken to mean |
+# | :--- | :--- |
+# | 5×5 convolutions, no padding named | Padding 2, so that a convolution keeps its map's size and both 4×4 pools divide it without a rest (64 → 16 → 4 at 64×64). Without padding the second pool would drop the edge of an 11×11 map, 47 % of it. |
+# | a fully connected layer with 1021 neurons | Literally 1021, although 1024 numbers enter it at 64×64 and 1021 may be a slip of the pen. |
+# | a fully connected softmax layer | The layer is linear and gives logits; its softmax is `predict_proba`. The loss takes the logits, because the logarithm of a softmax is exact and stable only when both are computed together. |
+# | one-hot encoding for labels | Labels are one-hot vectors from the batch to the loss, which is −Σ target · log softmax(logits). |
+# | loss and accuracy on the training set | Measured after training, in evaluation mode, over the whole unaugmented training set. The learning curves show instead the running mean over the augmented batches of an epoch, with dropout on, which is usually worse. |
+# | accuracy | The share of all images that are classified rightly; the mean per class stands beside it. |
+# | the structure of LeNet-5 for ten classes | The listed layer sizes win over the sketch's; only the last layer follows the number of classes. |
+# | “your above CNN model (after completing Q1)” | The best network of question 1 whose first two convolutions have 32 and 64 filters. |
+# | the activation of the first conv layer | The output after its ReLU; where batch norm stands between convolution and ReLU, after both. |
+# | conv_2 of ResNet-18: “stride 2×2” | In the paper the stride belongs to the max-pool that opens the stage. Both readings were trained, see question 3. |
+
+# %% [markdown]
+# ## 1.2.1 Implement and improve a CNN model
+#
+# ### (a) LeNet5
+#
+# The network, exactly the layers of the assignment. Batch norm and dropout are options that are off
+# here and on in part (b).
+
+# %% tags=["hide-input"]
+show_code(models.lenet5, recipes.lenet5)
+
+# %% tags=["hide-input"]
+if network := trained("lenet5"):
+    text(
+        f"Its layers on an image of {network.size}×{network.size}; “field” is the receptive field "
+        "of one unit and “stride” the distance of neighbouring fields, in pixels of the image.",
+        to_text(look.layer_table(network.model, network.size)),
+    )
+
+# %% [markdown]
+# Labels become one-hot in the batch, and stay so up to the loss. One loop trains every network of this
+# notebook; one function scores every split.
+
+# %% tags=["hide-input"]
+show_code(batches.one_hot, batches.Batches, loop.train, loop._train_epoch, evaluate.score)
+
+# %% [markdown]
+# #### Results of (a)
+
+
+# %% tags=["hide-input"]
+def report_run(recipe):
+    """Loss and accuracy on both splits in words, and what the curves add."""
+    run, curves = RUNS[recipe], history(recipe)
+    gap = 100 * (run["train_accuracy"] - run["validation_accuracy"])
+    text(
+        table(
+            ("`" + recipe + "`", "cross-entropy (nats)", "accuracy", "mean per class"),
+            [
+                (
+                    split,
+                    f"{run[f'{split}_loss']:.3f}",
+                    percent(run["train_accuracy"]) if split == "train" else accuracy(recipe),
+                    percent(mean_per_class(recipe, split)),
+                )
+                for split in ("train", "validation")
+            ],
+            "lrrr",
+        ),
+        f"After {plural(run['epochs'], 'epoch')} the training accuracy is "
+        + ("" if abs(gap) < 0.05 else f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} ")
+        + ("equal to the validation accuracy. " if abs(gap) < 0.05 else "the validation accuracy. ")
+        + (after_lowest(curves["validation_loss"]) if curves is not None else ""),
+    )
+
+
+def after_lowest(losses):
+    """What became of the validation loss after its lowest point."""
+    lowest = int(np.argmin(losses))
+    if lowest == len(losses) - 1:
+        return "The validation loss was still at its lowest in the last epoch."
+    risen = losses[-1] - losses[lowest]
+    if risen < 0.05 * losses[lowest]:
+        return (
+            f"The validation loss was lowest after epoch {lowest + 1} and has stayed within 5 % of "
+            "that: training longer neither helped nor harmed."
+        )
+    return (
+        f"The validation loss was lowest after epoch {lowest + 1} ({losses[lowest]:.3f} nats) and rose "
+        f"to {losses[-1]:.3f} by the end: the network grew surer of its mistakes, which is "
+        "over-fitting that accuracy alone does not show."
+    )
+
+
+def show_curves(recipe):
+    curves = history(recipe)
+    if curves is None:
+        text(f"*The results hold no history of `{recipe}`.*")
+    else:
+        show(figures.learning_curves(curves), f"Learning curves of `{recipe}`.")
+
+
+if "lenet5" in RUNS:
+    report_run("lenet5")
+    show_curves("lenet5")
+else:
+    text(MISSING.format("lenet5"))
+
+# %% [markdown]
+# ### (b) Improving the accuracy
+#
+# Two steps. `lenet5plus` keeps every layer of LeNet5 and changes how it is trained, with the means the
+# assignment lists and with augmentation. `convnet` changes the network too: convolutions that look
+# closely before the map shrinks, residual blocks, and an average over the last map in place of large
+# fully connected layers.
+
+# %% tags=["hide-input"]
+show_code(models.convnet, recipes.lenet5plus, recipes.convnet)
+
+# %% [markdown]
+# Regularisation, initialisation, schedule and weight averaging; L1 and L2 penalties are there to be
+# switched on (`--l1`, `--l2`) even where a recipe prefers decoupled weight decay.
+
+# %% tags=["hide-input"]
+show_code(optimiser)
+
+# %% [markdown]
+# Augmentation works on whole batches, each image with random parameters of its own.
+
+# %% tags=["hide-input"]
+show_code(augment)
+if augmented := next((name for name in ("convnet", "lenet5plus") if name in RUNS), None):
+    show(
+        RESULTS / augmented / "batch.png",
+        f"A training batch of `{augmented}` as the network sees it.",
+    )
+
+# %% tags=["hide-input"]
+chosen = [name for name in ("lenet5", "lenet5plus", "convnet", "resnet18") if name in RUNS]
+flat = {}
+for name in chosen:
+    if recipe := settings(name):
+        values = dict(vars(recipe))
+        values |= {f"{k.replace('_', ' ')}": v for k, v in values.pop("model_options").items()}
+        values |= {f"augment: {k}": v for k, v in vars(values.pop("augment")).items()}
+        flat[name] = {k.replace("_", " "): v for k, v in values.items() if k != "name"}
+keys = list(dict.fromkeys(key for values in flat.values() for key in values))
+
+
+def said(value):
+    """A setting as a person writes it."""
+    if value is None or value is False or value == 0:
+        return "–"
+    return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+differing = [key for key in keys if len({said(values.get(key)) for values in flat.values()}) > 1]
+if len(flat) > 1:
+    text(
+        "What differs between the recipes as they were run (– is off or not applicable):",
+        table(
+            ("setting", *(f"`{name}`" for name in flat)),
+            [(key, *(said(values.get(key)) for values in flat.values())) for key in differing],
+        ),
+    )
+
+# %% [markdown]
+# #### Results of (b)
+
+# %% tags=["hide-input"]
+for name in ("lenet5plus", "convnet"):
+    if name in RUNS:
+        report_run(name)
+        show_curves(name)
+    else:
+        text(MISSING.format(name))
+
+# %% tags=["hide-input"]
+steps = [name for name in ("lenet5", "lenet5plus", "convnet") if name in RUNS]
+REASONS = {
+    ("lenet5", "lenet5plus"): "The layers are the same, so this is the work of the training alone: "
+    "what differs is in the table above.",
+    (
+        "lenet5plus",
+        "convnet",
+    ): "Here the network changes, and with it whatever the table above shows.",
+    ("lenet5", "convnet"): "Network and training change together.",
+}
+
+
+def gaps(first, second):
+    """How the distance between the splits changed from one recipe to the next."""
+    was, now = (
+        100 * (RUNS[name]["train_accuracy"] - RUNS[name]["validation_accuracy"])
+        for name in (first, second)
+    )
+    if min(RUNS[first]["train_accuracy"], RUNS[second]["train_accuracy"]) < 0.5:
+        return (
+            "As long as training is this far from its end, the gap between the splits says little."
+        )
+    if now < was - 1:
+        return (
+            f"The gap between training and validation accuracy shrinks from {was:.1f} to {now:.1f} "
+            "points: less is learned by heart, which is what regularisation and augmentation are for."
+        )
+    if now > was + 1:
+        return (
+            f"The gap between training and validation accuracy grows from {was:.1f} to {now:.1f} points: "
+            "the stronger network also fits the training images more closely."
+        )
+    return f"The gap between training and validation accuracy stays at about {now:.0f} points."
+
+
+if steps:
+    sentences = [
+        f"- `{a}` → `{b}`: {accuracy(a)} → {accuracy(b)}, {difference(a, b)}. {REASONS[a, b]} "
+        f"{gaps(a, b)}"
+        for a, b in pairwise(steps)
+    ]
+    best_of_1 = max(steps, key=lambda name: RUNS[name]["validation_accuracy"])
+    text(
+        "#### What changed the accuracy, and by how much",
+        "\n".join(sentences),
+        len(steps) > 1
+        and "Several settings change at once in a step, so these numbers credit the step as a whole, "
+        "not its parts. The standard error of a difference is taken as if the two accuracies had been "
+        "measured on different images, which is cautious, since the images are the same.",
+        "**Tiers.** "
+        + " ".join(
+            f"`{name}` with {percent(RUNS[name]['validation_accuracy'])} "
+            + (
+                f"reaches {tier(name)}."
+                if points_of(name)
+                else f"stays below {percent(0.65, 0)}, the lowest tier."
+            )
+            for name in steps
+        ),
+        f"The best network of question 1 is `{best_of_1}`."
+        + (
+            f" It stands {100 * (RUNS[best_of_1]['validation_accuracy'] - 0.71):.1f} points above the "
+            "highest tier, "
+            f"{(RUNS[best_of_1]['validation_accuracy'] - 0.71) / error(RUNS[best_of_1]['validation_accuracy']):.1f} "
+            "standard errors."
+            if points_of(best_of_1) == 15
+            else ""
+        ),
+    )
+
+# %% [markdown]
+# #### Which mistakes remain
+
+
+# %% tags=["hide-input"]
+def report_mistakes(recipe, pictures):
+    """The confusions in words, and those pictures of the run folder."""
+    if not (RESULTS / recipe / "confusion.csv").exists():
+        text(f"*The results hold no confusion matrix of `{recipe}`.*")
+        return
+    matrix, classes = confusion(recipe)
+    wrong = int(matrix.sum() - matrix.trace())
+    pairs = figures.most_confused(matrix, top=3)
+    share = matrix.diagonal() / np.maximum(matrix.sum(axis=1), 1)
+    perfect = int((share == 1).sum())
+    nothing = int(((share == 0) & (matrix.sum(axis=1) > 0)).sum())
+    listed = "; ".join(
+        f"`{classes[i]}` taken for `{classes[j]}` ({count} of {matrix[i].sum()})"
+        for i, j, count, _ in pairs
+    )
+    text(
+        f"`{recipe}` is wrong on {wrong} of {matrix.sum():,} validation images. "
+        + (f"Its most frequent confusions: {listed}. " if pairs else "")
+        + f"{perfect} of {len(classes)} classes are recognised without a mistake, {nothing} not once."
+    )
+    for picture in pictures:
+        show(RESULTS / recipe / f"{picture}.png", f"{MISTAKES[picture]}, `{recipe}`.")
+
+
+MISTAKES = {
+    "per_class": "Validation accuracy of each class",
+    "confusion": "Confusion on the validation images",
+    "worst": "The mistakes with the largest loss among the validation images",
+}
+if steps:
+    report_mistakes(best_of_1, MISTAKES)
+
+# %% [markdown]
+# ## 1.2.2 Visualize layer activation
+#
+# A forward hook on the ReLU behind a convolution keeps what passes through, and is removed
+# afterwards; drawing is apart from it.
+
+# %% tags=["hide-input"]
+show_code(
+    look.conv_relu_layers,
+    look.activations,
+    figures.activations,
+    look.first_filters,
+    figures.filters,
+)
+
+
+# %% tags=["hide-input"]
+def assignment_images(dataset):
+    """Rows of train: accordion and camera, image_0001; else the first of the first two classes."""
+    stems = [str(Path(path).with_suffix("")) for path in dataset.train.paths]
+    wanted = [
+        [i for i, stem in enumerate(stems) if stem.endswith(f"{name}/image_0001")]
+        for name in ("accordion", "camera")
+    ]
+    if all(wanted):
+        return [rows[0] for rows in wanted]
+    labels = np.asarray(dataset.train.labels)
+    return [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:2]]
+
+
+with_weights = [name for name in ORDER if (WEIGHTS / f"{name}.safetensors").exists()]
+candidates = [name for name in with_weights if name in ("lenet5", "lenet5plus", "convnet")]
+ranked = sorted(candidates, key=lambda name: -RUNS[name]["validation_accuracy"])
+LOOKED_AT = next(iter(ranked or with_weights), None)
+if LOOKED_AT is None:
+    text(
+        "*The weights folder holds no network of these results, so there are no activations to show.*"
+    )
+else:
+    text(
+        f"The network is `{LOOKED_AT}`"
+        + (", the best of question 1." if ranked else ", the only one at hand.")
+    )
+
+# %%
+if LOOKED_AT:
+    network = trained(LOOKED_AT)
+    dataset = open_dataset(DATA, size=network.size, progress=False)
+    layers = look.conv_relu_layers(network.model, network.size)[:2]
+    rows = assignment_images(dataset)
+    images = np.asarray(dataset.train.images[rows])  # uint8, (2, size, size, 3)
+    x = augment.normalise(batches.to_tensor(images), network.mean, network.std)
+    maps = look.activations(network.model, x, layers)  # (2, 32, h, w), (2, 64, h, w)
+    image_names = [str(Path(dataset.train.paths[row]).with_suffix("")) for row in rows]
+    for layer, which in zip(layers, ("first", "second"), strict=False):
+        for image, values, name in zip(images, maps[layer], image_names, strict=True):
+            show(
+                figures.activations(image, values, f"{LOOKED_AT}, {layer}: {name}"),
+                f"The {len(values)} activations of the {which} convolution, for `{name}`.",
+            )
+    show(
+        figures.filters(look.first_filters(network.model)),
+        f"The filters of the first convolution of `{LOOKED_AT}`, in the order of its maps.",
+    )
+
+# %% [markdown]
+# #### What the maps show
+#
+# To say it with numbers, each map is compared with pictures that anyone can compute from the image:
+# its brightness; its darkness; its edges, all of them or those of one direction; its colour, all of
+# it or one of red, green, blue and yellow against its opposite. A map counts as following the kind
+# of picture it correlates with best, if by 0.5 or more.
+
+
+# %%
+def simple_pictures(image, height, width):
+    """Of each kind the pictures of `image`, uint8 (H, W, 3), that maps of that size may follow."""
+    small = Picture.fromarray(image).resize((width, height), Picture.Resampling.BOX)
+    red, green, blue = np.moveaxis(np.asarray(small, dtype=float), 2, 0)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    down, across = np.gradient(luma)
+    opposites = red - green, blue - (red + green) / 2
+    return {
+        "brightness": [luma],
+        "darkness": [-luma],
+        "edges": [
+            np.hypot(down, across),
+            *(np.maximum(d, 0) for d in (down, -down, across, -across)),
+        ],
+        "colour": [
+            np.ptp(small, axis=2),
+            *(np.maximum(s * o, 0) for o in opposites for s in (1, -1)),
+        ],
+    }
+
+
+def kinds_of_maps(image, maps):
+    """How many of the maps, float (C, h, w), follow each kind of picture, none, or are nowhere > 0."""
+    pictures = simple_pictures(image, *maps.shape[1:])
+    kinds = dict.fromkeys([*pictures, "none of these", "dead"], 0)
+    for values in maps:
+        fits = {
+            kind: max(
+                np.corrcoef(values.ravel(), picture.ravel())[0, 1] if picture.std() > 0 else 0
+                for picture in candidates
+            )
+            for kind, candidates in pictures.items()
+            if values.std() > 0
+        }
+        best = max(fits, key=fits.get, default=None)
+        if values.max() <= 0:
+            best = "dead"
+        elif best is None or fits[best] < 0.5:
+            best = "none of these"
+        kinds[best] += 1
+    return kinds
+
+
+# %% tags=["hide-input"]
+if LOOKED_AT:
+    counts = {
+        (layer, name): kinds_of_maps(image, values)
+        for layer in layers
+        for image, values, name in zip(images, maps[layer], image_names, strict=True)
+    }
+    silent = {layer: float((maps[layer] <= 0).mean()) for layer in layers}
+    alike = {}  # cosine between the two images' vectors of map means
+    for layer in layers:
+        a, b = maps[layer].mean(axis=(2, 3))
+        alike[layer] = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+    first, second = layers
+    simple = {
+        layer: sum(
+            count
+            for (where, _), kinds in counts.items()
+            for kind, count in kinds.items()
+            if where == layer and kind not in ("none of these", "dead")
+        )
+        / (2 * maps[layer].shape[1])
+        for layer in layers
+    }
+    in_first = {
+        kind: sum(counts[first, name][kind] for name in image_names)
+        for kind in ("brightness", "darkness", "edges", "colour")
+    }
+    commonest = max(in_first, key=in_first.get)
+    dead = {
+        layer: int((maps[layer].max(axis=(0, 2, 3)) <= 0).sum()) for layer in layers
+    }  # on both images
+    sizes = {layer: f"{maps[layer].shape[3]}×{maps[layer].shape[2]}" for layer in layers}
+    kinds = list(next(iter(counts.values())))
+    text(
+        table(
+            ("layer", "image", "map size", *kinds),
+            [(f"`{a}`", f"`{b}`", sizes[a], *found.values()) for (a, b), found in counts.items()],
+            "lll" + "r" * len(kinds),
+        ),
+        f"- *The first layer{' is close to the pixels' if simple[first] >= 0.5 else ''}.* "
+        f"{percent(simple[first], 0)} of its maps follow one kind of these pictures"
+        + (f", most often {commonest}. " if in_first[commonest] else ". ")
+        + "Such a map can be read as the image under one filter: the object's outline or its bright, "
+        "dark or coloured areas stand where they are in the photograph."
+        + (
+            ""
+            if simple[first] >= 0.5
+            else " Most maps follow none, so this layer is not yet, or no longer, a set of such filters."
+        ),
+        "- *The second layer* has "
+        f"maps of {sizes[second]} where the first has {sizes[first]}, and in it "
+        f"{percent(simple[second], 0)} of the maps follow one kind of picture, "
+        + (
+            "fewer than in the first: its units combine several first-layer maps over a larger field "
+            "and respond to arrangements, such as corners and textures, more than to single pixels."
+            if simple[second] < simple[first] - 0.05
+            else "no fewer than in the first: on these two images its maps are still as close to the "
+            "pixels as those before."
+        ),
+        f"- *Silence.* Behind the ReLU {percent(silent[first], 0)} of the first layer's values are zero and "
+        f"{percent(silent[second], 0)} of the second's. "
+        + (
+            "The second is the sparser: a unit there answers to something rarer. "
+            if silent[second] > silent[first] + 0.02
+            else "The second is not sparser here. "
+        )
+        + (
+            f"{plural(dead[first], 'map')} of the first layer and {plural(dead[second], 'map')} of the "
+            "second are zero everywhere on both images; two images cannot say whether they ever "
+            "respond."
+            if sum(dead.values())
+            else "No map is zero everywhere on both images."
+        ),
+        "- *Telling the images apart.* The mean strengths of the maps, as a vector, have a cosine of "
+        f"{alike[first]:.2f} between the two images in the first layer and {alike[second]:.2f} in the "
+        "second"
+        + (
+            ": which maps are active depends more on the image further up."
+            if alike[second] < alike[first] - 0.01
+            else ": two layers in, the same maps are still active for both, only at other places."
+        ),
+    )
+
+# %% [markdown]
+# ## 1.2.3 ResNet Implementation
+#
+# ResNet-18 after He et al. 2016, with labels one-hot as before, trained by the same loop.
+
+# %% tags=["hide-input"]
+show_code(models.resnet18, recipes.resnet18, recipes.resnet18_stride2)
+
+# %% [markdown]
+# **The two readings of conv_2's stride.** The assignment writes “stride 2×2” at the end of conv_2's
+# line, behind the description of its blocks. In the paper (table 1) the stride of 2 in that stage
+# belongs to the 3×3 max-pool, and the blocks keep the map's size: this is `resnet18`, the network
+# everyone knows by that name. Read literally, the stage's blocks stride as well. If each of its four
+# convolutions did, a 64×64 image would have shrunk to a single pixel inside conv_2, and the three
+# stages behind it would have nothing left to look at; so `resnet18_stride2` strides once more in the
+# stage's first block, as the paper does in every later stage. From there on its maps have a quarter
+# of the pixels.
+
+# %% tags=["hide-input"]
+STAGES = ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4")
+readings = [name for name in ("resnet18", "resnet18_stride2") if name in RUNS]
+loaded = {name: trained(name) for name in readings}
+loaded = {name: network for name, network in loaded.items() if network}
+if loaded:
+    shapes = {}
+    for name, network in loaded.items():
+        blank = torch.zeros(1, 3, network.size, network.size)
+        found = look.activations(network.model, blank, STAGES)
+        shapes[name] = ["×".join(map(str, found[stage].shape[1:])) for stage in STAGES]
+    text(
+        "Output of each stage (channels × height × width):",
+        table(
+            ("stage", *(f"`{name}`" for name in shapes)),
+            [
+                (stage, *sizes)
+                for stage, *sizes in zip(
+                    ("conv_1", "max-pool", "conv_2", "conv_3", "conv_4", "conv_5"),
+                    *shapes.values(),
+                    strict=True,
+                )
+            ],
+            "lrr",
+        ),
+    )
+for name in ("resnet18", "resnet18_stride2"):
+    if name in RUNS:
+        report_run(name)
+        show_curves(name)
+    else:
+        text(MISSING.format(name))
+if len(readings) == 2:
+    points, ratio = compare("resnet18_stride2", "resnet18")
+    text(
+        f"From the literal reading to the paper's, accuracy changes by "
+        f"{difference('resnet18_stride2', 'resnet18')}. "
+        + (
+            "The larger maps pay: at this image size the early loss of resolution costs accuracy."
+            if ratio >= 2 and points > 0
+            else "The smaller maps did better here."
+            if ratio >= 2
+            else "On these images the two readings cannot be told apart."
+        )
+    )
+
+
+# %% tags=["hide-input"]
+def cost(recipe):
+    """Parameters and multiply-adds of one image, from the layer table."""
+    rows = look.layer_table(trained(recipe).model, trained(recipe).size)
+    return sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
+
+
+if "resnet18" in RUNS and steps:
+    best = max(RUNS[name]["validation_accuracy"] for name in steps)
+    resnet, rival = RUNS["resnet18"], RUNS[best_of_1]
+    points, ratio = compare(best_of_1, "resnet18")
+    unfinished = [n for n in ("resnet18", best_of_1) if RUNS[n]["train_accuracy"] < 0.5]
+    if ratio < 2:
+        headline = "ResNet-18 neither wins nor loses"
+    else:
+        headline = "ResNet-18 wins" if points > 0 else "ResNet-18 does not win"
+    paragraphs = [
+        f"**{headline}.** Against `{best_of_1}`, the best network of question 1, it has "
+        f"{accuracy('resnet18')} to {accuracy(best_of_1)}: {difference(best_of_1, 'resnet18')}. "
+        f"By the assignment's table it "
+        + (
+            f"would reach {tier('resnet18')}."
+            if points_of("resnet18")
+            else "would stay below the lowest tier."
+        )
+    ]
+    if {"resnet18", best_of_1} <= set(with_weights):
+        (mine, work), (theirs, rival_work) = cost("resnet18"), cost(best_of_1)
+        first_block = shapes["resnet18"][1].split("×", 1)[1]
+        last_stage = shapes["resnet18"][5].split("×", 1)[1]
+        paragraphs.append(
+            f"In size, ResNet-18 has {mine / 1e6:.1f} million parameters to {theirs / 1e6:.1f} million, and "
+            f"takes {work / 1e6:,.0f} million multiply-adds an image to {rival_work / 1e6:,.0f} "
+            "million. It was not drawn for images this small: its first convolution and its max-pool "
+            f"were made for 224×224 pixels, and here they leave maps of {first_block} to the first block "
+            f"and {last_stage} to the last stage"
+            + (
+                ", where a 3×3 convolution meets mostly padding."
+                if max(map(int, last_stage.split("×"))) <= 2
+                else "."
+            )
+        )
+    if unfinished:
+        paragraphs.append(
+            f"But {names(unfinished)} had learned less than half of the training images when training "
+            "stopped, so this compares how fast the networks start, not how good they get."
+        )
+    elif ratio >= 2 and points < 0:
+        fits = f"({percent(resnet['train_accuracy'])} to {percent(rival['train_accuracy'])})"
+        if resnet["train_accuracy"] >= rival["train_accuracy"] - 0.03:
+            paragraphs.append(
+                f"It fits the training images about as well {fits}, so it lacks no capacity; what it "
+                "learns carries over less well. With so few images a class, a network that keeps its "
+                "resolution longer has the better prior: that is consistent with these numbers, though "
+                "they do not prove it."
+            )
+        else:
+            paragraphs.append(
+                f"It also fits the training images less well {fits}. That points to what its stem "
+                "throws away in the first layers, which is missing on both splits, or to a training "
+                "that is too short for it; these numbers cannot tell which."
+            )
+    elif ratio >= 2:
+        paragraphs.append(
+            "Depth with shortcuts pays here: the signal and its gradient pass the identity paths, so "
+            "many convolutions can be trained from few images, and batch norm and the global average "
+            "in place of large fully connected layers keep over-fitting in check."
+        )
+    else:
+        paragraphs.append(
+            f"Two networks of different depth arrive at the same accuracy within chance (training "
+            f"{percent(resnet['train_accuracy'])} and {percent(rival['train_accuracy'])}): with these "
+            "images it is data and augmentation, more than the network, that set the limit."
+        )
+    if "lenet5plus" in RUNS and best_of_1 != "lenet5plus":
+        paragraphs.append(
+            f"Against `lenet5plus`, the shallow network, ResNet-18 stands at "
+            f"{difference('lenet5plus', 'resnet18')}."
+        )
+    text(*paragraphs)
+if "resnet18" in RUNS:
+    report_mistakes("resnet18", ["per_class"])
+
+# %% [markdown]
+# ## How these results were made
+
+# %% tags=["hide-input"]
+rows = []
+for name in ORDER:
+    run, network = RUNS[name], trained(name)
+    parameters = sum(p.numel() for p in network.model.parameters()) if network else None
+    rows.append(
+        (
+            f"`{name}`",
+            f"{parameters:,}" if parameters else "–",
+            run["epochs"],
+            run["seed"],
+            f"{run['seconds'] / 60:.1f}",
+            f"{run['device']}, {run['precision']}",
+            run["torch"],
+            f"`{run['commit']}`" if run["commit"] else "–",
+        )
+    )
+text(
+    table(
+        ("recipe", "parameters", "epochs", "seed", "minutes", "machine", "torch", "commit"),
+        rows,
+        "lrrrr",
+    ),
+    "The commands, each of which trains one network from its first random weight:",
+    "```sh\n" + "\n".join(RUNS[name]["command"] for name in ORDER) + "\n```",
+    "`convlens reproduce` runs them all and continues where it was cut; `convlens evaluate "
+    "weights/NAME.safetensors` checks a number of this notebook; `convlens report` makes the notebook, "
+    "its web page and its PDF again.",
+)
+
+# %% [markdown]
+# ## Appendix: the code of the other figures
+#
+# The two that carry most of the report; `batch`, `compare`, `per_class` and `worst` are made likewise,
+# in `convlens/figures/`.
+
+# %% tags=["hide-input"]
+show_code(figures.learning_curves, figures.confusion)
