@@ -32,8 +32,10 @@ import inspect
 import io
 import json
 import math
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -47,13 +49,15 @@ from convlens import evaluate, figures, look, models, recipes
 from convlens.data import augment, batches, open_dataset
 from convlens.errors import UserError
 from convlens.look.layers import to_text
+from convlens.look.sheets import assigned_images, describe_prediction
 from convlens.train import loop, optimiser
 from convlens.train.checkpoint import load_trained, read_history
 from convlens.train.run import read_config
 
 torch.set_num_threads(1)  # one image at a time needs no more
 if RETRAIN:
-    subprocess.run([sys.executable, "-m", "convlens", "reproduce"], check=True)
+    project = Path(RESULTS).resolve().parent
+    subprocess.run([sys.executable, "-m", "convlens", "reproduce"], cwd=project, check=True)
 
 # %% tags=["hide-input"]
 # Reading the results -------------------------------------------------------------------------
@@ -100,11 +104,13 @@ def mean_per_class(recipe, split):
 
 
 def settings(recipe):
-    """The recipe as it was run; as the package has it where the run's config.yaml is missing."""
+    """The recipe as it was run: by its config.yaml, else the package's with the run's epochs."""
     try:
         return read_config(RESULTS / recipe).recipe
     except UserError:
-        return recipes.RECIPES[recipe]() if recipe in recipes.RECIPES else None
+        if recipe not in recipes.RECIPES:
+            return None
+        return replace(recipes.RECIPES[recipe](), epochs=RUNS[recipe]["epochs"])
 
 
 # Numbers in words ----------------------------------------------------------------------------
@@ -250,6 +256,7 @@ header = (
 short = [name for name in ORDER if RUNS[name]["train_accuracy"] < 0.5]
 seeds = {name: [r["validation_accuracy"] for r in RECORDS if r["recipe"] == name] for name in ORDER}
 seeds = {name: np.array(values) for name, values in seeds.items() if len(values) > 1}
+partial = [name for name in ORDER if "--images" in shlex.split(RUNS[name]["command"])]
 missing = [name for name in recipes.RECIPES if name not in RUNS]
 text(
     table(header, rows, "lrrrrrl"),
@@ -269,6 +276,10 @@ text(
     and f"With less than half of the training images learned, {names(short)} "
     f"{'is' if len(short) == 1 else 'are'} far from trained to the end (see the epochs in the last "
     "section): such rows show that everything runs, not what the networks can do.",
+    partial
+    and f"Short trials: {names(partial)} {'was' if len(partial) == 1 else 'were'} trained on a share of "
+    "the training images only, which the command in the last section tells; the training columns "
+    "are of that share.",
     missing and MISSING.format("`, `".join(missing)),
 )
 if ORDER:
@@ -463,7 +474,8 @@ def said(value):
 differing = [key for key in keys if len({said(values.get(key)) for values in flat.values()}) > 1]
 if len(flat) > 1:
     text(
-        "What differs between the recipes as they were run (– is off or not applicable):",
+        "What differs between the recipes (– is off or not applicable; an option given on the command "
+        "line stands in the last section):",
         table(
             ("setting", *(f"`{name}`" for name in flat)),
             [(key, *(said(values.get(key)) for values in flat.values())) for key in differing],
@@ -606,18 +618,6 @@ show_code(
 
 
 # %% tags=["hide-input"]
-def assignment_images(dataset):
-    """Rows of train: accordion and camera, image_0001; else the first of the first two classes."""
-    stems = [str(Path(path).with_suffix("")) for path in dataset.train.paths]
-    wanted = [
-        [i for i, stem in enumerate(stems) if stem.endswith(f"{name}/image_0001")]
-        for name in ("accordion", "camera")
-    ]
-    if all(wanted):
-        return [rows[0] for rows in wanted]
-    labels = np.asarray(dataset.train.labels)
-    return [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:2]]
-
 
 with_weights = [name for name in ORDER if (WEIGHTS / f"{name}.safetensors").exists()]
 candidates = [name for name in with_weights if name in ("lenet5", "lenet5plus", "convnet")]
@@ -630,7 +630,11 @@ if LOOKED_AT is None:
 else:
     text(
         f"The network is `{LOOKED_AT}`"
-        + (", the best of question 1." if ranked else ", the only one at hand.")
+        + (
+            ", the best of question 1 whose weights are at hand."
+            if ranked
+            else ", because no network of question 1 is at hand."
+        )
     )
 
 # %%
@@ -638,11 +642,10 @@ if LOOKED_AT:
     network = trained(LOOKED_AT)
     dataset = open_dataset(DATA, size=network.size, progress=False)
     layers = look.conv_relu_layers(network.model, network.size)[:2]
-    rows = assignment_images(dataset)
-    images = np.asarray(dataset.train.images[rows])  # uint8, (2, size, size, 3)
-    x = augment.normalise(batches.to_tensor(images), network.mean, network.std)
+    paths, images = zip(*assigned_images(dataset), strict=True)  # uint8, (size, size, 3) each
+    x = augment.normalise(batches.to_tensor(np.stack(images)), network.mean, network.std)
     maps = look.activations(network.model, x, layers)  # (2, 32, h, w), (2, 64, h, w)
-    image_names = [str(Path(dataset.train.paths[row]).with_suffix("")) for row in rows]
+    image_names = [str(Path(path).with_suffix("")) for path in paths]
     for layer, which in zip(layers, ("first", "second"), strict=False):
         for image, values, name in zip(images, maps[layer], image_names, strict=True):
             show(
@@ -780,7 +783,12 @@ if LOOKED_AT:
             if sum(dead.values())
             else "No map is zero everywhere on both images."
         ),
-        "- *Telling the images apart.* The mean strengths of the maps, as a vector, have a cosine of "
+        "- *Telling the images apart.* The network takes "
+        + " and ".join(
+            f"`{name}` for {describe_prediction(network, x[i : i + 1])}"
+            for i, name in enumerate(image_names)
+        )
+        + ". The mean strengths of the maps, as a vector, have a cosine of "
         f"{alike[first]:.2f} between the two images in the first layer and {alike[second]:.2f} in the "
         "second"
         + (

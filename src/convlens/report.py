@@ -10,6 +10,7 @@ package.
 """
 
 import base64
+import html
 import os
 import struct
 import tempfile
@@ -42,14 +43,14 @@ def make_report(
     data: Path | str | None,
     out: Path | str,
     source: Path | str | None = None,
-) -> dict[str, Path]:
+) -> tuple[Path, Path, Path]:
     """Execute the notebook `source` and write it with its HTML and PDF into the folder `out`.
 
     results: folder with summary.json and a run's tables and pictures in results/RECIPE/.
     weights: folder with RECIPE.safetensors. data: data set, as `convlens.data.resolve` takes it.
     source: jupytext percent format (default: the assignment's notebook); the files take its name.
 
-    Returns the three paths by "ipynb", "html" and "pdf". They are built elsewhere and moved into
+    Returns the paths of the notebook, the HTML and the PDF. They are built elsewhere and moved into
     place together at the end, so a report that fails leaves an older one as it was. Raises
     UserError for missing results, a missing extra and a cell that fails.
     """
@@ -87,13 +88,15 @@ def make_report(
             RESULTS=os.path.relpath(results, out), WEIGHTS=os.path.relpath(weights, out), DATA=None
         )
         _settle(notebook)
-        made = {suffix: folder / f"{source.stem}.{suffix}" for suffix in ("ipynb", "html", "pdf")}
-        nbformat.write(notebook, made["ipynb"])
-        made["html"].write_text(to_html(notebook), encoding="utf-8")
-        made["pdf"].write_bytes(to_pdf(notebook, folder))
-        for path in made.values():
+        ipynb, page, pdf = (
+            folder / f"{source.stem}.{suffix}" for suffix in ("ipynb", "html", "pdf")
+        )
+        nbformat.write(notebook, ipynb)
+        page.write_text(to_html(notebook), encoding="utf-8")
+        pdf.write_bytes(to_pdf(notebook, folder))
+        for path in (ipynb, page, pdf):
             os.replace(path, out / path.name)
-    return {suffix: out / path.name for suffix, path in made.items()}
+    return out / ipynb.name, out / page.name, out / pdf.name
 
 
 def execute(notebook: Any, folder: Path) -> None:
@@ -174,7 +177,7 @@ def to_html(notebook: Any) -> str:
             '<html lang="en">',
             '<head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title(notebook)}</title>",
+            f"<title>{html.escape(title(notebook))}</title>",
             f"<style>\n{style}\n{(HERE / 'report.css').read_text(encoding='utf-8')}</style>",
             f"</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n",
         ]
@@ -195,7 +198,7 @@ def to_pdf(notebook: Any, folder: Path) -> bytes:
         extra_args=[
             "--standalone",
             f"--template={HERE / 'report.typ'}",
-            f"--variable=title:{title(notebook)}",
+            f"--metadata=title:{title(notebook)}",
             "--syntax-highlighting=idiomatic",
             "--wrap=none",
             "--columns=10000",  # so that no table is taken for too wide and given fixed columns
