@@ -435,8 +435,8 @@ else:
 show_code(models.convnet, recipes.lenet5plus, recipes.convnet)
 
 # %% [markdown]
-# Regularisation, initialisation, schedule and weight averaging; L1 and L2 penalties are there to be
-# switched on (`--l1`, `--l2`) even where a recipe prefers decoupled weight decay.
+# Regularisation, initialisation, schedule and weight averaging. L1 and L2 penalties are options of
+# every recipe, also where it prefers decoupled weight decay.
 
 # %% tags=["hide-input"]
 show_code(optimiser)
