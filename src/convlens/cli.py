@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
 from convlens.errors import UserError
 
@@ -79,7 +79,10 @@ def data_audit(data: DataOption = None, *, size: int = 64) -> None:
 
     root, source = resolve(data)
     print(f"data set   {root} ({source})")
-    print(audit(root, size).render())
+    found = audit(root, size)
+    print(found.render())
+    if found.problems or found.unreadable:
+        raise UserError(f"{root} is not in order; mend what is listed above")
 
 
 def data_split(
@@ -132,7 +135,7 @@ def train(arguments: list[str]) -> None:
     class New:
         """Train a recipe; every field of it is an option, shown with the recipe's own value."""
 
-        recipe: Annotated[Recipe, OmitArgPrefixes, arg(name="")]
+        recipe: Annotated[Recipe, arg(name="")]
         data: DataOption = None
         out: Path | None = None
         """The run folder; runs/RECIPE-sSEED if not given."""

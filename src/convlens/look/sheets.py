@@ -17,7 +17,7 @@ from convlens.predict import find_images
 from convlens.train.checkpoint import Trained, load_trained
 from convlens.train.run import open_for
 
-ASSIGNED = ("train/accordion/image_0001.jpg", "train/camera/image_0001.jpg")
+ASSIGNED = ("accordion/image_0001", "camera/image_0001")
 
 
 def assigned_images(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
@@ -25,10 +25,19 @@ def assigned_images(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
 
     On another data set: the first training images of the first two classes.
     """
-    rows = [dataset.train.paths.index(path) for path in ASSIGNED if path in dataset.train.paths]
-    if len(rows) < len(ASSIGNED):
-        rows = [int(np.flatnonzero(dataset.train.labels == label)[0]) for label in (0, 1)]
-    return [(dataset.train.paths[row], np.array(dataset.train.images[row])) for row in rows]
+    found = {
+        "/".join(Path(path).with_suffix("").parts[-2:]): (path, image)
+        for split in (dataset.train, dataset.validation)
+        for path, image in zip(split.paths, split.images, strict=True)
+        if path.rpartition("/")[2].startswith("image_0001.")
+    }
+    if all(name in found for name in ASSIGNED):
+        chosen = [found[name] for name in ASSIGNED]
+    else:
+        train = dataset.train
+        rows = [np.flatnonzero(train.labels == label)[0] for label in (0, 1)]
+        chosen = [(train.paths[row], train.images[row]) for row in rows]
+    return [(path, np.array(image)) for path, image in chosen]
 
 
 def describe_prediction(trained: Trained, x: torch.Tensor) -> str:

@@ -15,8 +15,9 @@ class LeNet5(nn.Module):
     The softmax layer is `predict_proba`; `forward` returns logits, because cross-entropy is exact
     and stable on logits only.
 
-    batch_norm and dropout (before each of the two hidden layers' outputs are used, probability in
-    [0, 1)) leave the layers above as they are; the plain LeNet5 has neither.
+    batch_norm (after each convolution and hidden layer) and dropout (of what enters and what leaves
+    the wide layer of 1021, probability in [0, 1); the layer of 84 is too narrow to lose numbers)
+    leave the layers above as they are; the plain LeNet5 has neither.
 
     Input: float, shape (N, 3, size, size). Output: logits, shape (N, num_classes).
     """
@@ -53,26 +54,26 @@ class LeNet5(nn.Module):
         self.bn2 = norm2d(64)
         self.relu2 = nn.ReLU()
         self.pool2 = nn.MaxPool2d(4, 4)
+        self.drop1 = nn.Dropout(dropout)
         self.fc1 = nn.Linear(64 * side * side, 1021, bias=bias)
         self.bn3 = norm1d(1021)
         self.relu3 = nn.ReLU()
-        self.drop1 = nn.Dropout(dropout)
+        self.drop2 = nn.Dropout(dropout)
         self.fc2 = nn.Linear(1021, 84, bias=bias)
         self.bn4 = norm1d(84)
         self.relu4 = nn.ReLU()
-        self.drop2 = nn.Dropout(dropout)
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # shapes for 64×64 images                          (N, 3, 64, 64)
-        x = self.relu1(self.bn1(self.conv1(x)))          # (N, 32, 64, 64)
-        x = self.pool1(x)                                # (N, 32, 16, 16)
-        x = self.relu2(self.bn2(self.conv2(x)))          # (N, 64, 16, 16)
-        x = self.pool2(x)                                # (N, 64, 4, 4)
-        x = x.flatten(1)                                 # (N, 1024)
-        x = self.drop1(self.relu3(self.bn3(self.fc1(x))))  # (N, 1021)
-        x = self.drop2(self.relu4(self.bn4(self.fc2(x))))  # (N, 84)
-        return self.fc3(x)                               # (N, num_classes)
+        # shapes for 64×64 images                            (N, 3, 64, 64)
+        x = self.relu1(self.bn1(self.conv1(x)))            # (N, 32, 64, 64)
+        x = self.pool1(x)                                  # (N, 32, 16, 16)
+        x = self.relu2(self.bn2(self.conv2(x)))            # (N, 64, 16, 16)
+        x = self.pool2(x)                                  # (N, 64, 4, 4)
+        x = x.flatten(1)                                   # (N, 1024)
+        x = self.relu3(self.bn3(self.fc1(self.drop1(x))))  # (N, 1021)
+        x = self.relu4(self.bn4(self.fc2(self.drop2(x))))  # (N, 84)
+        return self.fc3(x)                                 # (N, num_classes)
 
     def predict_proba(self, x: Tensor) -> Tensor:
         """Class probabilities, shape (N, num_classes), rows summing to 1: the softmax layer."""

@@ -1,7 +1,9 @@
 """What a recipe is: a model and everything needed to train it to one stated result."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from convlens.data.augment import Augment
 
@@ -10,9 +12,9 @@ from convlens.data.augment import Augment
 class Recipe:
     """A model plus everything needed to train it; a variant is `dataclasses.replace`."""
 
-    name: str
+    name: Annotated[str, tyro.conf.Suppress]
     """The recipe's name, as `convlens train NAME` takes it."""
-    model: Literal["LeNet5", "ConvNet", "ResNet18"]
+    model: Annotated[Literal["LeNet5", "ConvNet", "ResNet18"], tyro.conf.Suppress]
     """The network's class in convlens.models."""
     model_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the network's constructor, for instance dropout and batch norm."""

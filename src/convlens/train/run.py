@@ -21,7 +21,7 @@ from convlens.evaluate import Evaluation
 from convlens.files import replacing
 from convlens.recipes import RECIPES
 from convlens.recipes.recipe import Recipe
-from convlens.train.checkpoint import Trained, read_history, write_json, write_yaml
+from convlens.train.checkpoint import Trained, build, read_history, write_json, write_yaml
 from convlens.train.loop import Config, Outcome, monitored_splits, train
 from convlens.train.machine import Machine, choose
 
@@ -161,6 +161,10 @@ def check(recipe: Recipe) -> None:
             f"--train-size {recipe.train_size} differs from --size {recipe.size}: LeNet5 has no "
             "global pooling, so it must be trained at its own size"
         )
+    try:
+        build(recipe.model, recipe.model_options, 2, recipe.size)
+    except (TypeError, ValueError) as problem:
+        raise UserError(f"--model-options do not fit {recipe.model}: {problem}") from None
     if recipe.augment.mixup + recipe.augment.cutmix > 1:
         raise UserError("--augment.mixup and --augment.cutmix are probabilities of which only one "
                         "applies to an image; their sum must not exceed 1")

@@ -1,0 +1,199 @@
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from convlens.errors import UserError
+from convlens.recipes import RECIPES, Recipe
+from convlens.reproduce import reproduce
+from convlens.train import run as runs
+from convlens.train.checkpoint import load_trained, read_history, save_weights
+
+FILES = {
+    "config.yaml", "history.csv", "metrics.json", "best.safetensors", "last.safetensors",
+    "state.pt", "curves.png", "confusion.png", "confusion.csv", "per_class.csv", "per_class.png",
+    "worst.png", "batch.png",
+}  # fmt: skip
+
+
+def tiny(**changes):
+    return dataclasses.replace(RECIPES["lenet5plus"](), epochs=2, batch_size=16, **changes)
+
+
+@pytest.fixture
+def finished(toy_data, tmp_path):
+    run = tmp_path / "run"
+    return run, runs.start(tiny(), run, data=toy_data, device="cpu", precision="fp32")
+
+
+def test_a_finished_run_folder_holds_what_the_design_says_and_nothing_half_written(finished):
+    run, metrics = finished
+    assert {p.name for p in run.iterdir()} == FILES
+    assert json.loads((run / "metrics.json").read_text()) == metrics
+    assert set(runs.SUMMARY_FIELDS) <= metrics.keys()
+    confusion = list(csv.reader((run / "confusion.csv").read_text().splitlines()))
+    hits = sum(int(row[i]) for i, row in enumerate(confusion[1:], 1))
+    assert hits / 20 == pytest.approx(metrics["validation_accuracy"])
+
+
+def test_config_is_read_back_as_it_was_written(finished, toy_data):
+    config = runs.read_config(finished[0])
+    assert config.recipe == tiny()
+    assert config.data == str(toy_data.resolve())
+
+
+def test_the_command_in_the_record_repeats_the_run(finished):
+    assert finished[1]["command"] == (
+        "convlens train lenet5plus --epochs 2 --batch-size 16 --seed 0"
+    )
+    config = dataclasses.replace(
+        runs.read_config(finished[0]), recipe=RECIPES["resnet18"](), holdout=0.1, seed=3
+    )
+    assert runs.command_of(config) == "convlens train resnet18 --holdout 0.1 --seed 3"
+
+
+def test_an_existing_run_is_neither_overwritten_nor_touched_unless_asked(finished, toy_data):
+    run, _ = finished
+    before = (run / "best.safetensors").read_bytes()
+    with pytest.raises(UserError, match=r"exists; --resume .* continues it"):
+        runs.start(tiny(), run, data=toy_data)
+    assert (run / "best.safetensors").read_bytes() == before
+    again = runs.start(
+        tiny(), run, data=toy_data, seed=1, device="cpu", precision="fp32", overwrite=True
+    )
+    assert again["seed"] == 1
+    assert len(read_history(run)["epoch"]) == 2
+
+
+def test_overwrite_spares_a_folder_that_is_no_run(tmp_path, toy_data):
+    (tmp_path / "thesis.txt").write_text("three years of work")
+    with pytest.raises(UserError, match="no run folder, so it is not overwritten"):
+        runs.start(tiny(), tmp_path, data=toy_data, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"epochs": 0}, "--epochs 0 is too small"),
+        ({"batch_size": 0}, "--batch-size 0 is too small"),
+        ({"learning_rate": -1.0}, "--learning-rate -1.0 is negative"),
+        ({"train_size": 48}, "LeNet5 has no global pooling"),
+        ({"model_options": {"dropuot": 0.1}}, "dropuot"),
+        ({"size": 12, "train_size": 12}, "at least 16×16"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused_before_anything_is_written(
+    changes, sentence, toy_data, tmp_path
+):
+    with pytest.raises(UserError, match=sentence):
+        runs.start(dataclasses.replace(tiny(), **changes), tmp_path / "run", data=toy_data)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_of_what_is_no_run(tmp_path):
+    with pytest.raises(UserError, match=r"holds no config\.yaml"):
+        runs.resume(tmp_path)
+    (tmp_path / "config.yaml").write_text("recipe: [")
+    with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+        runs.resume(tmp_path)
+
+
+def test_resume_to_fewer_epochs_than_done_is_refused(finished):
+    with pytest.raises(UserError, match="--epochs 1 is less than the 2"):
+        runs.resume(finished[0], epochs=1)
+
+
+def test_weights_in_half_precision_stand_in_for_the_run(finished, tmp_path):
+    run, _ = finished
+    trained = load_trained(run)
+    save_weights(tmp_path / "small.safetensors", trained, half=True)
+    small = load_trained(tmp_path / "small.safetensors")
+    assert dataclasses.replace(small, model=None, mean=None, std=None) == dataclasses.replace(
+        trained, model=None, mean=None, std=None
+    )
+    assert torch.equal(small.mean, trained.mean)
+    x = torch.randn(4, 3, 64, 64)
+    torch.testing.assert_close(small.model(x), trained.model(x), rtol=0.02, atol=0.02)
+    sizes = [p.stat().st_size for p in (tmp_path / "small.safetensors", run / "best.safetensors")]
+    assert sizes[0] < 0.52 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not safetensors at all", b"\x08" + bytes(7) + b"{}      "]
+)
+def test_a_file_that_is_no_weights_file_is_named(content, tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"w\.safetensors is not a weights file of ConvLens"):
+        load_trained(path)
+
+
+def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, capsys):
+    options = {
+        "seeds": 2, "epochs": 1, "images": 0, "data": toy_data, "runs": tmp_path / "runs",
+        "results": tmp_path / "results", "weights": tmp_path / "weights",
+        "device": "cpu", "precision": "fp32",
+    }  # fmt: skip
+    reproduce(("lenet5plus", "lenet5"), **options)
+    records = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert [(r["recipe"], r["seed"]) for r in records] == [
+        ("lenet5", 0), ("lenet5", 1), ("lenet5plus", 0), ("lenet5plus", 1),
+    ]  # fmt: skip
+    assert list(records[0]) == list(runs.SUMMARY_FIELDS)
+    assert {p.name for p in (tmp_path / "weights").iterdir()} == {
+        "lenet5.safetensors", "lenet5plus.safetensors",
+    }  # fmt: skip
+    assert (tmp_path / "results" / "lenet5" / "history.csv").exists()
+    capsys.readouterr()
+    reproduce(("lenet5plus",), **options)
+    assert "epoch" not in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "results" / "summary.json").read_text())) == 4
+    with pytest.raises(UserError, match="other settings than those asked for now"):
+        reproduce(("lenet5",), **{**options, "epochs": 2})
+
+
+def test_a_killed_run_continues_and_ends_bit_identical(toy_data, tmp_path):
+    """The process is really killed, at an epoch nobody chose."""
+    epochs = 40
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train = [sys.executable, "-m", "convlens", "train"]
+    new = [
+        *train, "lenet5plus", "--data", str(toy_data), "--epochs", str(epochs), "--batch-size",
+        "12", "--device", "cpu", "--precision", "fp32", "--out",
+    ]  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "PYTHONWARNINGS": "error"}}
+    subprocess.run([*new, str(whole)], check=True, **quiet)
+    process = subprocess.Popen([*new, str(cut)], **quiet)
+    while process.poll() is None and not (
+        (cut / "history.csv").exists() and len(read_history(cut)["epoch"]) >= 5
+    ):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 5 <= len(read_history(cut)["epoch"]) < epochs
+    assert not (cut / "metrics.json").exists()
+    subprocess.run([*train, "--resume", str(cut)], check=True, **quiet)
+    for name in ("last.safetensors", "best.safetensors"):
+        mine, theirs = load_file(cut / name), load_file(whole / name)
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+    ours, wholes = (json.loads((r / "metrics.json").read_text()) for r in (cut, whole))
+    assert {k: v for k, v in ours.items() if k != "seconds"} == {
+        k: v for k, v in wholes.items() if k != "seconds"
+    }
+
+
+def test_a_recipe_is_plain_data():
+    assert dataclasses.is_dataclass(Recipe)
+    assert RECIPES["resnet18_stride2"]() == dataclasses.replace(
+        RECIPES["resnet18"](), name="resnet18_stride2", model_options={"conv2_stride": 2}
+    )
