@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from convlens.models.convolution import Conv2d
+
 
 class LeNet5(nn.Module):
     """Two 5×5 convolutions (32 and 64 filters), each with ReLU and 4×4/4 max-pooling, then three
@@ -46,11 +48,11 @@ class LeNet5(nn.Module):
 
         # Batch norm brings its own shift, which makes a bias before it idle.
         bias = not batch_norm
-        self.conv1 = nn.Conv2d(3, 32, 5, padding=padding, bias=bias)
+        self.conv1 = Conv2d(3, 32, 5, padding=padding, bias=bias)
         self.bn1 = norm2d(32)
         self.relu1 = nn.ReLU()
         self.pool1 = nn.MaxPool2d(4, 4)
-        self.conv2 = nn.Conv2d(32, 64, 5, padding=padding, bias=bias)
+        self.conv2 = Conv2d(32, 64, 5, padding=padding, bias=bias)
         self.bn2 = norm2d(64)
         self.relu2 = nn.ReLU()
         self.pool2 = nn.MaxPool2d(4, 4)

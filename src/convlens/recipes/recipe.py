@@ -27,7 +27,7 @@ class Recipe:
     batch_size: int = 128
     """Images in a step."""
     optimiser: Literal["adamw", "sgd", "muon"] = "adamw"
-    """AdamW; SGD with Nesterov momentum; or Muon for the convolutions and AdamW for the rest."""
+    """AdamW; SGD with Nesterov momentum; or Muon for the hidden layers and AdamW for the rest."""
     learning_rate: float = 1e-3
     """The schedule's highest learning rate."""
     schedule: Literal["constant", "cosine", "onecycle"] = "cosine"

@@ -17,8 +17,9 @@ from convlens.data.batches import Batches, mix_seed
 from convlens.data.dataset import Dataset, Split
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
-from convlens.evaluate import Evaluation, evaluate
+from convlens.evaluate import Evaluation
 from convlens.recipes.recipe import Recipe
+from convlens.train.autotune import Plan, apply_plan, choose_algorithms
 from convlens.train.checkpoint import (
     Trained,
     build,
@@ -28,6 +29,7 @@ from convlens.train.checkpoint import (
     source_commit,
     write_history,
 )
+from convlens.train.distributed import ALONE, World
 from convlens.train.machine import Machine
 from convlens.train.optimiser import Average, initialise, make_optimisers, penalty, schedule
 from convlens.train.progress import Progress
@@ -76,12 +78,17 @@ class Outcome:
     seconds: float
 
 
-def train(config: Config, dataset: Dataset, run: Path, machine: Machine) -> Outcome:
+def train(
+    config: Config, dataset: Dataset, run: Path, machine: Machine, world: World = ALONE
+) -> Outcome:
     """Train `config.recipe` on `dataset`, from the state in `run` if there is one.
 
     After every epoch `run` holds the weights, the history and the full state, each replaced
     atomically. On the CPU in fp32 a run stopped and continued ends bit-identical to one that was
     not: all that is random in an epoch depends on the seed and the epoch alone.
+
+    Every process of `world` calls this with the same arguments and gets the same outcome; the first
+    alone touches `run`. `batch_size` is that of all processes together.
 
     Raises UserError when the loss is not finite; the state of the epoch before is kept.
     """
@@ -94,6 +101,12 @@ def train(config: Config, dataset: Dataset, run: Path, machine: Machine) -> Outc
     model = build(recipe.model, recipe.model_options, dataset.num_classes, recipe.size)
     initialise(model, recipe.initialisation)
     model.to(machine.device, memory_format=torch.channels_last)
+    state = world.first(load_state, run)
+    # A resumed run keeps its plan: another algorithm rounds otherwise.
+    size = recipe.train_size
+    share = recipe.batch_size // world.size
+    plan = state["plan"] if state else world.first(choose_algorithms, model, share, size, machine)
+    apply_plan(model, plan)
     average = Average(model, recipe.average)
     optimisers = make_optimisers(model, recipe)
     trained = Trained(
@@ -108,23 +121,35 @@ def train(config: Config, dataset: Dataset, run: Path, machine: Machine) -> Outc
         commit=source_commit(),
     )
     history: list[dict[str, float]] = []
-    if state := load_state(run):
+    if state:
         history = state["history"]
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
 
-    batches = Batches(training, dataset.num_classes, recipe.batch_size, seed)
-    progress = Progress(recipe.epochs, len(batches), batches.size)
+    batches = Batches(
+        training, dataset.num_classes, recipe.batch_size, seed, world.rank, world.size
+    )
+    if batches.size < 2 * world.size:
+        raise UserError(
+            f"a batch of {batches.size} images is too small for {world.size} processes; give each "
+            "at least 2 with --batch-size, or start fewer"
+        )
+    network = world.wrap(model)
+    progress = Progress(recipe.epochs, len(batches), batches.size, world)
     with progress:
         for epoch in range(len(history), recipe.epochs):
             start = time.perf_counter()
             train_loss, train_accuracy = _train_epoch(
-                epoch, model, average, optimisers, batches, recipe, machine, mean, std, progress
+                epoch, network, average, optimisers, batches, recipe, machine, mean, std, progress
             )
             trained_for = time.perf_counter() - start
-            seen = evaluate(average.model, monitored, mean, std, device=machine.device)
+            world.average_buffers(model)
+            world.average_buffers(average.model)
+            seen = world.evaluate(
+                average.model, monitored, dataset.num_classes, mean, std, device=machine.device
+            )
             history.append(
                 {
                     "epoch": epoch + 1,
@@ -138,10 +163,14 @@ def train(config: Config, dataset: Dataset, run: Path, machine: Machine) -> Outc
                     "seconds": time.perf_counter() - start,
                 }
             )
-            _save(run, trained, history, model, average, optimisers, bool(config.holdout))
+            world.first(
+                _save, run, trained, history, model, average, optimisers, plan, bool(config.holdout)
+            )
             progress.end_epoch(history[-1], monitored_name)
     evaluations = {
-        name: evaluate(average.model, split, mean, std, device=machine.device)
+        name: world.evaluate(
+            average.model, split, dataset.num_classes, mean, std, device=machine.device
+        )
         for name, split in splits.items()
     }
     return Outcome(trained, evaluations, history, sum(row["seconds"] for row in history))
@@ -196,7 +225,8 @@ def _train_epoch(
     progress: Progress,
 ) -> tuple[float, float]:
     """One pass over the batches; mean loss (nats, as minimised) and accuracy on them."""
-    torch.manual_seed(mix_seed(batches.seed, epoch))  # dropout draws from the global generator
+    # dropout draws from the global generator, differently in every process
+    torch.manual_seed(mix_seed(batches.seed, epoch) + batches.rank)
     device = machine.device
     mean, std = mean.to(device), std.to(device)
     model.train()
@@ -210,6 +240,8 @@ def _train_epoch(
             logits = model(images)
         logits = logits.float()
         loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+        # so that the mean over the processes is the mean over the batch, whatever their shares
+        loss = loss * (len(targets) * batches.ranks / batches.size)
         loss = loss + penalty(model, recipe.l1, recipe.l2)
         for optimiser in optimisers:
             optimiser.zero_grad()
@@ -217,7 +249,7 @@ def _train_epoch(
         for optimiser in optimisers:
             optimiser.step()
         average.update()
-        loss_sum += loss.detach()
+        loss_sum += loss.detach() / batches.ranks
         correct += (logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
         progress.step(step, loss_sum, correct)
         if not math.isfinite(progress.loss):
@@ -226,8 +258,7 @@ def _train_epoch(
                 "diverged; lower --learning-rate and start again (the run folder keeps the last "
                 "good epoch)"
             )
-    images_seen = len(batches) * batches.size
-    return float(loss_sum) / len(batches), float(correct) / images_seen
+    return progress.loss, progress.accuracy
 
 
 def set_learning_rate(optimisers: list[torch.optim.Optimizer], share: float) -> None:
@@ -244,6 +275,7 @@ def _save(
     model: nn.Module,
     average: Average,
     optimisers: list[torch.optim.Optimizer],
+    plan: Plan,
     choose_best: bool,
 ) -> None:
     """Write what an epoch leaves; the state last, because resuming trusts it alone."""
@@ -259,6 +291,7 @@ def _save(
             "history": history,
             "model": model.state_dict(),
             "average": average.state_dict(),
+            "plan": plan,
             "optimisers": [optimiser.state_dict() for optimiser in optimisers],
         },
     )

@@ -3,8 +3,9 @@
 import json
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -27,10 +28,17 @@ class Machine:
     precision: Precision
     why: str
 
+    @property
+    def name(self) -> str:
+        """The device, of a CPU with the number of threads."""
+        if self.device.type != "cpu":
+            return str(self.device)
+        threads = torch.get_num_threads()
+        return f"{self.device}, {threads} thread{'s' if threads > 1 else ''}"
+
     def describe(self) -> str:
         """One line for the terminal."""
-        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        return f"{self.device}{threads}, {self.precision} ({self.why})"
+        return f"{self.name}, {self.precision} ({self.why})"
 
     def autocast(self) -> torch.autocast:
         """The context of a training step's forward pass."""
@@ -52,7 +60,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Machine:
             device = "mps"
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.zeros(1, device=chosen).item()  # torch's "meta" device holds no numbers
     except (RuntimeError, AssertionError):
         raise UserError(
             f"--device {device} is not to be had here; use --device auto or cpu"
@@ -66,24 +74,56 @@ def choose(device: str = "auto", precision: str = "auto") -> Machine:
 
 def _bf16_gain(device: torch.device) -> tuple[float, str]:
     """How many times faster a small training step is in bf16; measured once, then kept."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    key = f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    path = cache_home() / "machine.json"
-    try:
-        measured = json.loads(path.read_text())
-    except (OSError, ValueError):
-        measured = {}
-    if key in measured:
-        return measured[key], "measured before"
-    times = {enabled: _time_step(device, enabled) for enabled in (False, True)}
-    gain = round(times[False] / times[True], 2)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({**measured, key: gain}, indent=2))
-    except OSError:  # no place to keep it is no reason not to train
-        return gain, "measured now"
-    return gain, "measured now"
+    measurements = Measurements(device)
+    known = "bf16 gain" in measurements
+    gain = measurements.get(
+        "bf16 gain",
+        lambda: round(_time_step(device, False) / _time_step(device, True), 2),
+    )
+    measurements.save()
+    return gain, "measured before" if known else "measured now"
+
+
+class Measurements:
+    """What was measured on this device with this torch and number of threads, kept between runs.
+
+    They lie in `machine.json` in the cache folder; removing it has everything measured anew.
+    """
+
+    def __init__(self, device: torch.device):
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self.key = f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        self.path = cache_home() / "machine.json"
+        self.values: dict[str, Any] = self._read().get(self.key, {})
+        self.new: dict[str, Any] = {}
+
+    def __contains__(self, what: str) -> bool:
+        return what in self.values
+
+    def get(self, what: str, measure: Callable[[], Any]) -> Any:
+        """The kept value of `what`, or else `measure()`, to be kept. Values are JSON's."""
+        if what not in self.values:
+            self.values[what] = self.new[what] = measure()
+        return self.values[what]
+
+    def save(self) -> None:
+        """Keep what is new; no place to keep it is no reason not to train."""
+        if not self.new:
+            return
+        try:
+            everything = self._read()
+            everything[self.key] = everything.get(self.key, {}) | self.new
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(everything, indent=2))
+        except OSError:
+            return
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            return json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return {}
 
 
 def _time_step(device: torch.device, bf16: bool, repeats: int = 5) -> float:

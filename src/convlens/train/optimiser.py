@@ -65,11 +65,11 @@ def make_optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
         ]
     else:
         # As Muon's author advises, the classifier and all vectors stay with AdamW.
-        kernels = [p for p in decay if p.ndim == 4]
-        groups[0]["params"] = [p for p in decay if p.ndim != 4]
+        *hidden, classifier = decay
+        groups[0]["params"] = [classifier]
         optimisers = [
-            Muon(kernels, recipe.learning_rate, recipe.momentum, recipe.weight_decay),
-            torch.optim.AdamW(groups, 0.1 * recipe.learning_rate, fused=fused),
+            Muon(hidden, recipe.learning_rate, recipe.momentum, recipe.weight_decay),
+            torch.optim.AdamW(groups, 0.2 * recipe.learning_rate, fused=fused),
         ]
     for optimiser in optimisers:
         for group in optimiser.param_groups:
@@ -78,7 +78,7 @@ def make_optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum orthogonalised by Newton–Schulz (Jordan et al. 2024, "Muon"), for kernels.
+    """Momentum orthogonalised by Newton–Schulz (Jordan et al. 2024, "Muon"), for hidden layers.
 
     A kernel (out, in, h, w) is taken as the matrix (out, in·h·w). The update is scaled by
     0.2·√max(rows, columns) (Liu et al. 2025, "Muon is scalable"), so that its entries are of the
