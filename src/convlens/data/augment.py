@@ -61,7 +61,7 @@ def augment(
     rows sum to 1.
     """
     images, targets = batch.images, batch.targets
-    draw = _Draw(len(images), batch.seed, images.device)
+    draw = _Draw(batch, images.device)
     if policy.scale or policy.aspect or policy.translate or policy.rotate:
         images = _resample(images.float(), _affine(policy, draw), size)
     else:
@@ -81,16 +81,21 @@ def augment(
 
 
 class _Draw:
-    """Random numbers for a batch of n images, one for each image at a call, from one seed."""
+    """Random numbers for a batch of n images, one for each image at a call, from its seed.
 
-    def __init__(self, n: int, seed: int, device: torch.device):
-        self.n, self.device = n, device
-        self.generator = torch.Generator().manual_seed(seed)
+    They are drawn for the whole batch, of which several processes may each have a share, so that an
+    image looks the same however many processes there are.
+    """
+
+    def __init__(self, batch: Batch, device: torch.device):
+        self.whole, self.device = batch.whole or len(batch.images), device
+        self.rows = slice(batch.first, batch.first + len(batch.images))
+        self.generator = torch.Generator().manual_seed(batch.seed)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n,) uniform in [low, high)."""
-        values = torch.rand(self.n, generator=self.generator) * (high - low) + low
-        return values.to(self.device)
+        values = torch.rand(self.whole, generator=self.generator) * (high - low) + low
+        return values[self.rows].to(self.device)
 
 
 def _affine(policy: Augment, draw: _Draw) -> Tensor:

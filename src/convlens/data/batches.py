@@ -1,7 +1,7 @@
 """Seeded batches of a split: uint8 images and one-hot labels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,15 +15,19 @@ class Batch:
     """images: uint8, shape (B, 3, H, W), channels-last in memory. targets: float32 one-hot, (B, C).
 
     seed: what everything random about this batch is drawn from.
+    first, whole: these are the images first, first + 1, … of a batch of `whole` images that several
+    processes share; None: this is all of it.
     """
 
     images: Tensor
     targets: Tensor
     seed: int
+    first: int = 0
+    whole: int | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
-        return Batch(self.images.to(device), self.targets.to(device), self.seed)
+        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
 
 
 def to_tensor(images: np.ndarray) -> Tensor:
@@ -42,6 +46,17 @@ def mix_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
+def shard(n: int, rank: int, ranks: int, unit: int = 2) -> slice:
+    """Which of n items in a row belong to process `rank` of `ranks`.
+
+    Shares follow each other without gap or overlap and are cut at multiples of `unit`, so that
+    pairs (2i, 2i + 1) stay together; they differ by at most one unit.
+    """
+    units = -(-n // unit)
+    start, stop = (units * r // ranks * unit for r in (rank, rank + 1))
+    return slice(min(start, n), min(stop, n))
+
+
 @dataclass(frozen=True)
 class Batches:
     """Batches of `split`, every epoch in a new order that depends on `seed` and the epoch alone.
@@ -49,12 +64,16 @@ class Batches:
     So an epoch can be replayed without those before it, which is what makes a resumed run equal to
     one that was never stopped. The last, smaller batch of an epoch is left out (batch norm would
     give its images more weight); another order leaves out other images next time.
+
+    rank, ranks: of several processes, each reads its own share of every batch.
     """
 
     split: Split
     num_classes: int
     batch_size: int
     seed: int
+    rank: int = 0
+    ranks: int = 1
 
     @property
     def size(self) -> int:
@@ -66,10 +85,13 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         order = np.random.default_rng(mix_seed(self.seed, epoch)).permutation(len(self.split))
+        mine = shard(self.size, self.rank, self.ranks)
         for step in range(len(self)):
-            rows = order[step * self.size : (step + 1) * self.size]
+            rows = order[step * self.size : (step + 1) * self.size][mine]
             yield Batch(
                 to_tensor(self.split.images[rows]),
                 one_hot(self.split.labels[rows], self.num_classes),
                 mix_seed(self.seed, epoch, step),
+                mine.start,
+                self.size,
             )

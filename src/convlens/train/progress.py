@@ -4,8 +4,11 @@ import time
 from types import TracebackType
 
 import rich.progress
+import torch
 from rich.console import Console
 from torch import Tensor
+
+from convlens.train.distributed import World
 
 # Reading the loss waits for the device, so on a GPU it is done this often only, in steps.
 EVERY = 20
@@ -14,13 +17,14 @@ EVERY = 20
 class Progress:
     """A context manager around the epochs.
 
-    epochs, steps (an epoch), batch_size: for rates and the time left. loss: mean training loss of
-    the current epoch so far, as of the last reading.
+    epochs, steps (an epoch), batch_size: for rates and the time left. loss, accuracy: mean over the
+    current epoch so far and over all processes, as of the last reading, which the last step has.
     """
 
-    def __init__(self, epochs: int, steps: int, batch_size: int):
+    def __init__(self, epochs: int, steps: int, batch_size: int, world: World):
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
-        self.loss = 0.0
+        self.world = world
+        self.loss = self.accuracy = 0.0
         self.console = Console()
         self.bar = rich.progress.Progress(
             "{task.description}",
@@ -51,17 +55,21 @@ class Progress:
         self.bar.stop()
 
     def step(self, step: int, loss_sum: Tensor, correct: Tensor) -> None:
-        """After each step; loss_sum and correct are the epoch's running sums, on the device."""
+        """After each step; loss_sum and correct are the epoch's running sums, on the device.
+
+        Over all processes they add up to the sum of the batches' losses and of the hits.
+        """
         last = step == self.steps - 1
         if loss_sum.device.type != "cpu" and not last and step % EVERY:
             return
-        self.loss = float(loss_sum) / (step + 1)
+        seen = (step + 1) * self.batch_size
+        sums = self.world.sum_(torch.stack([loss_sum, correct.double()])).tolist()
+        self.loss, self.accuracy = sums[0] / (step + 1), sums[1] / seen
         if self.bar.disable:
             return
-        seen = (step + 1) * self.batch_size
         fields = {
             "loss": self.loss,
-            "accuracy": float(correct) / seen,
+            "accuracy": self.accuracy,
             "rate": seen / (time.perf_counter() - self.epoch_started),
         }
         if self.task is None:
