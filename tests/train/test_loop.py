@@ -84,8 +84,10 @@ def test_it_learns_and_reports_what_the_saved_weights_do(dataset, tmp_path):
     assert outcome.evaluations["validation"].accuracy > 0.6
     trained = load_trained(folder)
     again = evaluate(trained.model, dataset.validation, trained.mean, trained.std)
-    assert again.loss == outcome.evaluations["validation"].loss
-    assert read_history(folder)["validation_loss"][-1] == again.loss
+    reported = outcome.evaluations["validation"].loss
+    assert read_history(folder)["validation_loss"][-1] == reported
+    # to rounding: a loaded network computes by the library, whatever was fastest in training
+    assert again.loss == pytest.approx(reported, rel=1e-4)
     assert trained.classes == dataset.classes
 
 

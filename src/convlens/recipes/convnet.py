@@ -7,7 +7,7 @@ def convnet() -> Recipe:
         name="convnet",
         model="ConvNet",
         model_options={"dropout": 0.0},
-        epochs=60,
+        epochs=45,
         optimiser="muon",
         learning_rate=2e-3,
         weight_decay=0.1,
@@ -15,6 +15,7 @@ def convnet() -> Recipe:
         initialisation="kaiming",
         average=0.995,
         augment=Augment(
-            scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25
-        ),
+            scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25,
+            cutmix=0.3,
+        ),  # fmt: skip
     )

@@ -17,14 +17,13 @@ def lenet5plus() -> Recipe:
     return Recipe(
         name="lenet5plus",
         model="LeNet5",
-        model_options={"padding": 2, "batch_norm": True, "dropout": 0.4},
+        model_options={"padding": 2, "batch_norm": True, "dropout": 0.25},
         epochs=60,
-        learning_rate=3e-3,
+        optimiser="muon",
+        learning_rate=6e-3,
         weight_decay=0.1,
-        label_smoothing=0.1,
+        label_smoothing=0.05,
         initialisation="kaiming",
         average=0.995,
-        augment=Augment(
-            scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25
-        ),
+        augment=Augment(scale=0.3, aspect=0.15, rotate=8, flip=0.5, colour=0.2),
     )

@@ -9,7 +9,7 @@ def resnet18() -> Recipe:
         name="resnet18",
         model="ResNet18",
         model_options={"conv2_stride": 1},
-        epochs=60,
+        epochs=40,
         optimiser="muon",
         learning_rate=2e-3,
         weight_decay=0.1,
@@ -17,8 +17,9 @@ def resnet18() -> Recipe:
         initialisation="kaiming",
         average=0.995,
         augment=Augment(
-            scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25
-        ),
+            scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25,
+            cutmix=0.3,
+        ),  # fmt: skip
     )
 
 
