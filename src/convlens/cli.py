@@ -3,17 +3,23 @@
 import csv
 import dataclasses
 import difflib
+import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
+import convlens
 from convlens.errors import UserError
+
+if TYPE_CHECKING:
+    from convlens.train.distributed import World
 
 # torch takes seconds to import, so verbs import what they run only once their options are read.
 
@@ -26,10 +32,25 @@ DataOption = Annotated[
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb; bad input ends with one sentence on stderr and status 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         _dispatch(VERBS, arguments, "convlens")
+        sys.stdout.flush()
     except UserError as problem:
         print(f"convlens: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # `| head` has read enough. Python flushes once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as problem:
+        # Wherever a verb reads or writes: no permission, a full disk, a file in a folder's place.
+        where = f"{problem.filename} cannot be used: " if problem.filename else ""
+        what = problem.strerror or problem
+        print(f"convlens: {where}{what}; make room or name another place", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("convlens: stopped", file=sys.stderr)
@@ -38,23 +59,36 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _dispatch(verbs: dict, arguments: list[str], prog: str) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: {prog} VERB …\n\n{(__import__('convlens').__doc__ or '').splitlines()[0]}\n")
+        print(f"usage: {prog} VERB …\n\n{_summary(convlens)}\n")
         for name, verb in verbs.items():
-            about = f"one of {', '.join(verb)}" if isinstance(verb, dict) else verb.__doc__
-            print(f"  {name:<10} {about.splitlines()[0]}")
+            about = f"one of {', '.join(verb)}" if isinstance(verb, dict) else _summary(verb)
+            print(f"  {name:<10} {about}")
         print(f"\n{prog} VERB --help shows the options of one.")
         return
     name, *rest = arguments
     if name == "--version":
-        print(f"convlens {__import__('convlens').__version__}")
+        print(f"convlens {convlens.__version__}")
         return
     verb = _lookup(verbs, name, f"{prog} has no verb")
     if isinstance(verb, dict):
         _dispatch(verb, rest, f"{prog} {name}")
     elif verb is train:
-        train(rest)
+        from convlens.train.distributed import joined
+
+        with joined() as world:
+            train(rest, world)
     else:
         tyro.cli(verb, args=rest, prog=f"{prog} {name}", config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _summary(what: object) -> str:
+    """The first line of a docstring; nothing where there is none, as under `python -OO`."""
+    return (what.__doc__ or "").strip().partition("\n")[0]
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UserError(f"--seed {seed} is negative; give 0 or more")
 
 
 def _lookup(table: dict, name: str, what: str):
@@ -95,6 +129,7 @@ def data_split(
     """
     from convlens.data.split import write_split
 
+    _check_seed(seed)
     print(f"wrote      {write_split(source, out, fraction, seed)}")
 
 
@@ -120,13 +155,14 @@ def data_demo(*, out: Path = Path("data/demo"), seed: int = 0) -> None:
     """
     from convlens.data.demo import make_demo
 
+    _check_seed(seed)
     print(f"wrote      {make_demo(out, seed)}")
 
 
 # train
 
 
-def train(arguments: list[str]) -> None:
+def train(arguments: list[str], world: "World") -> None:
     """Train a recipe into a run folder, or --resume one."""
     from convlens.recipes import RECIPES, Recipe
     from convlens.train import run as runs
@@ -170,12 +206,12 @@ def train(arguments: list[str]) -> None:
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
         asked = tyro.cli(Resume, args=arguments, prog="convlens train", config=flags)
         run = asked.resume
-        metrics = runs.resume(run, epochs=asked.epochs, data=asked.data)
+        metrics = runs.resume(run, epochs=asked.epochs, data=asked.data, world=world)
     else:
         if not arguments or arguments[0].startswith("-"):
             print("usage: convlens train RECIPE [OPTIONS]  or  convlens train --resume RUN\n")
             for name, recipe in RECIPES.items():
-                print(f"  {name:<17} {recipe.__doc__.splitlines()[0]}")
+                print(f"  {name:<17} {_summary(recipe)}")
             print("\nconvlens train RECIPE --help shows the options and the recipe's own values.")
             if arguments in (["-h"], ["--help"]):
                 return
@@ -188,7 +224,7 @@ def train(arguments: list[str]) -> None:
         run = asked.out or Path("runs") / f"{name}-s{asked.seed}"
         options = {f.name: getattr(asked, f.name) for f in dataclasses.fields(asked)}
         del options["recipe"], options["out"]
-        metrics = runs.start(asked.recipe, run, **options)
+        metrics = runs.start(asked.recipe, run, **options, world=world)
     for split in [key.removesuffix("_loss") for key in metrics if key.endswith("_loss")]:
         _print_split(split, *(metrics[f"{split}_{what}"] for what in _MEASURES))
     print(f"wrote      {run}")
@@ -229,6 +265,8 @@ def evaluate(
     machine = choose(device, "fp32")
     print(f"data set   {dataset.describe()}")
     print(f"device     {machine.describe()}")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad name costs nothing
     model = trained.model.to(machine.device)
     metrics = {}
     for name, split in (("train", dataset.train), ("validation", dataset.validation)):
@@ -236,7 +274,6 @@ def evaluate(
         metrics |= {f"{name}_{what}": getattr(seen, what) for what in _MEASURES}
         _print_split(name, *(metrics[f"{name}_{what}"] for what in _MEASURES))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "metrics.json", metrics)
         write_evaluation(seen, dataset.validation.images, dataset.classes, out)
         print(f"wrote      {out}")
@@ -276,6 +313,7 @@ def predict(
             for rank, pair in enumerate(zip(p.classes, p.probabilities, strict=True), 1):
                 writer.writerow([p.path, rank, pair[0], f"{pair[1]:.6f}"])
     else:
+        print(f"device     {machine.describe()}")
         for p in predictions:
             pairs = zip(p.classes, p.probabilities, strict=True)
             print(f"{p.path}: " + ", ".join(f"{name} {share:.1%}" for name, share in pairs))
@@ -346,6 +384,8 @@ def reproduce(
     from convlens.recipes import RECIPES
     from convlens.reproduce import reproduce as collect
 
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds} is too small; the least is 1")
     for name in names:
         _lookup(RECIPES, name, "there is no recipe")
     collect(

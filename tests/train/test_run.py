@@ -83,9 +83,9 @@ def test_overwrite_spares_a_folder_that_is_no_run(tmp_path, toy_data):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"epochs": 0}, "--epochs 0 is too small"),
-        ({"batch_size": 0}, "--batch-size 0 is too small"),
-        ({"learning_rate": -1.0}, "--learning-rate -1.0 is negative"),
+        ({"epochs": 0}, "--epochs 0 is out of range; give 1 up"),
+        ({"batch_size": 0}, "--batch-size 0 is out of range"),
+        ({"learning_rate": -1.0}, "--learning-rate -1.0 is out of range; give 0 up"),
         ({"train_size": 48}, "LeNet5 has no global pooling"),
         ({"model_options": {"dropuot": 0.1}}, "dropuot"),
         ({"size": 12, "train_size": 12}, "at least 16×16"),

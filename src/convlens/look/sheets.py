@@ -57,6 +57,14 @@ def draw(
 ) -> list[Path]:
     """Draw `views` of the network in `run` into the folder `out`; returns the files written."""
     trained = load_trained(run)
+    chosen: list[tuple[str, np.ndarray]] = []
+    if "activations" in views and images:
+        chosen = [(str(path), decode(path, trained.size)) for path in find_images(images)]
+    elif "activations" in views:
+        dataset = open_for(trained, run, data)
+        print(f"data set   {dataset.describe()}")
+        chosen = assigned_images(dataset)
+    # Nothing is written before everything asked for has been found.
     written: list[Path] = []
     out.mkdir(parents=True, exist_ok=True)
     if "layers" in views:
@@ -64,13 +72,8 @@ def draw(
     if "filters" in views:
         figures.save(figures.filters(first_filters(trained.model)), out / "filters.png")
         written.append(out / "filters.png")
-    if "activations" in views:
-        if images:
-            chosen = [(str(p), decode(p, trained.size)) for p in find_images(images)]
-        else:
-            chosen = assigned_images(open_for(trained, run, data))
-        for path, image in chosen:
-            written += draw_activations(trained, path, image, out)
+    for path, image in chosen:
+        written += draw_activations(trained, path, image, out)
     return written
 
 

@@ -119,22 +119,22 @@ def load_trained(run: Path | str) -> Trained:
         model.load_state_dict(
             {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
         )
+        return Trained(
+            model=model.eval(),
+            network=metadata["network"],
+            options=metadata["options"],
+            classes=tuple(metadata["classes"]),
+            size=metadata["size"],
+            mean=torch.tensor(metadata["mean"]),
+            std=torch.tensor(metadata["std"]),
+            recipe=metadata["recipe"],
+            commit=metadata["commit"],
+        )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         raise UserError(
             f"{path} is not a weights file of ConvLens ({type(problem).__name__}); give a run "
             "folder or a file that `convlens train` wrote"
         ) from None
-    return Trained(
-        model=model.eval(),
-        network=metadata["network"],
-        options=metadata["options"],
-        classes=tuple(metadata["classes"]),
-        size=metadata["size"],
-        mean=torch.tensor(metadata["mean"]),
-        std=torch.tensor(metadata["std"]),
-        recipe=metadata["recipe"],
-        commit=metadata["commit"],
-    )
 
 
 def write_history(run: Path, history: list[dict[str, float]]) -> None:
@@ -146,22 +146,30 @@ def write_history(run: Path, history: list[dict[str, float]]) -> None:
 
 
 def read_history(run: Path | str) -> dict[str, np.ndarray]:
-    """history.csv as columns, float64, shape (epochs,)."""
-    with open(Path(run) / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    """history.csv as columns, float64, shape (epochs,). Raises UserError when it is damaged."""
+    path = Path(run) / "history.csv"
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    except (ValueError, TypeError, IndexError):
+        raise UserError(
+            f"{path} is damaged; `convlens train --resume {run}` writes it anew"
+        ) from None
 
 
 def write_yaml(path: Path, content: dict) -> None:
     """Write YAML, atomically, in the order of the dictionary."""
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: dict | list) -> None:
     """Write JSON, atomically, indented."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def save_state(run: Path, state: dict) -> None:

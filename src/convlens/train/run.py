@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import functools
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,17 @@ from convlens.evaluate import Evaluation
 from convlens.files import replacing
 from convlens.recipes import RECIPES
 from convlens.recipes.recipe import Recipe
-from convlens.train.checkpoint import Trained, build, read_history, write_json, write_yaml
+from convlens.train.checkpoint import (
+    Trained,
+    build,
+    load_state,
+    load_trained,
+    read_history,
+    write_history,
+    write_json,
+    write_yaml,
+)
+from convlens.train.distributed import ALONE, World
 from convlens.train.loop import Config, Outcome, monitored_splits, train
 from convlens.train.machine import Machine, choose
 
@@ -30,6 +42,21 @@ SUMMARY_FIELDS = (
     "validation_accuracy", "validation_mean_class_accuracy", "seconds", "device", "precision",
     "torch", "commit", "command",
 )  # fmt: skip
+
+
+# From the least to the most that an option of a recipe may be.
+RANGES = {
+    **dict.fromkeys(("epochs", "batch_size"), (1, math.inf)),
+    **dict.fromkeys(("size", "train_size"), (8, math.inf)),
+    **dict.fromkeys(("learning_rate", "weight_decay", "l1", "l2"), (0, math.inf)),
+    **dict.fromkeys(("warmup", "momentum", "average"), (0, 0.9999)),
+    **dict.fromkeys(("label_smoothing", "augment.translate", "augment.colour"), (0, 1)),
+    **dict.fromkeys(("augment.flip", "augment.grey", "augment.erase"), (0, 1)),
+    **dict.fromkeys(("augment.mixup", "augment.cutmix"), (0, 1)),
+    "augment.scale": (0, 0.99),
+    "augment.aspect": (0, math.inf),
+    "augment.rotate": (0, 180),
+}
 
 
 def start(
@@ -45,30 +72,27 @@ def start(
     device: str = "auto",
     precision: str = "auto",
     overwrite: bool = False,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Train `recipe` into the new run folder `run`; returns the run's metrics.
+
+    Every process of `world` calls this; the first alone touches `run`. Workers that torchrun has
+    restarted continue the run they had begun.
 
     Raises UserError when `run` exists already (unless `overwrite`) and for all that can be wrong
     with the data, the recipe and the machine.
     """
     check(recipe)
-    if not 0 <= holdout < 1:
-        raise UserError(f"--holdout {holdout} is not a share; give a number from 0 to 0.9")
-    if images < 0:
-        raise UserError(f"--images {images} is negative; give 0 for all images")
-    if run.exists() and not run.is_dir():
-        raise UserError(f"{run} is a file; give another folder with --out")
-    if run.is_dir() and any(run.iterdir()):
-        if not overwrite:
-            raise UserError(
-                f"{run} exists; --resume {run} continues it, --out names another folder and "
-                "--overwrite starts it anew"
-            )
-        if not (run / "config.yaml").exists():
-            raise UserError(f"{run} is no run folder, so it is not overwritten; give another --out")
-        (run / "state.pt").unlink(missing_ok=True)
+    if not 0 <= holdout <= 0.9:
+        raise UserError(f"--holdout {holdout} is out of range; give a share from 0 to 0.9")
+    for option, value in (("seed", seed), ("split-seed", split_seed), ("images", images)):
+        if value < 0:
+            raise UserError(f"--{option} {value} is negative; give 0 or more")
+    if world.first(world.remembers, str(run)):
+        return resume(run, data=data, world=world)
+    world.first(_check_free, run, overwrite)
     dataset = open_dataset(data, size=recipe.size, split_seed=split_seed, skip_bad=skip_bad)
-    machine = choose(device, precision)
+    machine = world.first(choose, device, precision)
     config = Config(
         recipe=recipe,
         data=str(dataset.root),
@@ -80,47 +104,86 @@ def start(
         device=str(machine.device),
         precision=machine.precision,
     )
+    world.first(_begin, run, config, world)
+    return _execute(config, dataset, run, machine, world)
+
+
+def _check_free(run: Path, overwrite: bool) -> None:
+    """Raise UserError unless a run may begin in `run`."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run} is a file; give another folder with --out")
+    if run.is_dir() and any(run.iterdir()):
+        if not overwrite:
+            raise UserError(
+                f"{run} exists; --resume {run} continues it, --out names another folder and "
+                "--overwrite starts it anew"
+            )
+        if not (run / "config.yaml").exists():
+            raise UserError(f"{run} is no run folder, so it is not overwritten; give another --out")
+
+
+def _begin(run: Path, config: Config, world: World) -> None:
+    """Make the run folder, which holds nothing of a run that it replaces."""
     run.mkdir(parents=True, exist_ok=True)
+    # What is left of an overwritten run must not pass for this one's, should it be cut early.
+    for old in ("state.pt", "history.csv", "best.safetensors", "last.safetensors"):
+        (run / old).unlink(missing_ok=True)
     write_yaml(run / "config.yaml", config.as_dict())
-    return _execute(config, dataset, run, machine)
+    world.remember(str(run))
 
 
 def resume(
-    run: Path, *, epochs: int | None = None, data: Path | str | None = None
+    run: Path,
+    *,
+    epochs: int | None = None,
+    data: Path | str | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Continue the run in `run`, or train a finished one further when `epochs` is larger.
 
     data: where the data set lies now, if it has moved. A longer run follows the schedule of its new
     length from where it stands, so its learning rate rises again before it falls to zero.
     """
-    config = read_config(run)
+    config = world.first(read_config, run)
     if epochs is not None:
-        done = len(read_history(run)["epoch"]) if (run / "history.csv").exists() else 0
+        state = world.first(load_state, run)
+        done = len(state["history"]) if state else 0
         if epochs < done:
             raise UserError(f"--epochs {epochs} is less than the {done} that {run} has behind it")
         config = dataclasses.replace(
             config, recipe=dataclasses.replace(config.recipe, epochs=epochs)
         )
+        check(config.recipe)
     dataset = open_dataset(
         data or config.data,
         size=config.recipe.size,
         split_seed=config.split_seed,
         skip_bad=config.skip_bad,
     )
+    world.first(_check_resumable, run, dataset)
     config = dataclasses.replace(config, data=str(dataset.root))
-    machine = choose(config.device, config.precision)
-    write_yaml(run / "config.yaml", config.as_dict())
-    return _execute(config, dataset, run, machine)
+    machine = world.first(choose, config.device, config.precision)
+    world.first(write_yaml, run / "config.yaml", config.as_dict())
+    return _execute(config, dataset, run, machine, world)
+
+
+def _check_resumable(run: Path, dataset: Dataset) -> None:
+    """Raise UserError when the run was on other classes than this data set's."""
+    if (run / "last.safetensors").exists():
+        _check_classes(load_trained(run / "last.safetensors"), run, dataset)
 
 
 def read_config(run: Path) -> Config:
     """The run's config.yaml. Raises UserError when there is none or it is damaged."""
     path = run / "config.yaml"
     try:
-        return Config.from_dict(yaml.safe_load(path.read_text()))
+        config = Config.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        check(config.recipe)
+        return config
     except OSError:
         raise UserError(f"{run} holds no config.yaml; give the folder of a run") from None
-    except (yaml.YAMLError, TypeError, KeyError) as problem:
+    except (yaml.YAMLError, ValueError, TypeError, KeyError) as problem:
+        problem = " ".join(str(problem).split())  # YAML's tells where, over several lines
         raise UserError(f"{path} is damaged ({problem}); start a new run") from None
 
 
@@ -136,30 +199,31 @@ def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dat
         if data is None and Path(config.data).is_dir():
             data = config.data
     dataset = open_dataset(data, size=trained.size, split_seed=split_seed, skip_bad=skip_bad)
+    _check_classes(trained, run, dataset)
+    return dataset
+
+
+def _check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
+    """Raise UserError when a network and a data set do not have the same classes."""
     if dataset.classes != trained.classes:
         raise UserError(
             f"{run} knows {len(trained.classes)} classes and {dataset.root} has "
             f"{dataset.num_classes}, not the same ones; give the data set it was trained on with "
             "--data"
         )
-    return dataset
 
 
 def check(recipe: Recipe) -> None:
     """Raise UserError for a recipe whose numbers make no sense."""
-    lower_bounds = {"epochs": 1, "batch_size": 1, "size": 8, "train_size": 8}
-    for field, least in lower_bounds.items():
-        if getattr(recipe, field) < least:
-            option = "--" + field.replace("_", "-")
-            raise UserError(f"{option} {getattr(recipe, field)} is too small; the least is {least}")
-    for field in ("learning_rate", "weight_decay", "l1", "l2"):
-        if getattr(recipe, field) < 0:
-            option = "--" + field.replace("_", "-")
-            raise UserError(f"{option} {getattr(recipe, field)} is negative; give 0 or more")
+    flat = _flat(recipe)
+    for name, (least, most) in RANGES.items():
+        if not least <= flat[name] <= most:
+            to = f"to {most}" if most < math.inf else "up"
+            raise UserError(f"{_option(name)} {flat[name]} is out of range; give {least} {to}")
     if recipe.model == "LeNet5" and recipe.train_size != recipe.size:
         raise UserError(
             f"--train-size {recipe.train_size} differs from --size {recipe.size}: LeNet5 has no "
-            "global pooling, so it must be trained at its own size"
+            f"global pooling, so give --train-size {recipe.size} too"
         )
     try:
         build(recipe.model, recipe.model_options, 2, recipe.size)
@@ -176,15 +240,26 @@ def command_of(config: Config) -> str:
     parts = ["convlens", "train", recipe.name]
     plain = _flat(RECIPES[recipe.name]()) if recipe.name in RECIPES else {}
     for option, value in _flat(recipe).items():
-        if option != "name" and plain.get(option) != value:
-            parts += ["--" + option.replace("_", "-"), str(value)]
+        if option == "name" or plain.get(option) == value:
+            continue
+        if isinstance(value, bool):  # a flag, called no-… where it is on by default
+            group, _, flag = option.rpartition(".")
+            parts.append(_option(f"{group}.{flag}" if value else f"{group}.no-{flag}"))
+        else:
+            parts += [_option(option), str(value)]
     if config.holdout:
         parts += ["--holdout", str(config.holdout)]
     if config.images:
         parts += ["--images", str(config.images)]
     if config.split_seed:
         parts += ["--split-seed", str(config.split_seed)]
+    if config.skip_bad:
+        parts.append("--skip-bad")
     return shlex.join([*parts, "--seed", str(config.seed)])
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
@@ -198,24 +273,28 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return flat
 
 
-def _execute(config: Config, dataset: Dataset, run: Path, machine: Machine) -> dict[str, Any]:
+def _execute(
+    config: Config, dataset: Dataset, run: Path, machine: Machine, world: World
+) -> dict[str, Any]:
     print(f"data set   {dataset.describe()}")
     for path in dataset.skipped:
         print(f"skipped    {path}")
     recipe = config.recipe
-    print(f"recipe     {recipe.name}: {recipe.model}, {recipe.epochs} epochs, seed {config.seed}")
-    print(f"device     {machine.describe()}", flush=True)
-    (run / "metrics.json").unlink(missing_ok=True)  # it speaks of finished runs only
-    outcome = train(config, dataset, run, machine)
-    metrics = measure(config, outcome, machine)
-    write_json(run / "metrics.json", metrics)
-    write_tables_and_pictures(config, dataset, outcome, run)
+    epochs = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+    print(f"recipe     {recipe.name}: {recipe.model}, {epochs}, seed {config.seed}")
+    each = f"{world.size} processes, each on " if world.size > 1 else ""
+    print(f"device     {each}{machine.describe()}", flush=True)
+    # it speaks of finished runs only
+    world.first(functools.partial((run / "metrics.json").unlink, missing_ok=True))
+    outcome = train(config, dataset, run, machine, world)
+    metrics = measure(config, outcome, machine, world)
+    world.first(write_json, run / "metrics.json", metrics)
+    world.first(write_tables_and_pictures, config, dataset, outcome, run)
     return metrics
 
 
-def measure(config: Config, outcome: Outcome, machine: Machine) -> dict[str, Any]:
+def measure(config: Config, outcome: Outcome, machine: Machine, world: World) -> dict[str, Any]:
     """The run's record; the fields of `results/summary.json`, with those of each split."""
-    threads = f", {torch.get_num_threads()} threads" if machine.device.type == "cpu" else ""
     record: dict[str, Any] = {
         "recipe": config.recipe.name,
         "model": config.recipe.model,
@@ -228,7 +307,7 @@ def measure(config: Config, outcome: Outcome, machine: Machine) -> dict[str, Any
         record[f"{name}_mean_class_accuracy"] = evaluation.mean_class_accuracy
     return record | {
         "seconds": round(outcome.seconds, 1),
-        "device": f"{machine.device}{threads}",
+        "device": f"{world.size} × {machine.name}" if world.size > 1 else machine.name,
         "precision": machine.precision,
         "torch": torch.__version__,
         "commit": outcome.trained.commit,
@@ -241,7 +320,12 @@ def read_metrics(run: Path | str) -> dict[str, Any]:
     path = Path(run) / "metrics.json"
     if not path.exists():
         raise UserError(f"{run} holds no metrics.json; `convlens train --resume {run}` finishes it")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(
+            f"{path} is damaged; `convlens train --resume {run}` writes it anew"
+        ) from None
 
 
 def write_tables_and_pictures(
@@ -251,6 +335,7 @@ def write_tables_and_pictures(
     splits = monitored_splits(config, dataset)
     monitored, evaluation = list(outcome.evaluations.items())[-1]
     classes = dataset.classes
+    write_history(run, outcome.history)  # again, should the file have been damaged meanwhile
     curves = figures.learning_curves(read_history(run), monitored=monitored)
     figures.save(curves, run / "curves.png")
     write_evaluation(evaluation, splits[monitored].images, classes, run)
