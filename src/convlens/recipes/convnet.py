@@ -17,5 +17,5 @@ def convnet() -> Recipe:
         augment=Augment(
             scale=0.5, aspect=0.25, rotate=12, flip=0.5, colour=0.3, grey=0.05, erase=0.25,
             cutmix=0.3,
-        ),  # fmt: skip
+        ),
     )
