@@ -27,6 +27,14 @@ DataOption = Annotated[
     Path | None,
     arg(metavar="DIR", help="The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."),
 ]
+FolderOption = Annotated[Path | None, arg(metavar="DIR")]
+RunArgument = Annotated[
+    Positional[Path], arg(metavar="RUN", help="A run folder or a weights file.")
+]
+ImagesArgument = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE …")]
+DeviceOption = Annotated[
+    str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
+]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -86,9 +94,9 @@ def _summary(what: object) -> str:
     return (what.__doc__ or "").strip().partition("\n")[0]
 
 
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise UserError(f"--seed {seed} is negative; give 0 or more")
+def _at_least(least: int, option: str, value: int) -> None:
+    if value < least:
+        raise UserError(f"{option} {value} is too small; the least is {least}")
 
 
 def _lookup(table: dict, name: str, what: str):
@@ -106,11 +114,13 @@ def _lookup(table: dict, name: str, what: str):
 def data_audit(data: DataOption = None, *, size: int = 64) -> None:
     """Name everything that is wrong with a data set, or worth knowing before trusting a number.
 
-    size: side of the decoded images in pixels.
+    Args:
+        size: Side of the decoded images, pixels.
     """
     from convlens.data.audit import audit
     from convlens.data.sources import resolve
 
+    _at_least(1, "--size", size)
     root, source = resolve(data)
     print(f"data set   {root} ({source})")
     found = audit(root, size)
@@ -120,16 +130,23 @@ def data_audit(data: DataOption = None, *, size: int = 64) -> None:
 
 
 def data_split(
-    source: Positional[Path], out: Path, *, fraction: float = 0.9, seed: int = 0
+    source: Annotated[Positional[Path], arg(metavar="DIR")],
+    out: Path,
+    *,
+    fraction: float = 0.9,
+    seed: int = 0,
 ) -> None:
     """Copy a folder-per-class data set into train/ and validation/, per class and seeded.
 
-    source: a data set that is not split. out: the new folder.
-    fraction: share of each class's images that trains, rounded down.
+    Args:
+        source: A data set that is not split.
+        out: The new folder.
+        fraction: Share of each class's images that trains, rounded down.
+        seed: Of the draw.
     """
     from convlens.data.split import write_split
 
-    _check_seed(seed)
+    _at_least(0, "--seed", seed)
     print(f"wrote      {write_split(source, out, fraction, seed)}")
 
 
@@ -141,21 +158,27 @@ def data_fetch(
 ) -> None:
     """Download a public data set (137 MB), check it, scale it and split it 90/10.
 
-    out: the new folder. size: side of the images in pixels.
+    Args:
+        name: Which data set.
+        out: The new folder.
+        size: Side of the images, pixels.
     """
     from convlens.data.fetch import fetch_caltech101
 
+    _at_least(1, "--size", size)
     print(f"wrote      {fetch_caltech101(out, size=size)}")
 
 
 def data_demo(*, out: Path = Path("data/demo"), seed: int = 0) -> None:
     """Make the embedded demo set: 101 classes of warped glyphs on cluttered backgrounds.
 
-    out: the new folder.
+    Args:
+        out: The new folder.
+        seed: Of everything random in it.
     """
     from convlens.data.demo import make_demo
 
-    _check_seed(seed)
+    _at_least(0, "--seed", seed)
     print(f"wrote      {make_demo(out, seed)}")
 
 
@@ -173,7 +196,7 @@ def train(arguments: list[str], world: "World") -> None:
 
         recipe: Annotated[Recipe, arg(name="")]
         data: DataOption = None
-        out: Path | None = None
+        out: FolderOption = None
         """The run folder; runs/RECIPE-sSEED if not given."""
         seed: int = 0
         """Of the weights, the batches' order and all augmentation."""
@@ -183,8 +206,7 @@ def train(arguments: list[str], world: "World") -> None:
         """Share of train/ held out and monitored in the place of validation/, 0 to 0.9."""
         images: int = 0
         """Train on about this many images, the same share of each class; 0 means all."""
-        device: str = "auto"
-        """cpu, cuda or mps; auto takes the fastest there is."""
+        device: DeviceOption = "auto"
         precision: Literal["auto", "fp32", "bf16"] = "auto"
         """Of the training passes; auto measures which is faster."""
         skip_bad: bool = False
@@ -196,11 +218,12 @@ def train(arguments: list[str], world: "World") -> None:
     class Resume:
         """Continue a run from its last finished epoch, or train a finished one further."""
 
-        resume: Path
+        resume: Annotated[Path, arg(metavar="RUN")]
         """The run folder."""
         epochs: int | None = None
         """The new number of epochs in all; more than before trains a finished run further."""
-        data: DataOption = None
+        data: FolderOption = None
+        """The data set, where it has moved since."""
 
     flags = (tyro.conf.FlagCreatePairsOff, tyro.conf.UsePythonSyntaxForLiteralCollections)
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
@@ -244,16 +267,17 @@ def _print_split(name: str, loss: float, accuracy: float, mean_class_accuracy: f
 
 
 def evaluate(
-    run: Positional[Path],
+    run: RunArgument,
     *,
-    data: DataOption = None,
-    device: str = "auto",
-    out: Path | None = None,
+    data: FolderOption = None,
+    device: DeviceOption = "auto",
+    out: FolderOption = None,
 ) -> None:
     """Cross-entropy and accuracy of a trained network on both splits.
 
-    run: a run folder or a weights file. device: cpu, cuda or mps; auto takes the fastest there is.
-    out: a folder for metrics.json, the confusion matrix, per-class accuracy and worst mistakes.
+    Args:
+        data: The data set; else the run's own, else as in training.
+        out: A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes.
     """
     from convlens.evaluate import evaluate as measure
     from convlens.train.checkpoint import load_trained, write_json
@@ -280,17 +304,19 @@ def evaluate(
 
 
 def predict(
-    run: Positional[Path],
-    images: Positional[tuple[Path, ...]],
+    run: RunArgument,
+    images: ImagesArgument,
     *,
     top: int = 1,
     format: Literal["text", "csv", "json"] = "text",
-    device: str = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """The most probable classes of images, or of all images in folders.
 
-    run: a run folder or a weights file. images: files or folders. top: classes an image.
-    device: cpu, cuda or mps; auto takes the fastest there is.
+    Args:
+        images: Files or folders.
+        top: How many classes of each image, most probable first.
+        format: Of the output; CSV has a row for each image and class.
     """
     from convlens.predict import find_images
     from convlens.predict import predict as ask
@@ -299,8 +325,7 @@ def predict(
 
     if not images:
         raise UserError("predict needs an image or a folder after the run")
-    if top < 1:
-        raise UserError(f"--top {top} is too small; the least is 1")
+    _at_least(1, "--top", top)
     trained = load_trained(run)
     machine = choose(device, "fp32")
     predictions = ask(trained, find_images(images), top=top, device=machine.device)
@@ -320,18 +345,20 @@ def predict(
 
 
 def look(
-    run: Positional[Path],
-    images: Positional[tuple[Path, ...]] = (),
+    run: RunArgument,
+    images: ImagesArgument = (),
     *,
     view: tuple[Literal["activations", "filters", "layers"], ...] = ("activations", "filters"),
-    data: DataOption = None,
+    data: FolderOption = None,
     out: Path = Path("looks"),
 ) -> None:
     """Draw what a network sees: activations of its first two convolutions, first filters, layers.
 
-    run: a run folder or a weights file. images: files; if none is given, accordion/image_0001 and
-    camera/image_0001 of the training set, or the first images of the first two classes.
-    out: the folder for the pictures.
+    Args:
+        images: Files or folders; else the assignment's two, or the first two classes' first ones.
+        view: What to draw; layers is a table, printed.
+        data: The data set; else the run's own, else as in training.
+        out: The folder for the pictures.
     """
     from convlens.look.sheets import draw
 
@@ -351,8 +378,10 @@ def report(
 ) -> None:
     """Execute the assignment's notebook and export it to HTML and PDF.
 
-    results: the folder that `reproduce` filled. weights: the trained networks. out: the folder for
-    assignment2.ipynb, .html and .pdf.
+    Args:
+        results: The folder that `reproduce` filled.
+        weights: The folder of the trained networks.
+        out: The folder for assignment2.ipynb, .html and .pdf.
     """
     from convlens.report import make_report
 
@@ -361,7 +390,7 @@ def report(
 
 
 def reproduce(
-    names: Positional[tuple[str, ...]] = (),
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE …")] = (),
     *,
     seeds: int = 1,
     epochs: int | None = None,
@@ -370,22 +399,27 @@ def reproduce(
     runs: Path = Path("runs/reproduce"),
     results: Path = Path("results"),
     weights: Path = Path("weights"),
-    device: str = "auto",
+    device: DeviceOption = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
 ) -> None:
     """Train every recipe that the README quotes and collect what was measured.
 
-    Finished runs are not repeated and cut ones are resumed. names: recipes; all if none is given.
-    seeds: runs of each recipe, seeds 0, 1, …. epochs: for a short trial; else each recipe's own.
-    images: train on about this many images, for a short trial; 0 means all.
-    runs: where the run folders go. results: summary.json and, for seed 0, tables and pictures.
-    weights: the networks of seed 0 in half precision.
+    Finished runs are not repeated and cut ones are resumed.
+
+    Args:
+        names: Recipes; all if none is given.
+        seeds: Runs of each recipe, with seeds 0, 1, ….
+        epochs: For a short trial; else each recipe's own.
+        images: Train on about this many images, for a short trial; 0 means all.
+        runs: The folder for the run folders.
+        results: The folder for summary.json and, of seed 0, tables and pictures.
+        weights: The folder for the networks of seed 0, in half precision.
+        precision: Of the training passes; auto measures which is faster.
     """
     from convlens.recipes import RECIPES
     from convlens.reproduce import reproduce as collect
 
-    if seeds < 1:
-        raise UserError(f"--seeds {seeds} is too small; the least is 1")
+    _at_least(1, "--seeds", seeds)
     for name in names:
         _lookup(RECIPES, name, "there is no recipe")
     collect(
