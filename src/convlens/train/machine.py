@@ -121,8 +121,9 @@ class Measurements:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            return json.loads(self.path.read_text())
-        except (OSError, ValueError):
+            everything = json.loads(self.path.read_text())
+            return {key: values for key, values in everything.items() if isinstance(values, dict)}
+        except (OSError, ValueError, AttributeError):  # absent or damaged, which is the same here
             return {}
 
 
