@@ -12,7 +12,7 @@ VARIANTS = [
     (LeNet5, {"padding": 0}),
     (LeNet5, {"batch_norm": True, "dropout": 0.4}),
     (ConvNet, {}),
-    (ConvNet, {"dropout": 0.2}),
+    (ConvNet, {"dropout": 0.2, "stem_stride": 2}),
     (ResNet18, {}),
     (ResNet18, {"conv2_stride": 2}),
 ]

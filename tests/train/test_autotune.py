@@ -25,7 +25,7 @@ def clock(monkeypatch):
 
 
 def test_the_fastest_is_chosen_where_it_is_possible(clock):
-    plan = choose_algorithms(ResNet18(5), 16, 64, CPU)
+    plan = choose_algorithms(ResNet18(5), 16, [64], CPU)
     assert plan["layer4.1.conv2"] == {(2, 2): "dense"}
     assert plan["layer3.1.conv2"] == {(4, 4): "patches"}  # too large for the dense matrix
     assert plan["conv1"] == {(64, 64): "patches"}
@@ -33,24 +33,24 @@ def test_the_fastest_is_chosen_where_it_is_possible(clock):
 
 def test_a_gain_within_the_noise_leaves_the_librarys(clock):
     clock[0].update(patches=2.9, dense=2.7)
-    assert choose_algorithms(ResNet18(5), 16, 64, CPU) == {}
+    assert choose_algorithms(ResNet18(5), 16, [64], CPU) == {}
 
 
 def test_a_second_start_measures_nothing_and_chooses_the_same(clock):
     seconds, asked = clock
-    first = choose_algorithms(ResNet18(5), 16, 64, CPU)
+    first = choose_algorithms(ResNet18(5), 16, [64], CPU)
     assert asked
     asked.clear()
     seconds.update(library=0.1)
-    assert choose_algorithms(ResNet18(5), 16, 64, CPU) == first
+    assert choose_algorithms(ResNet18(5), 16, [64], CPU) == first
     assert asked == []
-    assert choose_algorithms(ResNet18(5), 8, 64, CPU) == {}  # another batch is another question
+    assert choose_algorithms(ResNet18(5), 8, [64], CPU) == {}  # another batch is another question
 
 
 def test_measuring_for_real_leaves_the_model_as_it_was():
     model = ResNet18(5)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    choose_algorithms(model, 4, 32, CPU)
+    choose_algorithms(model, 4, [32], CPU)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert all(not m.algorithms for m in model.modules() if isinstance(m, Conv2d))
     assert all(p.grad is None for p in model.parameters())
@@ -63,9 +63,14 @@ def test_a_plan_changes_how_and_not_what(clock):
     model = ResNet18(5).double().eval()
     x = torch.randn(2, 3, 64, 64, dtype=torch.double)
     expected = model(x)
-    plan = choose_algorithms(ResNet18(5), 16, 64, CPU)
+    plan = choose_algorithms(ResNet18(5), 16, [64], CPU)
     apply_plan(model, plan)
     assert model.layer4[1].conv2.algorithms == {(2, 2): "dense"}
     torch.testing.assert_close(model(x), expected)
     apply_plan(model, {})
     assert torch.equal(model(x), expected)
+
+
+def test_a_plan_covers_every_size_that_is_trained_at(clock):
+    plan = choose_algorithms(ResNet18(5), 16, [32, 64], CPU)
+    assert plan["layer4.1.conv2"] == {(1, 1): "dense", (2, 2): "dense"}

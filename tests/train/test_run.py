@@ -86,7 +86,7 @@ def test_overwrite_spares_a_folder_that_is_no_run(tmp_path, toy_data):
         ({"epochs": 0}, "--epochs 0 is out of range; give 1 up"),
         ({"batch_size": 0}, "--batch-size 0 is out of range"),
         ({"learning_rate": -1.0}, "--learning-rate -1.0 is out of range; give 0 up"),
-        ({"train_size": 48}, "LeNet5 has no global pooling"),
+        ({"train_size": 48}, "must be 64 as --size is: LeNet5"),
         ({"model_options": {"dropuot": 0.1}}, "dropuot"),
         ({"size": 12, "train_size": 12}, "at least 16×16"),
     ],

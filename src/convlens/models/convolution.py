@@ -45,7 +45,7 @@ class Conv2d(nn.Conv2d):
         return y if bias is None else y + bias.view(1, -1, 1, 1)
 
     def choices(self, height: int, width: int) -> list[str]:
-        """The algorithms that can compute this layer on a map of that size, besides the library's."""
+        """The algorithms, besides the library's, that can compute this layer on such a map."""
         plain = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == "zeros"
         square = len(set(self.stride)) == 1 and not isinstance(self.padding, str)
         if not (plain and square and len(set(self.padding)) == 1):

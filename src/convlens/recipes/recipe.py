@@ -22,6 +22,10 @@ class Recipe:
     """Side of the images the network is made for, pixels."""
     train_size: int = 64
     """Side of the augmented images it is trained on, pixels; smaller is faster."""
+    early_size: int = 64
+    """Side of the augmented images in the first epochs (see early_share), pixels."""
+    early_share: float = 0.0
+    """Share of the epochs, from the first, that train at early_size."""
     epochs: int = 30
     """Passes over the training set."""
     batch_size: int = 128

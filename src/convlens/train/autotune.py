@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -17,15 +18,18 @@ REPEATS = 5
 Plan = dict[str, dict[tuple[int, int], str]]
 
 
-def choose_algorithms(model: nn.Module, batch_size: int, size: int, machine: Machine) -> Plan:
+def choose_algorithms(
+    model: nn.Module, batch_size: int, sizes: Iterable[int], machine: Machine
+) -> Plan:
     """Measure a forward and backward pass of every convolution by each algorithm it has.
 
-    size: side of the training images, pixels. Layers for which the library's own is best do not
+    sizes: sides of the training images, pixels. Layers for which the library's own is best do not
     appear in the plan. Leaves the model as it was.
     """
     measurements = Measurements(machine.device)
     plan: Plan = {}
-    for name, (layer, shape) in _input_shapes(model, size, machine).items():
+    inputs = [shapes for size in sorted(sizes) for shapes in _input_shapes(model, size, machine)]
+    for name, layer, shape in inputs:
         channels, height, width = shape
         what = (
             f"convolution {channels}→{layer.out_channels} {layer.kernel_size[0]}×"
@@ -39,7 +43,7 @@ def choose_algorithms(model: nn.Module, batch_size: int, size: int, machine: Mac
             what, lambda: _fastest(layer, choices, (batch_size, *shape), machine)  # noqa: B023
         )
         if best in choices:
-            plan[name] = {(height, width): best}
+            plan.setdefault(name, {})[height, width] = best
     measurements.save()
     return plan
 
@@ -53,12 +57,12 @@ def apply_plan(model: nn.Module, plan: Plan) -> None:
 
 def _input_shapes(
     model: nn.Module, size: int, machine: Machine
-) -> dict[str, tuple[Conv2d, tuple[int, int, int]]]:
-    """Each convolution and the shape (C, H, W) of its input for images of `size`."""
-    shapes: dict[str, tuple[Conv2d, tuple[int, int, int]]] = {}
+) -> list[tuple[str, Conv2d, tuple[int, int, int]]]:
+    """Each convolution, by name, and the shape (C, H, W) of its input for images of `size`."""
+    shapes: list[tuple[str, Conv2d, tuple[int, int, int]]] = []
     hooks = [
         module.register_forward_pre_hook(
-            lambda module, x, name=name: shapes.update({name: (module, tuple(x[0].shape[1:]))})
+            lambda module, x, name=name: shapes.append((name, module, tuple(x[0].shape[1:])))
         )
         for name, module in model.named_modules()
         if isinstance(module, Conv2d)

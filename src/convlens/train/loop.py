@@ -103,9 +103,9 @@ def train(
     model.to(machine.device, memory_format=torch.channels_last)
     state = world.first(load_state, run)
     # A resumed run keeps its plan: another algorithm rounds otherwise.
-    size = recipe.train_size
     share = recipe.batch_size // world.size
-    plan = state["plan"] if state else world.first(choose_algorithms, model, share, size, machine)
+    sizes = {train_size(recipe, epoch) for epoch in range(recipe.epochs)}
+    plan = state["plan"] if state else world.first(choose_algorithms, model, share, sizes, machine)
     apply_plan(model, plan)
     average = Average(model, recipe.average)
     optimisers = make_optimisers(model, recipe)
@@ -230,12 +230,13 @@ def _train_epoch(
     device = machine.device
     mean, std = mean.to(device), std.to(device)
     model.train()
+    size = train_size(recipe, epoch)
     loss_sum = torch.zeros((), device=device, dtype=torch.float64)
     correct = torch.zeros((), device=device, dtype=torch.int64)
     for step, batch in enumerate(batches.epoch(epoch)):
         done = (epoch * len(batches) + step) / (recipe.epochs * len(batches))
         set_learning_rate(optimisers, schedule(recipe.schedule, done, recipe.warmup))
-        images, targets = augment(batch.to(device), recipe.augment, mean, std, recipe.train_size)
+        images, targets = augment(batch.to(device), recipe.augment, mean, std, size)
         with machine.autocast():
             logits = model(images)
         logits = logits.float()
@@ -259,6 +260,12 @@ def _train_epoch(
                 "good epoch)"
             )
     return progress.loss, progress.accuracy
+
+
+def train_size(recipe: Recipe, epoch: int) -> int:
+    """Side of the training images in that epoch, pixels."""
+    early = epoch < recipe.early_share * recipe.epochs
+    return recipe.early_size if early else recipe.train_size
 
 
 def set_learning_rate(optimisers: list[torch.optim.Optimizer], share: float) -> None:

@@ -34,7 +34,7 @@ from convlens.train.checkpoint import (
     write_yaml,
 )
 from convlens.train.distributed import ALONE, World
-from convlens.train.loop import Config, Outcome, monitored_splits, train
+from convlens.train.loop import Config, Outcome, monitored_splits, train, train_size
 from convlens.train.machine import Machine, choose
 
 SUMMARY_FIELDS = (
@@ -47,10 +47,11 @@ SUMMARY_FIELDS = (
 # From the least to the most that an option of a recipe may be.
 RANGES = {
     **dict.fromkeys(("epochs", "batch_size"), (1, math.inf)),
-    **dict.fromkeys(("size", "train_size"), (8, math.inf)),
+    **dict.fromkeys(("size", "train_size", "early_size"), (8, math.inf)),
     **dict.fromkeys(("learning_rate", "weight_decay", "l1", "l2"), (0, math.inf)),
     **dict.fromkeys(("warmup", "momentum", "average"), (0, 0.9999)),
-    **dict.fromkeys(("label_smoothing", "augment.translate", "augment.colour"), (0, 1)),
+    **dict.fromkeys(("early_share", "label_smoothing"), (0, 1)),
+    **dict.fromkeys(("augment.translate", "augment.colour"), (0, 1)),
     **dict.fromkeys(("augment.flip", "augment.grey", "augment.erase"), (0, 1)),
     **dict.fromkeys(("augment.mixup", "augment.cutmix"), (0, 1)),
     "augment.scale": (0, 0.99),
@@ -220,10 +221,11 @@ def check(recipe: Recipe) -> None:
         if not least <= flat[name] <= most:
             to = f"to {most}" if most < math.inf else "up"
             raise UserError(f"{_option(name)} {flat[name]} is out of range; give {least} {to}")
-    if recipe.model == "LeNet5" and recipe.train_size != recipe.size:
+    sizes = {train_size(recipe, epoch) for epoch in (0, recipe.epochs - 1)}
+    if recipe.model == "LeNet5" and sizes != {recipe.size}:
         raise UserError(
-            f"--train-size {recipe.train_size} differs from --size {recipe.size}: LeNet5 has no "
-            f"global pooling, so give --train-size {recipe.size} too"
+            f"--train-size and --early-size must be {recipe.size} as --size is: LeNet5 has no "
+            "global pooling, so it takes images of one size only"
         )
     try:
         build(recipe.model, recipe.model_options, 2, recipe.size)
@@ -346,7 +348,7 @@ def write_tables_and_pictures(
         config.recipe.augment,
         trained.mean,
         trained.std,
-        config.recipe.train_size,
+        train_size(config.recipe, 0),
     )
     picture = figures.batch(
         images[:32].numpy(),

@@ -1,0 +1,20 @@
+from convlens.data.augment import Augment
+from convlens.recipes.recipe import Recipe
+
+
+def quick() -> Recipe:
+    return Recipe(
+        name="quick",
+        model="ConvNet",
+        model_options={"stem_stride": 2},
+        early_size=48,
+        early_share=0.5,
+        epochs=10,
+        optimiser="muon",
+        learning_rate=4e-3,
+        weight_decay=0.1,
+        label_smoothing=0.1,
+        initialisation="kaiming",
+        average=0.98,
+        augment=Augment(scale=0.35, aspect=0.2, rotate=6, flip=0.5, colour=0.2),
+    )
