@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from convlens.figures.style import (
     BLUE,
@@ -228,6 +229,7 @@ def _draw_pairs(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
     ax.set_ylim(max(len(pairs), 1) - 0.4, -0.6)
     ax.set_xlim(0, 1.3 * max((count for *_, count, _ in pairs), default=1))
     ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(title="Most confused: true → predicted", xlabel="images (share of the true class)")
 
 
@@ -236,4 +238,5 @@ def _draw_distribution(ax: Axes, accuracy: np.ndarray) -> None:
     classes_in_bin, edges = np.histogram(100 * measured, bins=10, range=(0, 100))
     bars = ax.bar(edges[:-1], classes_in_bin, width=9.2, align="edge", color=BLUE)
     ax.bar_label(bars, fontsize=6.5, color=GREY)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(title="Accuracy per class", xlabel="accuracy (%)", ylabel="classes", xlim=(0, 100))
