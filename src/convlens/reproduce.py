@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import math
 import shutil
+import statistics
 from pathlib import Path
 
 from convlens.errors import UserError
+from convlens.files import replacing
 from convlens.recipes import RECIPES, Recipe
 from convlens.train.checkpoint import load_trained, save_weights, write_json
 from convlens.train.run import SUMMARY_FIELDS, read_config, read_metrics, resume, start
@@ -32,8 +35,8 @@ def reproduce(
 ) -> None:
     """Train `names` with seeds 0 … seeds - 1 into `runs`, then fill `results` and `weights`.
 
-    A finished run is kept, a cut one is resumed. summary.json is written after every run; records
-    of other recipes and seeds in it stay.
+    A finished run is kept, a cut one is resumed. summary.json, and summary.md with the same as a
+    table, are written after every run; records of other recipes and seeds in them stay.
     """
     for seed in range(seeds):
         for name in names:
@@ -77,8 +80,44 @@ def _collect(metrics: dict, run: Path, results: Path, weights: Path) -> None:
     order = list(RECIPES)
     records.sort(key=lambda r: (order.index(r["recipe"]), r["seed"]))
     write_json(path, records)
+    with replacing(results / "summary.md") as temporary:
+        temporary.write_text(results_table(records))
     if seed == 0:
         (results / name).mkdir(exist_ok=True)
         for kept in KEPT:
             shutil.copyfile(run / kept, results / name / kept)
         save_weights(weights / f"{name}.safetensors", load_trained(run), half=True)
+
+
+def results_table(records: list[dict]) -> str:
+    """The records as a Markdown table, a row a recipe; ± is the standard error over its seeds."""
+    header = (
+        "| recipe | seeds | epochs | train loss | train accuracy | validation loss | validation "
+        "accuracy | mean per class | minutes | again by |\n"
+        "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | :-- |\n"
+    )
+    rows = []
+    for name in dict.fromkeys(record["recipe"] for record in records):
+        mine = [record for record in records if record["recipe"] == name]
+        cells = [
+            f"`{name}`",
+            str(len(mine)),
+            str(mine[0]["epochs"]),
+            _mean(mine, "train_loss", "{:.3f}"),
+            _mean(mine, "train_accuracy", "{:.1%}"),
+            _mean(mine, "validation_loss", "{:.3f}"),
+            _mean(mine, "validation_accuracy", "{:.1%}"),
+            _mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
+            f"{statistics.mean(record['seconds'] for record in mine) / 60:.0f}",
+            f"`convlens reproduce {name}`",
+        ]
+        rows.append("| " + " | ".join(cells) + " |\n")
+    return header + "".join(rows)
+
+
+def _mean(records: list[dict], field: str, form: str) -> str:
+    values = [record[field] for record in records]
+    mean = form.format(statistics.mean(values))
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {form.format(statistics.stdev(values) / math.sqrt(len(values)))}"

@@ -1,8 +1,15 @@
+"""ConvNet at its best within half an hour."""
+
 from convlens.data.augment import Augment
 from convlens.recipes.recipe import Recipe
 
 
 def convnet() -> Recipe:
+    """Our own network, the most accurate of the recipes.
+
+    convlens train convnet --seed 0
+    CONVNET
+    """
     return Recipe(
         name="convnet",
         model="ConvNet",

@@ -1,8 +1,15 @@
+"""LeNet5, plain as the assignment's question 1a asks, and improved as its question 1b allows."""
+
 from convlens.data.augment import Augment
 from convlens.recipes.recipe import Recipe
 
 
 def lenet5() -> Recipe:
+    """The plain baseline: no regularisation, no augmentation, Adam's usual rate.
+
+    convlens train lenet5 --seed 0
+    LENET5
+    """
     return Recipe(
         name="lenet5",
         model="LeNet5",
@@ -14,6 +21,11 @@ def lenet5() -> Recipe:
 
 
 def lenet5plus() -> Recipe:
+    """LeNet5's layers with batch norm, dropout, Kaiming initialisation, Muon and augmentation.
+
+    convlens train lenet5plus --seed 0
+    LENET5PLUS
+    """
     return Recipe(
         name="lenet5plus",
         model="LeNet5",

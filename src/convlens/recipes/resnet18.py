@@ -1,3 +1,5 @@
+"""ResNet-18, in both readings of the assignment's stride."""
+
 from dataclasses import replace
 
 from convlens.data.augment import Augment
@@ -5,6 +7,11 @@ from convlens.recipes.recipe import Recipe
 
 
 def resnet18() -> Recipe:
+    """ResNet-18 as in the paper, trained as ConvNet is.
+
+    convlens train resnet18 --seed 0
+    RESNET18
+    """
     return Recipe(
         name="resnet18",
         model="ResNet18",
@@ -24,4 +31,9 @@ def resnet18() -> Recipe:
 
 
 def resnet18_stride2() -> Recipe:
+    """ResNet-18 with the assignment's stride of 2 in conv_2 read literally.
+
+    convlens train resnet18_stride2 --seed 0
+    RESNET18S2
+    """
     return replace(resnet18(), name="resnet18_stride2", model_options={"conv2_stride": 2})

@@ -1,0 +1,66 @@
+"""What the README and the committed results say of each other is true."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from convlens.recipes import RECIPES
+from convlens.reproduce import results_table
+from convlens.train.checkpoint import load_trained
+from convlens.train.run import SUMMARY_FIELDS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RECORDS = json.loads((ROOT / "results" / "summary.json").read_text())
+
+
+def test_the_readmes_table_is_made_from_the_records():
+    table = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", README, re.DOTALL)[1]
+    assert table == results_table(RECORDS) == (ROOT / "results" / "summary.md").read_text()
+
+
+def test_records_have_the_designs_fields_and_name_their_commit():
+    for record in RECORDS:
+        assert tuple(record) == SUMMARY_FIELDS
+        assert record["recipe"] in RECIPES
+        assert re.fullmatch(r"[0-9a-f]{12}", record["commit"])
+        assert record["command"].startswith(f"convlens train {record['recipe']}")
+
+
+def test_results_table_by_hand():
+    record = {
+        "recipe": "lenet5", "epochs": 3, "train_loss": 1.0, "train_accuracy": 0.5,
+        "validation_loss": 2.0, "validation_accuracy": 0.25,
+        "validation_mean_class_accuracy": 0.125, "seconds": 90,
+    }  # fmt: skip
+    other = {**record, "validation_accuracy": 0.35}
+    assert results_table([record]).splitlines()[-1] == (
+        "| `lenet5` | 1 | 3 | 1.000 | 50.0% | 2.000 | 25.0% | 12.5% | 2 "
+        "| `convlens reproduce lenet5` |"
+    )
+    # the standard error of 25 and 35 is 5
+    assert "30.0% ± 5.0%" in results_table([record, other])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.safetensors")), ids=str)
+def test_committed_weights_load_and_say_where_they_are_from(path):
+    trained = load_trained(path)
+    assert trained.recipe == path.stem
+    assert len(trained.classes) == 101
+    assert trained.size == 64
+    commits = {r["recipe"]: r["commit"] for r in RECORDS if r["seed"] == 0}
+    assert trained.commit == commits[trained.recipe]
+
+
+def test_what_the_readme_points_to_exists():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_verbs_and_options_in_the_readme_are_real(capsys):
+    from convlens import cli
+
+    used = set(re.findall(r"convlens ([a-z]+)", README))
+    assert used - {"is"} <= cli.VERBS.keys()
