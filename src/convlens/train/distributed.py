@@ -7,8 +7,10 @@ alone (`World.first`). A process of its own is a world of size 1, in which all o
 """
 
 import contextlib
+import gc
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -43,19 +45,19 @@ class World:
     def first(self, function: Callable[..., T], *arguments) -> T:
         """What `function` returns on rank 0; the other ranks do not call it but wait for it.
 
-        A UserError that it raises is raised on every rank.
+        A UserError or OSError that it raises is raised on every rank.
         """
         if self.size == 1:
             return function(*arguments)
-        result = [None, None]
+        result: list = [None, None]
         if self.rank == 0:
             try:
                 result[0] = function(*arguments)
-            except UserError as problem:
-                result[1] = str(problem)
+            except (UserError, OSError) as problem:
+                result[1] = problem
         dist.broadcast_object_list(result)
         if result[1] is not None:
-            raise UserError(result[1])
+            raise result[1]
         return result[0]
 
     def sum_(self, tensor: Tensor) -> Tensor:
@@ -75,7 +77,10 @@ class World:
         """
         if self.size == 1:
             return model
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            # the option's successor is unknown to the oldest torch that pyproject.toml allows
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return DistributedDataParallel(model, broadcast_buffers=False)
 
     def average_buffers(self, model: nn.Module) -> None:
         """Set every floating-point buffer to its mean over all ranks.
@@ -133,7 +138,7 @@ def joined() -> Iterator[World]:
 
     Gradients travel by NCCL between GPUs, where rank r of a machine takes its r-th, and by gloo
     between CPUs. Only rank 0 prints: elsewhere standard output is discarded inside the block. A
-    UserError that several ranks meet is told by one of them; the others exit with status 2.
+    UserError or OSError that several ranks meet is told by one; the others exit with status 2.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield World()
@@ -153,10 +158,13 @@ def joined() -> Iterator[World]:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             yield world
-        except UserError as problem:
+        except (UserError, OSError) as problem:
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             # whoever comes first tells, because torchrun ends the others once one has ended
             if memory.add(f"told in attempt {attempt}: {problem}", 1) > 1:
                 sys.exit(2)
             raise
     dist.destroy_process_group()
+    # The group's threads end with its last reference, which the wrapped model's cycles hold. Left
+    # until Python's own end, a thread that lets go of a tensor then would abort the process.
+    gc.collect()
