@@ -1,0 +1,126 @@
+"""What a larger data set costs: files, cache, start-up, batches, training and memory.
+
+The images are the data set's own, repeated and perturbed so that no two files are alike.
+"""
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from convlens.bench import processes
+from convlens.bench.machine import memory_of_this_process
+from convlens.bench.training import train_for
+from convlens.data.batches import Batches
+from convlens.data.cache import load
+from convlens.data.dataset import Dataset
+from convlens.train.machine import choose
+
+SIZES = (1_000, 10_000, 100_000)
+LARGE = 1_000_000
+
+
+def measure_growth(dataset: Dataset, count: int, steps: int) -> dict[str, Any]:
+    """One row of the table: everything measured on `count` training images.
+
+    Files and cache are made in a temporary folder and removed. steps: of training.
+    """
+    with tempfile.TemporaryDirectory(prefix="convlens-growth-") as folder:
+        root, cache = Path(folder) / "data", Path(folder) / "cache"
+        write_copies(dataset, count, root)
+        made = processes.ours("caching", {}, root=str(root), cache=str(cache))
+        seen = processes.ours("second_start", {}, root=str(root), cache=str(cache), steps=steps)
+    return {"images": count, **made, **seen}
+
+
+def write_copies(dataset: Dataset, count: int, root: Path) -> None:
+    """`count` JPEG files below root/train, in the data set's classes, and its own validation/."""
+    training, size = dataset.train, dataset.size
+    folders = [root / split / name for split in ("train", "validation") for name in dataset.classes]
+    for folder in folders:
+        folder.mkdir(parents=True)
+
+    def write(i: int) -> None:
+        source = i % len(training)
+        random = np.random.default_rng(i)
+        shift = tuple(random.integers(0, size // 4, 2))
+        pixels = np.roll(training.images[source], shift, axis=(0, 1)).astype(np.int16)
+        pixels = (pixels + random.integers(-20, 21)).clip(0, 255).astype(np.uint8)
+        name = dataset.classes[training.labels[source]]
+        Image.fromarray(pixels).save(root / "train" / name / f"{i:07d}.jpg", quality=90)
+
+    # In a stride that visits every class early, so that a thousand images have them all.
+    first = np.unique(training.labels, return_index=True)[1]
+    rest = np.setdiff1d(np.arange(max(count, len(training))), first)
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(write, np.concatenate([first, rest])[:count].tolist(), chunksize=64):
+            pass
+    held_out = dataset.validation
+    for i in np.unique(held_out.labels, return_index=True)[1]:
+        name = dataset.classes[held_out.labels[i]]
+        Image.fromarray(held_out.images[i]).save(root / "validation" / name / "0.png")
+
+
+def caching(root: str, cache: str) -> dict[str, float]:
+    """The first start: decoding every file."""
+    start = time.perf_counter()
+    dataset = load(Path(root), cache_dir=Path(cache), progress=False)
+    seconds = time.perf_counter() - start
+    images = len(dataset.train) + len(dataset.validation)
+    return {
+        "caching_images_per_second": images / seconds,
+        "caching_seconds": seconds,
+        "cache_mb": images * dataset.size**2 * 3 / 1e6,
+        "caching_anonymous_mb": memory_of_this_process().get("anonymous_mb"),
+    }
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a memory map, in any order, read when they are asked for and not before.
+
+    Training on a sample of rows scattered over the whole map costs what training on all of it
+    does, without taking an epoch's time. Behaves as the array `images[rows]` in what a split needs.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
+        return self.images[self.rows[key]]
+
+
+def second_start(root: str, cache: str, steps: int) -> dict[str, Any]:
+    """Everything after the first start: opening, one pass over all batches, training, memory."""
+    start = time.perf_counter()
+    dataset = load(Path(root), cache_dir=Path(cache), progress=False)
+    opened = time.perf_counter() - start
+    batches = Batches(dataset.train, dataset.num_classes, 128, seed=0)
+    start = time.perf_counter()
+    for _ in batches.epoch(0):
+        pass
+    reading = len(batches) * batches.size / (time.perf_counter() - start)
+
+    count = min(len(dataset.train), steps * 128)
+    rows = np.random.default_rng(0).permutation(len(dataset.train))[:count]
+    sample = replace(
+        dataset.train,
+        images=Rows(dataset.train.images, rows),
+        labels=dataset.train.labels[rows],
+        paths=tuple(dataset.train.paths[i] for i in rows),
+    )
+    history = train_for("lenet5", replace(dataset, train=sample), choose(), epochs=2)
+    return {
+        "start_seconds": opened,
+        "reading_images_per_second": reading,
+        "training_images_per_second": history[-1]["images_per_second"],
+        **memory_of_this_process(),
+    }
