@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHORT := runs/short
 
-.PHONY: run test reproduce report clean
+.PHONY: run test reproduce report bench clean
 
 run: $(VENV)/installed
 	rm -rf $(SHORT)
@@ -24,6 +24,10 @@ reproduce: $(VENV)/installed
 
 report: $(VENV)/installed
 	$(BIN)/convlens report
+
+# Ours against the loops people write today; needs a quiet machine.
+bench: $(VENV)/installed
+	$(BIN)/convlens bench --long
 
 clean:
 	rm -rf $(VENV) $(SHORT)

@@ -429,6 +429,44 @@ def reproduce(
     print(f"wrote      {results} and {weights}")
 
 
+def bench(
+    *,
+    only: tuple[str, ...] = (),
+    quick: bool = False,
+    pairs: int | None = None,
+    against: Path | None = None,
+    tolerance: float = 0.15,
+    long: bool = False,
+    large: bool = False,
+    data: DataOption = None,
+    results: Path = Path("results"),
+    weights: Path = Path("weights"),
+) -> None:
+    """Measure how fast this machine trains, ours and the loops people write today in turn.
+
+    Needs a quiet machine and a checkout of the source, where the peers are.
+
+    Args:
+        only: Rows of the table, or growth; all if none is given.
+        quick: Fewer and shorter pairs.
+        pairs: Times that ours and the peer are measured in turn.
+        against: A bench.json measured before; status 1 if a ratio has become worse.
+        tolerance: The share by which a ratio may be worse than in --against.
+        long: Also time the plain ResNet-18 loop to 71 %, up to an hour; else the kept time is used.
+        large: Growth up to a million images, 16 GB on disk for a while.
+        results: The folder for bench.json, bench.md and bench.png.
+        weights: The folder that holds convnet.safetensors.
+    """
+    from convlens.bench import bench as measure
+
+    held = measure(
+        only, quick=quick, pairs=pairs, data=data, against=against, tolerance=tolerance,
+        long=long, large=large, results_folder=results, weights_folder=weights,
+    )  # fmt: skip
+    if not held:
+        sys.exit(1)
+
+
 VERBS: dict[str, Callable | dict[str, Callable]] = {
     "data": {"audit": data_audit, "split": data_split, "fetch": data_fetch, "demo": data_demo},
     "train": train,
@@ -437,4 +475,5 @@ VERBS: dict[str, Callable | dict[str, Callable]] = {
     "look": look,
     "report": report,
     "reproduce": reproduce,
+    "bench": bench,
 }
