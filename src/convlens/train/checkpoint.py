@@ -12,6 +12,7 @@ can stand in wherever a run folder is asked for.
 """
 
 import csv
+import io
 import json
 import subprocess
 from dataclasses import dataclass
@@ -174,8 +175,10 @@ def write_json(path: Path, content: dict | list) -> None:
 
 def save_state(run: Path, state: dict) -> None:
     """Write the full training state, atomically."""
+    buffer = io.BytesIO()  # torch itself writing to a full disk raises no OSError
+    torch.save(state, buffer)
     with replacing(run / "state.pt") as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_state(run: Path) -> dict | None:
