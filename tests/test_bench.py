@@ -265,30 +265,97 @@ def test_a_broken_measurement_tells_why():
     ]  # fmt: skip
 
 
-def test_bench_measures_writes_and_judges(toy_data, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def fake_processes(monkeypatch):
+    """Every process answers at once; the list of who was asked for what, in order."""
+    asked = []
+    ours = {
+        "training_rate": {"images_per_second": 400.0, "start_seconds": 1.0, "waiting": 0.004,
+                          "device": "cpu"},
+        "matrix_rate": {"flops_per_second": 1e12},
+        "inference_grid": {"best": {"way": "bf16", "batch": 16}, "grid": []},
+        "inference_rate": {"images_per_second": 90.0, "difference": 0.01},
+        "caching": {"caching_images_per_second": 5.0, "cache_mb": 1.0},
+        "second_start": {"start_seconds": 0.1, "reading_images_per_second": 9.0,
+                         "training_images_per_second": 7.0},
+    }  # fmt: skip
+
+    def run_ours(measure, environment, **arguments):
+        asked.append((measure, arguments))
+        return ours[measure]
+
+    def run_peer(script, environment, *arguments, **options):
+        asked.append((script, options))
+        fast = options.get("workers") == 1 or options.get("batch") == 64 or options.get("compile")
+        return {"images_per_second": 100.0 if fast else 50.0, "start_seconds": 2.0}
+
+    def time_ours(recipe, data, seed, folder):
+        asked.append(("cold", {"seed": seed}))
+        return {"seed": seed, "seconds": None if seed == 1 else 40.0 + seed}
+
+    monkeypatch.setattr(processes, "ours", run_ours)
+    monkeypatch.setattr(processes, "peer", run_peer)
+    monkeypatch.setattr("convlens.bench.peers.time_ours", time_ours)
+    timed = {"seconds": 840.0, "epochs": 9}
+    monkeypatch.setattr("convlens.bench.peers.time_peer", lambda *_: timed)
+    monkeypatch.setattr("convlens.bench.peers.cores", lambda: 1)
+    return asked
+
+
+def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_processes, capsys):
+    effort = Effort(pairs=3, growth=(60,), batches=(32,), inference_batches=(16, 64))
+    where = {"data": toy_data, "results_folder": tmp_path, "effort": effort}
+    assert bench(**where, long=True)
+    result = results.load(tmp_path / "bench.json")
+    value = {name: row["value"] for name, row in result["rows"].items()}
+    share = 400 * 6 * multiply_adds("resnet18", 5) / 1e12
+    assert value == {
+        "resnet18": 4.0, "resnet18-tuned": 4.0, "lenet5": 4.0, "waiting": 0.004, "inference": 0.9,
+        "matrix-rate": pytest.approx(share), "seconds-to-71": 42.0, "time-to-71": 20.0,
+    }  # fmt: skip
+    assert [run["seconds"] for run in result["rows"]["seconds-to-71"]["runs"]] == [40, None, 42]
+    best = {"workers": 1, "batch": 32, "threads": 1}
+    assert result["rows"]["resnet18"]["peer"]["settings"] == best
+    assert len(result["rows"]["resnet18"]["peer"]["grid"]) == 3
+    assert len(result["rows"]["resnet18-tuned"]["peer"]["grid"]) == 4  # and compiled
+    assert result["rows"]["inference"]["peer"]["settings"] == {"batch": 64}
+    assert [sizes["images"] for sizes in result["growth"]["sizes"]] == [60]
+    # the pairs of the first row: after the grid of three and one run to find the epoch's length
+    assert [name for name, _ in fake_processes[4:10]] == ["training_rate", "plain_loop.py"] * 3
+    assert "2 of 3 seeds reach it" in (tmp_path / "bench.md").read_text()
+
+    # a later run of one row keeps the others and the peer's long time
+    del fake_processes[:]
+    assert bench(["seconds-to-71"], **where)
+    assert [name for name, _ in fake_processes] == ["cold"] * 3
+    kept = results.load(tmp_path / "bench.json")["rows"]
+    assert kept.keys() == result["rows"].keys()
+    assert kept["time-to-71"]["value"] == 20.0
+
+
+def test_a_ratio_that_fell_is_found(toy_data, tmp_path, fake_processes, capsys):
+    where = {"data": toy_data, "results_folder": tmp_path, "effort": Effort(pairs=1)}
+    bench(["lenet5", "waiting"], **where)
+    saved = results.load(tmp_path / "bench.json")
+    saved["rows"]["lenet5"]["value"] = 4.5  # now 4.0, which is 11 % less
+    results.write(tmp_path / "saved.json", saved)
+    assert bench(["lenet5"], **where, against=tmp_path / "saved.json")
+    assert not bench(["lenet5"], **where, against=tmp_path / "saved.json", tolerance=0.1)
+    assert "worse by more than 10%" in capsys.readouterr().out
+
+
+def test_bench_measures_in_real_processes(toy_data, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     effort = Effort(
         pairs=1, seconds=0.01, warmup=1, grid_seconds=0.01, workers=(0,), batches=(16,),
         images=60, epochs=2,
     )  # fmt: skip
     monkeypatch.setattr("convlens.bench.peers.cores", lambda: 1)
-    arguments = {"data": toy_data, "results_folder": tmp_path, "effort": effort}
-    assert bench(["lenet5"], **arguments)
-    result = json.loads((tmp_path / "bench.json").read_text())
-    row = result["rows"]["lenet5"]
+    assert bench(["lenet5"], data=toy_data, results_folder=tmp_path, effort=effort)
+    row = json.loads((tmp_path / "bench.json").read_text())["rows"]["lenet5"]
     assert row["value"] == pytest.approx(row["ours"]["median"] / row["peer"]["median"])
     assert row["peer"]["settings"] == {"workers": 0, "batch": 16, "threads": 1}
-    assert len(row["peer"]["grid"]) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.md", "bench.png"}
-
-    # the same rows against a result a hundred times better
-    result["rows"]["lenet5"]["value"] *= 100
-    (tmp_path / "better.json").write_text(json.dumps(result))
-    monkeypatch.setattr(
-        "convlens.bench.command.MEASURES", {"lenet5": lambda session: {"lenet5": row}}
-    )
-    assert not bench(["lenet5"], against=tmp_path / "better.json", **arguments)
-    assert "worse by more than 15%" in capsys.readouterr().out
 
 
 def test_the_plain_loop_goes_on_where_it_was_cut(toy_data, tmp_path):

@@ -3,6 +3,7 @@
 The images are the data set's own, repeated and perturbed so that no two files are alike.
 """
 
+import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +20,25 @@ from convlens.bench.training import train_for
 from convlens.data.batches import Batches
 from convlens.data.cache import load
 from convlens.data.dataset import Dataset
+from convlens.errors import UserError
 from convlens.train.machine import choose
 
-SIZES = (1_000, 10_000, 100_000)
 LARGE = 1_000_000
+BYTES_AN_IMAGE = 64 * 64 * 3 + 4096  # in the cache, and a block for its file
 
 
 def measure_growth(dataset: Dataset, count: int, steps: int) -> dict[str, Any]:
     """One row of the table: everything measured on `count` training images.
 
-    Files and cache are made in a temporary folder and removed. steps: of training.
+    Files and cache are made in a temporary folder and removed. steps: of training. Raises
+    UserError where they do not fit.
     """
+    need, free = count * BYTES_AN_IMAGE, shutil.disk_usage(tempfile.gettempdir()).free
+    if need > free:
+        raise UserError(
+            f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB free and growth to {count:,} images "
+            f"needs {need / 1e9:.1f} GB; set TMPDIR to a larger disk"
+        )
     with tempfile.TemporaryDirectory(prefix="convlens-growth-") as folder:
         root, cache = Path(folder) / "data", Path(folder) / "cache"
         write_copies(dataset, count, root)
@@ -57,9 +66,10 @@ def write_copies(dataset: Dataset, count: int, root: Path) -> None:
     # In a stride that visits every class early, so that a thousand images have them all.
     first = np.unique(training.labels, return_index=True)[1]
     rest = np.setdiff1d(np.arange(max(count, len(training))), first)
+    numbers = np.concatenate([first, rest])[:count].tolist()
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(write, np.concatenate([first, rest])[:count].tolist(), chunksize=64):
-            pass
+        for start in range(0, count, 4096):  # a bounded number in flight
+            list(pool.map(write, numbers[start : start + 4096]))
     held_out = dataset.validation
     for i in np.unique(held_out.labels, return_index=True)[1]:
         name = dataset.classes[held_out.labels[i]]

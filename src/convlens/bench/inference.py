@@ -53,9 +53,11 @@ def compiled(model: nn.Module, images: Tensor) -> Way:
 
     Raises whatever the compiler does, for instance where there is no C++ compiler.
     """
+    from torch._inductor import config  # seconds to import, and only needed here
+
     network = fuse(model).to(torch.bfloat16, memory_format=torch.channels_last)
     run = _in_bf16(torch.compile(network))
-    with torch._inductor.config.patch(freezing=True):
+    with config.patch(freezing=True):
         run(images)
     return run
 
@@ -133,7 +135,7 @@ def inference_grid(
         for batch in batches:
             try:
                 grid.append(inference_rate(weights, way, batch, seconds))
-            except torch._inductor.exc.InductorError as problem:
+            except torch._dynamo.exc.TorchDynamoException as problem:
                 print(f"{way} does not work here: {problem}", file=sys.stderr)
                 break
     exact = [row for row in grid if row["difference"] <= TOLERANCE]

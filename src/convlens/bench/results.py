@@ -113,7 +113,8 @@ def markdown(result: Mapping[str, Any]) -> str:
             "| " + " | ".join(heading for _, heading, _ in GROWTH_COLUMNS) + " |",
             "| " + " | ".join("---:" for _ in GROWTH_COLUMNS) + " |",
         ]
-        lines += [growth_line(sizes) for sizes in result["growth"]["sizes"]] + [""]
+        lines += [f"| {' | '.join(growth_cells(sizes))} |" for sizes in result["growth"]["sizes"]]
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -155,13 +156,19 @@ def _side(side: Mapping[str, Any] | None) -> str:
     return f"{seconds} of {side['epochs']} epochs' schedule, {side['date']}{settings}"
 
 
-def growth_line(sizes: Mapping[str, Any]) -> str:
-    """One size as a line of the growth table."""
-    cells = [
+def growth_cells(sizes: Mapping[str, Any]) -> list[str]:
+    """One size as the cells of the growth table."""
+    return [
         "–" if sizes.get(key) is None else f"{sizes[key]:,.{digits}f}"
         for key, _, digits in GROWTH_COLUMNS
     ]
-    return "| " + " | ".join(cells) + " |"
+
+
+def growth_line(sizes: Mapping[str, Any]) -> str:
+    """One size for the terminal."""
+    headings = [heading for _, heading, _ in GROWTH_COLUMNS]
+    cells = zip(headings, growth_cells(sizes), strict=True)
+    return "growth     " + "; ".join(f"{heading} {cell}" for heading, cell in cells)
 
 
 def comparison(judged: Sequence[Mapping[str, Any]], tolerance: float) -> str:
