@@ -56,15 +56,18 @@ def main() -> None:
     step = history[1]["trained_seconds"] / steps
 
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    times = {e.key.removeprefix("aten::"): getattr(e, own) / 1e6 / steps
-             for e in measured.key_averages()}  # fmt: skip
+    times = {}
+    for event in measured.key_averages():
+        name = event.key.removeprefix("aten::")
+        name = name.replace("autograd::engine::evaluate_function: ", "autograd: ")
+        times[name] = getattr(event, own) / 1e6 / steps
     longest = sorted(times.items(), key=lambda item: -item[1])
     shown = [*longest[: args.rows], ("all others", sum(t for _, t in longest[args.rows :]))]
     for name, seconds in shown:
         print(f"{name:<48} {1e3 * seconds:8.2f} ms {seconds / step:6.1%}")
     title = f"A training step of {args.recipe}: {batch} images, {1e3 * step:.0f} ms"
     names, seconds = zip(*shown, strict=True)
-    figure = draw(names, seconds, step, f"{title} on {machine.describe()}")
+    figure = draw(names, seconds, step, f"{title} on {machine.describe().partition(' (')[0]}")
     print(f"wrote      {figures.save(figure, args.out)}")
 
 
