@@ -32,6 +32,7 @@ RunArgument = Annotated[
     Positional[Path], arg(metavar="RUN", help="A run folder or a weights file.")
 ]
 ImagesArgument = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE …")]
+View = Literal["activations", "filters", "layers", "attribution", "occlusion"]
 DeviceOption = Annotated[
     str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
 ]
@@ -348,21 +349,23 @@ def look(
     run: RunArgument,
     images: ImagesArgument = (),
     *,
-    view: tuple[Literal["activations", "filters", "layers"], ...] = ("activations", "filters"),
+    view: tuple[View, ...] = ("activations", "filters"),
+    target: Annotated[str | None, arg(metavar="CLASS")] = None,
     data: FolderOption = None,
     out: Path = Path("looks"),
 ) -> None:
-    """Draw what a network sees: activations of its first two convolutions, first filters, layers.
+    """Draw what a network sees: activations, first filters, layers, and what speaks for a class.
 
     Args:
         images: Files or folders; else the assignment's two, or the first two classes' first ones.
         view: What to draw; layers is a table, printed.
+        target: The class that attribution and occlusion ask about; else the predicted one.
         data: The data set; else the run's own, else as in training.
         out: The folder for the pictures.
     """
     from convlens.look.sheets import draw
 
-    for path in draw(run, images, view, data, out):
+    for path in draw(run, images, view, data, out, target):
         print(f"wrote      {path}")
 
 

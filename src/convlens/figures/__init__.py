@@ -3,6 +3,7 @@
 Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 """
 
+from convlens.figures.attribution import attribution, occlusion
 from convlens.figures.layers import activations, filters
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
 from convlens.figures.style import save
@@ -10,12 +11,14 @@ from convlens.figures.training import batch, compare, learning_curves
 
 __all__ = [
     "activations",
+    "attribution",
     "batch",
     "compare",
     "confusion",
     "filters",
     "learning_curves",
     "most_confused",
+    "occlusion",
     "per_class",
     "save",
     "worst",

@@ -1,0 +1,162 @@
+"""Pictures of attributions on an image, and of what hiding a part of it does."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from convlens.figures.style import PAGE_WIDTH, bare, new_figure, percent, shorten, styled
+
+PERCENTILE = 99.5  # of the magnitudes; one bright pixel would leave the rest of a map white
+
+# Paul Tol's "muted" scheme, told apart by colour-blind readers too; then grey for all the others.
+CLASS_COLOURS = (
+    "#332288", "#DDCC77", "#88CCEE", "#CC6677", "#117733", "#AA4499", "#44AA99", "#882255",
+    "#999933",
+)  # fmt: skip
+OTHERS = "#DDDDDD"
+
+
+@styled
+def attribution(
+    image: np.ndarray, maps: Mapping[str, np.ndarray], overlays: Sequence[str], title: str
+) -> Figure:
+    """The image and beside it each attribution, with its own scale under it.
+
+    image: uint8, shape (H, W, 3). maps: by the name written above each: float, shape (H, W), or
+    (3, H, W), which is summed over the colours. Those named in `overlays` are at least 0 and are
+    drawn over the image in grey, from 0 to their maximum; the others on a scale symmetric about 0
+    whose ends are the 99.5th percentile of the magnitudes.
+    """
+    columns = len(maps) + 1
+    figure = new_figure(height=PAGE_WIDTH / columns + 1.5)
+    figure.suptitle(title)
+    axes = figure.subplots(2, columns, height_ratios=(1, 0.05), squeeze=False)
+    bare(axes[0, 0]).imshow(image, interpolation="nearest")
+    axes[0, 0].set_title(f"input, {image.shape[1]}×{image.shape[0]}\n")
+    axes[1, 0].axis("off")
+    for (name, values), (ax, below) in zip(maps.items(), axes[:, 1:].T, strict=True):
+        values = values.sum(axis=0) if values.ndim == 3 else values
+        bare(ax).set_title(name)
+        if name in overlays:
+            high = float(values.max())
+            grey = image.mean(axis=2)
+            ax.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            picture = ax.imshow(
+                values, cmap="inferno", vmin=0, vmax=high or 1, alpha=0.6, interpolation="nearest"
+            )
+            ticks, note, extend = [0, high or 1], "to its maximum", "neither"
+        else:
+            high = float(np.percentile(np.abs(values), PERCENTILE))
+            limit = high or float(np.abs(values).max()) or 1.0
+            picture = ax.imshow(
+                values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+            )
+            ticks, note, extend = [-limit, 0, limit], f"to percentile {PERCENTILE:g}", "both"
+        bar = figure.colorbar(
+            picture, cax=below, orientation="horizontal", ticks=ticks, extend=extend
+        )
+        bar.solids.set_alpha(1)
+        bar.ax.set_xticklabels([f"{tick:.2g}" if tick else "0" for tick in ticks])
+        bar.set_label(note, fontsize=7)
+    figure.supxlabel(
+        "Red speaks for the target, blue against it, white is 0; Grad-CAM only shows what speaks "
+        "for it.\nColours are summed. Each map has the scale below it, so shapes compare, not "
+        "strengths.",
+        fontsize=7.5,
+    )
+    return figure
+
+
+@styled
+def occlusion(
+    image: np.ndarray,
+    activation: np.ndarray,
+    probability: np.ndarray,
+    predicted: np.ndarray,
+    classes: Sequence[str],
+    square: int,
+    stride: int,
+    target: str,
+    layer: str,
+    title: str,
+) -> Figure:
+    """The image and three maps over the places of the grey square, laid as the image is.
+
+    image: uint8, shape (H, W, 3). activation: float; probability: float, 0..1; predicted: int,
+    numbers of `classes`; all of one shape (rows, columns), as `look.occlusion` gives them. square:
+    its side, pixels; one of its places is outlined on the image. stride: from one place to the
+    next, pixels. target: name of the class whose probability is shown. layer: name of the map whose
+    activation is. At most nine most probable classes have colours of their own, the commonest
+    first.
+    """
+    counts = Counter(predicted.ravel().tolist()).most_common()
+    named = [label for label, _ in counts[: len(CLASS_COLOURS)]]
+    legend_rows = -(-min(len(counts), len(named) + 1) // 3)
+    height, width = image.shape[:2]
+    figure = new_figure(height=PAGE_WIDTH / 4 + 1.35 + 0.17 * legend_rows)
+    figure.suptitle(title)
+    axes = figure.subplots(2, 4, height_ratios=(1, 0.05))
+
+    bare(axes[0, 0]).imshow(image, interpolation="nearest")
+    corner = ((width - square) / 2 - 0.5, (height - square) / 2 - 0.5)
+    for colour, line in ("black", 2.2), ("white", 1.0):  # seen on dark and on bright
+        axes[0, 0].add_patch(
+            Rectangle(corner, square, square, fill=False, edgecolor=colour, linewidth=line)
+        )
+    axes[0, 0].set_title(f"input, {width}×{height}, and the\nsquare, {square}×{square}")
+    axes[1, 0].axis("off")
+    axes[1, 3].axis("off")
+
+    low, high = float(activation.min()), float(activation.max())
+    high = high if high > low else low + 1  # nothing changes it: any scale shows so
+    panels = (
+        (
+            axes[:, 1], activation, low, high, "magma",
+            f"activation of {layer}\nsummed over the map", "from its minimum to its maximum",
+        ),
+        (
+            axes[:, 2], probability, 0.0, 1.0, "viridis",
+            f"probability of the target\n{shorten(target, 24)}",
+            f"{percent(probability.min(), 1)} to {percent(probability.max(), 1)} here",
+        ),
+    )  # fmt: skip
+    for (ax, below), values, vmin, vmax, colours, name, note in panels:
+        picture = _draw(ax, values, image, stride, vmin=vmin, vmax=vmax, cmap=colours)
+        ax.set_title(name)
+        bar = figure.colorbar(picture, cax=below, orientation="horizontal", ticks=[vmin, vmax])
+        bar.ax.set_xticklabels([f"{tick:.4g}" for tick in (vmin, vmax)])
+        bar.set_label(note, fontsize=7)
+
+    colours = np.full((*predicted.shape, 3), to_rgb(OTHERS))
+    for label, colour in zip(named, CLASS_COLOURS, strict=False):
+        colours[predicted == label] = to_rgb(colour)
+    _draw(axes[0, 3], colours, image, stride)
+    axes[0, 3].set_title("most probable class\n(colours below)")
+    patches = [
+        Patch(color=colour, label=f"{shorten(classes[label], 24)}, {percent(n / predicted.size)}")
+        for (label, n), colour in zip(counts, CLASS_COLOURS, strict=False)
+    ]
+    rest = sum(n for _, n in counts[len(named) :])
+    if rest:
+        others = f"{len(counts) - len(named)} others, {percent(rest / predicted.size)}"
+        patches.append(Patch(color=OTHERS, label=others))
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=min(len(patches), 3),
+        title="Most probable class, and at how many of the square's places", title_fontsize=7.5,
+    )  # fmt: skip
+    return figure
+
+
+def _draw(ax: Axes, values: np.ndarray, image: np.ndarray, stride: int, **options: object):
+    """`values`, a cell for each place, laid over the pixels that the cells stand for."""
+    height, width = image.shape[:2]
+    rows, columns = values.shape[:2]
+    extent = (-0.5, columns * stride - 0.5, rows * stride - 0.5, -0.5)
+    picture = bare(ax).imshow(values, extent=extent, interpolation="nearest", **options)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))  # the last cells may reach beyond
+    return picture

@@ -1,0 +1,113 @@
+"""Occlusion sensitivity: what a network says while a grey square hides a part of the image.
+
+Zeiler and Fergus 2014 (Visualizing and Understanding Convolutional Networks), section 4.2 and
+Figure 6. Where the square hides what the network looks at, the probability falls.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convlens.errors import UserError
+from convlens.look.activations import conv_relu_layers, hooked
+from convlens.look.attribution import targets
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """What was recorded at each place of the square, in maps of shape (rows, columns).
+
+    Row i, column j: the square's centre is that of the image's cell of stride × stride pixels whose
+    upper left corner is at (i·stride, j·stride).
+
+    target: the class whose probability is shown. layer, map: whose activation is. activation:
+    float32, its sum over the map. probability: float32, 0..1, of the target. predicted: int64, the
+    most probable class. square, stride: pixels.
+    """
+
+    target: int
+    layer: str
+    map: int
+    activation: np.ndarray
+    probability: np.ndarray
+    predicted: np.ndarray
+    square: int
+    stride: int
+
+
+def occlusion(
+    model: nn.Module,
+    x: Tensor,
+    target: int | None = None,
+    *,
+    layer: str | None = None,
+    square: int | None = None,
+    stride: int | None = None,
+    batch_size: int = 64,
+) -> Occlusion:
+    """Slide a square of the mean colour over one image and record what `model` makes of the rest.
+
+    x: normalised float, shape (1, 3, H, W), so that 0 is the mean colour; moved to the model's
+    device. target: a class, by default the predicted one. layer: whose strongest map, the one of
+    the largest sum on the whole image, is followed; by default the last convolution's after its
+    ReLU. square: side, pixels, by default a quarter of the image. stride: from one place to the
+    next, pixels, by default a quarter of the square. Squares reach over the image's border, so that
+    the maps cover the image.
+
+    Raises UserError for an unknown target or layer, and for a square or stride below 1.
+    """
+    if x.dim() != 4 or len(x) != 1:
+        raise ValueError(f"occlusion takes one image, shape (1, 3, H, W), not {tuple(x.shape)}")
+    height, width = x.shape[2:]
+    square = max(min(height, width) // 4, 1) if square is None else square
+    stride = max(square // 4, 1) if stride is None else stride
+    if square < 1 or stride < 1:
+        raise UserError(
+            f"a square of {square} with stride {stride} hides nothing; choose 1 or more"
+        )
+    target = int(targets(model, x, target))
+    layer = conv_relu_layers(model, height)[-1] if layer is None else layer
+    x = x.detach().to(next(model.parameters(), x).device)
+
+    sums, _ = _sums_and_probabilities(model, x, layer)
+    strongest = int(sums[0].argmax())
+    places = [(top, left) for top in range(0, height, stride) for left in range(0, width, stride)]
+    margin = (square - stride) // 2  # the square is centred on its cell
+    activation, probability, predicted = [], [], []
+    for start in range(0, len(places), batch_size):
+        chunk = places[start : start + batch_size]
+        hidden = x.repeat(len(chunk), 1, 1, 1)
+        for image, (top, left) in zip(hidden, chunk, strict=True):
+            top, left = top - margin, left - margin
+            image[:, max(top, 0) : top + square, max(left, 0) : left + square] = 0
+        sums, probabilities = _sums_and_probabilities(model, hidden, layer)
+        activation.append(sums[:, strongest])
+        probability.append(probabilities[:, target])
+        predicted.append(probabilities.argmax(dim=1))
+
+    def as_map(batches: list[Tensor]) -> np.ndarray:
+        return torch.cat(batches).reshape(-(-height // stride), -1).cpu().numpy()
+
+    return Occlusion(
+        target, layer, strongest, as_map(activation), as_map(probability), as_map(predicted),
+        square, stride,
+    )  # fmt: skip
+
+
+def _sums_and_probabilities(model: nn.Module, x: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """The sum of each map of `layer`, shape (N, C), and the probabilities, (N, num_classes)."""
+    sums: list[Tensor] = []
+
+    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        if name == layer and isinstance(output, Tensor) and output.dim() == 4:
+            sums.append(output.sum(dim=(2, 3), dtype=torch.float32))
+
+    with hooked(model, hook), torch.no_grad():
+        probabilities = model(x).float().softmax(dim=1)
+    if not sums:
+        raise UserError(
+            f"{type(model).__name__} has no layer {layer!r} with maps; choose a convolution's"
+        )
+    return sums[0], probabilities
