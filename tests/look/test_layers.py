@@ -1,11 +1,13 @@
 """The layer table against numbers worked out by hand, and its fields against gradients."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from convlens.look.layers import layer_table, to_text
+from convlens.errors import UserError
+from convlens.look.layers import layer_table, receptive_field, to_text
 from convlens.models import ConvNet, LeNet5, ResNet18
 
 
@@ -63,9 +65,25 @@ class Branches(nn.Module):
         return F.conv2d(x, self.dilated.weight, padding=1)
 
 
-def support(model: nn.Module, layer: str, size: int) -> tuple[int, int]:
-    """Height and width of the image's part that moves the middle unit of a layer: all weights are
-    made positive and maximum pools averages, so that no gradient cancels or is dropped."""
+class Shifted(nn.Module):
+    """Paddings that differ from side to side, and a stride that leaves a rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.even = nn.Conv2d(3, 4, (4, 2), padding="same")
+        self.mirrored = nn.Conv2d(4, 4, 5, padding=(2, 1), padding_mode="reflect")
+        self.pool = nn.MaxPool2d(3, 2, padding=1)
+        self.last = nn.Conv2d(4, 4, (3, 1), stride=(2, 3))
+
+    def forward(self, x):
+        x = self.mirrored(F.pad(self.even(x), (3, 0, 1, 2)))
+        return self.last(F.pad(self.pool(x), (-1, 0, -2, -1)) + 1)
+
+
+def support(model: nn.Module, layer: str, size: int) -> list[tuple[tuple, tuple]]:
+    """For the middle and the first unit of a layer, which it is and the box of the image's pixels
+    that move it: all weights are made positive and maximum pools averages, so that no gradient
+    cancels or is dropped."""
     for parameter in model.parameters():
         parameter.data.fill_(1.0)
     for module in model.modules():
@@ -81,25 +99,54 @@ def support(model: nn.Module, layer: str, size: int) -> tuple[int, int]:
     model.double().eval()(image)
     handle.remove()
     _, _, h, w = kept[-1].shape
-    (gradient,) = torch.autograd.grad(kept[-1][0, :, h // 2, w // 2].sum(), image)
-    rows, columns = gradient.abs().sum(dim=(0, 1)).nonzero().T
-    return int(rows.max() - rows.min() + 1), int(columns.max() - columns.min() + 1)
+    found = []
+    for y, x in ((h // 2, w // 2), (0, 0)):
+        unit = kept[-1][0, :, y, x].sum()
+        (gradient,) = torch.autograd.grad(unit, image, retain_graph=True)
+        rows, columns = gradient.abs().sum(dim=(0, 1)).nonzero().T.numpy()
+        box = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+        found.append(((y, x), box))
+    return found
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(
     ("make", "layer", "size"),
     [
         (lambda: LeNet5(size=96), "pool2", 96),
-        (ResNet18, "layer2.1.conv2", 160),
+        (lambda: LeNet5(size=96, padding=0), "conv2", 96),
+        (ResNet18, "layer2.1.relu2", 160),
         (lambda: ResNet18(conv2_stride=2), "layer1.1.conv2", 160),
-        (ConvNet, "stage3.conv2", 160),
+        (ConvNet, "stage3.relu2", 160),
         (Branches, "point", 64),
         (Branches, "dilated", 96),
+        (Shifted, "even", 32),
+        (Shifted, "pool", 48),
+        (Shifted, "last", 64),
     ],
 )
-def test_field_is_the_gradient_s_support(make, layer, size):
-    fields = {row.name.split("#")[0]: row.field for row in layer_table(make(), size)}
-    assert fields[layer] == support(make(), layer, size)
+def test_fields_are_the_gradient_s_support(make, layer, size):
+    last_use = f"{layer}#2" if (make, layer) == (Branches, "dilated") else layer
+    field = receptive_field(make(), last_use, size)
+    (middle, inside), (first, at_the_border) = support(make(), layer, size)
+    assert field.box(*middle) == inside
+    assert tuple(np.clip(field.box(*first), 0, size)) == at_the_border
+
+
+def test_the_table_has_the_same_fields():
+    model = ConvNet()
+    for row in layer_table(model):
+        field = receptive_field(model, row.name) if row.shape else None
+        assert (row.field, row.stride) == ((field.size, field.stride) if field else (None, None))
+
+
+def test_a_unit_that_reads_the_whole_image_has_no_field():
+    assert receptive_field(LeNet5(), "relu3") is None
+
+
+def test_a_field_of_an_unknown_layer_is_refused():
+    with pytest.raises(UserError, match="LeNet5 has no layer 'relu9'"):
+        receptive_field(LeNet5(), "relu9")
 
 
 def test_a_layer_used_twice_has_two_rows_and_its_parameters_once():

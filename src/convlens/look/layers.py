@@ -1,11 +1,12 @@
 """The layer table: shape, parameters, multiply-adds and receptive field of each layer.
 
 A unit's receptive field follows from the geometry alone. Along a path of layers with kernel k,
-dilation d and stride s, the field r and the distance j between neighbouring units' fields start
-at 1 and 1 and become r + (k − 1)·d·j and j·s (Araujo et al. 2019, Computing Receptive Fields of
-Convolutional Neural Networks, eq. 2); where paths join, the largest field counts (there,
-"Arbitrary computation graphs"). The paths are read from autograd's graph, so sums, concatenations
-and reshapes written in a model's `forward` are followed like any module.
+dilation d, stride s and padding p, the first unit's field reaches from pixel a to pixel b, both
+inclusive, and the fields of neighbouring units lie j apart: a = b = 0 and j = 1 on the image, then
+a − p·j, b + ((k − 1)·d − p)·j and j·s (Araujo et al. 2019, Computing Receptive Fields of
+Convolutional Neural Networks, eq. 2 and 5). Where paths join, the field reaches over all of
+theirs (there, "Arbitrary computation graphs"). The paths are read from autograd's graph, so sums,
+concatenations and reshapes written in a model's `forward` are followed like any module.
 """
 
 import math
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from convlens.errors import UserError
 from convlens.look.activations import blank_image, hooked
 
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 ADAPTIVE_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+WINDOWED = (nn.Conv2d, nn.Linear, *POOLS, *ADAPTIVE_POOLS)
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,31 @@ class _Window:
     kernel: tuple[float, float]
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)  # above, to the left
 
 
 WHOLE_MAP = _Window((math.inf, math.inf))
+
+
+@dataclass(frozen=True)
+class Field:
+    """The receptive fields of a layer's units on the image, in pixels, (down, across) each.
+
+    size: of each field, as if the image had no border. stride: between the fields of neighbouring
+    units. start: first row and column of the field of unit (0, 0), negative where it reaches over
+    the border. Padding in circles is taken for none.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    start: tuple[int, int]
+
+    def box(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """The field of unit (row, column): first row and column, then those after its last."""
+        top, left = (
+            a + i * j for a, i, j in zip(self.start, (row, column), self.stride, strict=True)
+        )
+        return top, left, top + self.size[0], left + self.size[1]
 
 
 @dataclass(frozen=True)
@@ -67,10 +92,9 @@ def layer_table(model: nn.Module, size: int = 64) -> list[Layer]:
     counted = set()
 
     def hook(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if isinstance(module, (nn.Conv2d, nn.Linear, *POOLS, *ADAPTIVE_POOLS)):
-            kind, window = _describe(module, inputs[0].shape, output.shape)
-            graph.windows[output.grad_fn] = window
-            field, stride = graph.field_and_stride(output)
+        if isinstance(module, WINDOWED):
+            kind, graph.windows[output.grad_fn] = _describe(module, inputs[0].shape, output.shape)
+            field = graph.field(output)
             own = [p for p in module.parameters() if p not in counted]
             counted.update(own)  # a module used twice has its parameters once
             multiply_adds = 0
@@ -84,8 +108,8 @@ def layer_table(model: nn.Module, size: int = 64) -> list[Layer]:
                     tuple(output.shape[1:]),
                     sum(p.numel() for p in own),
                     multiply_adds,
-                    field,
-                    stride,
+                    field.size if field else None,
+                    field.stride if field else None,
                 )
             )
 
@@ -95,6 +119,29 @@ def layer_table(model: nn.Module, size: int = 64) -> list[Layer]:
     if other:
         rows.append(Layer("(other)", "norms and the like", (), other, 0, None, None))
     return rows
+
+
+def receptive_field(model: nn.Module, layer: str, size: int = 64) -> Field | None:
+    """Where the units of any layer look; None where each reads the whole image.
+
+    layer: a module's name, as in `look.activations`. size: side of the image the model is run on,
+    pixels. UserError for a layer that the model does not run.
+    """
+    image = blank_image(model, size).requires_grad_()
+    graph = _Graph(image)
+    found = []
+
+    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        if isinstance(module, WINDOWED):
+            _, graph.windows[output.grad_fn] = _describe(module, inputs[0].shape, output.shape)
+        if name == layer:
+            found.append(graph.field(output))
+
+    with hooked(model, hook), torch.enable_grad():
+        model(image)
+    if not found:
+        raise UserError(f"{type(model).__name__} has no layer {layer!r}; choose another")
+    return found[0]
 
 
 def to_text(rows: Sequence[Layer]) -> str:
@@ -146,7 +193,9 @@ def _describe(
 
     if not isinstance(module, ADAPTIVE_POOLS):
         dilation = _pair(getattr(module, "dilation", 1))
-        window = _Window(_pair(module.kernel_size), _pair(module.stride), dilation)
+        # Of a convolution with padding="same", whose node in the graph says how it pads.
+        padding = (0, 0) if isinstance(module.padding, str) else _pair(module.padding)
+        window = _Window(_pair(module.kernel_size), _pair(module.stride), dilation, padding)
     elif tuple(outputs[2:]) == (1, 1):
         return f"global {name}", WHOLE_MAP
     else:
@@ -164,13 +213,12 @@ class _Graph:
 
     def __init__(self, image: Tensor):
         self.image = image
-        # By the graph's node that made a layer's output. A convolution called as a function has
-        # no entry here, but its node has saved the geometry; so has a pool's.
+        # By the graph's node that made a layer's output; for those nodes that say no geometry.
         self.windows: dict[object, _Window] = {}
-        self.known: dict[object, tuple[tuple, tuple]] = {}  # node: field, stride
+        self.known: dict[object, _Reach | None] = {}
 
-    def field_and_stride(self, output: Tensor) -> tuple[tuple | None, tuple | None]:
-        """Of one unit of `output`; (None, None) where it reads the whole image."""
+    def field(self, output: Tensor) -> Field | None:
+        """Of the units of `output`; None where they read the whole image."""
         pending = [output.grad_fn]  # a stack, for a deep net's graph is deeper than Python's
         while pending:
             inputs = [node for node, _ in pending[-1].next_functions if node is not None]
@@ -180,35 +228,58 @@ class _Graph:
             else:
                 node = pending.pop()
                 self.known[node] = self._step(node, inputs)
-        field, stride = self.known[output.grad_fn]
-        return (None, None) if math.inf in field else (field, stride)
+        reach = self.known[output.grad_fn]
+        if reach is None or math.inf in reach.last:
+            return None
+        size = tuple(b - a + 1 for a, b in zip(reach.first, reach.last, strict=True))
+        return Field(size, reach.stride, reach.first)
 
-    def _step(self, node: object, inputs: list) -> tuple[tuple, tuple]:
-        if not inputs:  # a leaf: the image, or a parameter, which sees no pixel
-            side = int(getattr(node, "variable", None) is self.image)
-            return (side, side), (1, 1)
-        field = tuple(max(sides) for sides in zip(*(self.known[n][0] for n in inputs), strict=True))
-        stride = tuple(max(s) for s in zip(*(self.known[n][1] for n in inputs), strict=True))
-        window = self.windows.get(node) or _saved_window(node)
+    def _step(self, node: object, inputs: list) -> "_Reach | None":
+        """None where the node sees no pixel: a parameter, and what is made of parameters."""
+        if getattr(node, "variable", None) is self.image:
+            return _Reach((0, 0), (0, 0), (1, 1))
+        reaches = [self.known[n] for n in inputs if self.known[n] is not None]
+        if not reaches:
+            return None
+        first = tuple(map(min, zip(*(r.first for r in reaches), strict=True)))
+        last = tuple(map(max, zip(*(r.last for r in reaches), strict=True)))
+        stride = tuple(map(max, zip(*(r.stride for r in reaches), strict=True)))
+        window = _saved_window(node) or self.windows.get(node)
         if window is None:
-            return field, stride
-        return (
-            tuple(
-                r + (k - 1) * d * j
-                for r, k, d, j in zip(field, window.kernel, window.dilation, stride, strict=True)
-            ),
+            return _Reach(first, last, stride)
+        sides = list(zip(window.kernel, window.dilation, window.padding, stride, strict=True))
+        return _Reach(
+            tuple(a - p * j for a, (_, _, p, j) in zip(first, sides, strict=True)),
+            tuple(b + ((k - 1) * d - p) * j for b, (k, d, p, j) in zip(last, sides, strict=True)),
             tuple(j * s for j, s in zip(stride, window.stride, strict=True)),
         )
 
 
+@dataclass(frozen=True)
+class _Reach:
+    """First and last pixel of the first unit's field, and the stride, (down, across) each."""
+
+    first: tuple[int, int]
+    last: tuple[float, float]
+    stride: tuple[int, int]
+
+
 def _saved_window(node: object) -> _Window | None:
-    """The window of a convolution or pool that was called as a function, else None."""
+    """The window that a convolution's, pool's or padding's node in the graph tells, else None."""
     if hasattr(node, "_saved_kernel_size"):
         kernel = _pair(node._saved_kernel_size)
         # torch writes "as the kernel" as an empty stride
         stride = _pair(node._saved_stride) if node._saved_stride else kernel
     elif hasattr(node, "_saved_output_padding"):
         kernel, stride = _pair(node._saved_weight.shape[2:]), _pair(node._saved_stride)
+    elif "Pad" in node.name():  # left, right, top, bottom
+        sides = getattr(node, "_saved_pad", None) or getattr(node, "_saved_padding", None)
+        if len(sides or ()) != 4:
+            return None
+        # Negative ones, which crop, are told as if unsigned.
+        top, left = ((side + 2**63) % 2**64 - 2**63 for side in (sides[2], sides[0]))
+        return _Window((1, 1), padding=(top, left))
     else:
         return None
-    return _Window(kernel, stride, _pair(getattr(node, "_saved_dilation", 1)))
+    dilation = _pair(getattr(node, "_saved_dilation", 1))
+    return _Window(kernel, stride, dilation, _pair(node._saved_padding))

@@ -1,0 +1,88 @@
+"""What excites the maps of a layer: their strongest patches, alone or beside deconvolutions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, new_figure, styled
+
+
+@styled
+def patches(patches: np.ndarray, maps: Sequence[int], values: np.ndarray, title: str) -> Figure:
+    """A 3×3 block of patches for each map, strongest first, with the map's number.
+
+    patches: uint8, shape (M, k, h, w, 3), k ≤ 9. maps: their M numbers. values: the activations,
+    (M, k). A map whose strongest is not above 0 is marked as dead.
+    """
+    columns = 8 if len(maps) <= 64 else 12
+    rows = -(-len(maps) // columns)
+    side = PAGE_WIDTH / columns
+    figure = new_figure(height=rows * (side * _aspect(patches) + 0.15) + 0.5)
+    figure.suptitle(title)
+    for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        bare(ax)
+        if i >= len(maps):
+            ax.set_visible(False)
+            continue
+        ax.imshow(_block(patches[i]), interpolation="nearest")
+        if values[i].max() > 0:
+            ax.set_title(str(maps[i]), fontsize=6.5, pad=1.5)
+        else:
+            ax.set_title(f"{maps[i]} dead", fontsize=6.5, pad=1.5, color=VERMILION)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)
+    return figure
+
+
+@styled
+def deconvolution(
+    projections: np.ndarray,
+    patches: np.ndarray,
+    maps: Sequence[int],
+    values: np.ndarray,
+    title: str,
+) -> Figure:
+    """Zeiler and Fergus 2014, fig. 2: for each map its deconvolutions and the patches they explain.
+
+    projections: float, shape (M, k, h, w, 3), k ≤ 9. patches: uint8, the same shape. maps: their M
+    numbers. values: the activations, (M, k), strongest first. Each map's block has a scale of its
+    own, symmetric about 0: grey is 0, a colour is none at −m and full at m, where m is the block's
+    largest absolute value; above each block stand the map's number and its activations' range.
+    """
+    columns = 2 if len(maps) > 1 else 1
+    rows = -(-len(maps) // columns)
+    side = PAGE_WIDTH / 4
+    figure = new_figure(rows * (side * _aspect(patches) + 0.25) + 0.5, PAGE_WIDTH * columns / 2)
+    figure.suptitle(title)
+    grid = figure.subfigures(rows, columns, squeeze=False).flat
+    for i, (number, cell) in enumerate(zip(maps, grid, strict=False)):
+        limit = float(np.abs(projections[i]).max())
+        scaled = (projections[i] / (2 * limit or 1) + 0.5).clip(0, 1)
+        if values[i].max() > 0:
+            about = f"activations {values[i].max():.3g} to {values[i].min():.3g}"
+            cell.suptitle(f"map {number}, {about}, m = {limit:.2g}", fontsize=8)
+        else:
+            cell.suptitle(f"map {number}: dead, nowhere above 0", fontsize=8, color=VERMILION)
+        left, right = (bare(ax) for ax in cell.subplots(1, 2))
+        left.imshow(_block(scaled), interpolation="nearest")
+        right.imshow(_block(patches[i]), interpolation="nearest")
+        cell.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02)
+    return figure
+
+
+def _aspect(patches: np.ndarray) -> float:
+    """Height over width of a patch."""
+    return patches.shape[2] / patches.shape[3]
+
+
+def _block(patches: np.ndarray) -> np.ndarray:
+    """Up to nine patches (k, h, w, 3) in raster order as one picture, white between them."""
+    _, height, width, _ = patches.shape
+    gap = max(1, width // 16)
+    white = 255 if patches.dtype == np.uint8 else 1
+    shape = (3 * height + 2 * gap, 3 * width + 2 * gap, 3)
+    block = np.full(shape, white, patches.dtype)
+    for i, patch in enumerate(patches):
+        top, left = (i // 3) * (height + gap), (i % 3) * (width + gap)
+        block[top : top + height, left : left + width] = patch
+    return block

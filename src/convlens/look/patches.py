@@ -1,0 +1,101 @@
+"""The training patches that excite each map most (Zeiler and Fergus 2014, fig. 2, right halves)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from convlens.data.augment import normalise
+from convlens.data.batches import to_tensor
+from convlens.errors import UserError
+from convlens.look.activations import activations, conv_relu_layers
+from convlens.look.layers import receptive_field
+
+
+@dataclass(frozen=True)
+class Patches:
+    """For each of a layer's C maps its k strongest patches, strongest first, one an image at most.
+
+    values: float32, (C, k): the activations. rows: int64, (C, k): which images. positions: int64,
+    (C, k, 2): which unit of the map, (down, across). boxes: int64, (C, k, 4): the unit's receptive
+    field on the image, first row and column, then those after its last; it may reach over the
+    image's border. A map whose values are not above 0 is dead: its patches excite nothing.
+    """
+
+    layer: str
+    values: np.ndarray
+    rows: np.ndarray
+    positions: np.ndarray
+    boxes: np.ndarray
+
+
+def strongest_patches(
+    model: nn.Module,
+    images: np.ndarray,
+    mean: Tensor,
+    std: Tensor,
+    layer: str,
+    count: int = 9,
+    batch_size: int = 64,
+) -> Patches:
+    """One pass over `images` that keeps the `count` strongest of each map, however many there are.
+
+    images: uint8, (N, size, size, 3); a memory map is read a batch at a time. mean, std: (3,), what
+    the model's input is normalised by. Of equally strong patches the earliest image's counts, and
+    in an image the first unit in raster order. There are fewer than `count` where N is less.
+    UserError for a layer that is not there or gives no maps.
+    """
+    values = rows = units = None
+    for start in range(0, len(images), batch_size):
+        x = normalise(to_tensor(images[start : start + batch_size]), mean, std)
+        maps = activations(model, x, [layer])[layer]
+        if maps.ndim != 4:
+            raise UserError(f"layer {layer} gives no maps; choose a convolution or what follows it")
+        flat = maps.reshape(*maps.shape[:2], -1)
+        unit = flat.argmax(axis=2)  # (B, C): one an image
+        value = np.take_along_axis(flat, unit[..., None], axis=2)[..., 0]
+        row = np.broadcast_to(np.arange(start, start + len(maps))[:, None], unit.shape)
+        if values is not None:  # those kept so far come first, so that they win where equal
+            value = np.concatenate([values, value])
+            row = np.concatenate([rows, row])
+            unit = np.concatenate([units, unit])
+        best = np.argsort(-value, axis=0, kind="stable")[:count]
+        values, rows, units = (np.take_along_axis(a, best, axis=0) for a in (value, row, unit))
+
+    positions = np.stack(np.unravel_index(units.T, maps.shape[2:]), axis=-1)
+    size = images.shape[1]
+    field = receptive_field(model, layer, size)
+    if field is None:
+        boxes = np.broadcast_to([0, 0, size, size], (*positions.shape[:2], 4)).copy()
+    else:
+        boxes = np.array([[field.box(*unit) for unit in of_map] for of_map in positions.tolist()])
+    return Patches(layer, values.T.copy(), rows.T.copy(), positions, boxes)
+
+
+def crop(image: np.ndarray, box: np.ndarray, fill: float = 255) -> np.ndarray:
+    """The part of `image`, shape (H, W, channels), in a box of `Patches.boxes`.
+
+    What lies beyond the border is `fill`; but a side on which the box is longer than the image is
+    the image's own, for a deep layer's field can be many times larger than the image.
+    """
+    spans = []
+    pads = []
+    for side, first, last in zip(image.shape, box[:2], box[2:], strict=False):
+        if last - first > side:
+            first, last = 0, side
+        spans.append(slice(max(first, 0), max(last, 0)))
+        pads.append((min(max(-first, 0), last - first), min(max(last - side, 0), last - first)))
+    return np.pad(image[tuple(spans)], (*pads, (0, 0)), constant_values=fill)
+
+
+def deepest_local_layer(model: nn.Module, size: int) -> str:
+    """The last layer after a convolution's ReLU whose receptive fields fit into the image.
+
+    Its patches are the largest that still show a part. The first such layer where none fits.
+    """
+    layers = conv_relu_layers(model, size)
+    for layer in reversed(layers):
+        field = receptive_field(model, layer, size)
+        if field and max(field.size) <= size:
+            return layer
+    return layers[0]
