@@ -4,7 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from convlens.models import LeNet5
+from convlens.train.checkpoint import Trained, save_weights
 
 TOY_COLOURS = {
     "blue_disc": (40, 70, 220),
@@ -40,6 +44,26 @@ def toy_data(tmp_path_factory) -> Path:
             for i in range(count):
                 Image.fromarray(_toy_image(name, random)).save(folder / f"image_{i + 1:04d}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def toy_weights(tmp_path_factory) -> Path:
+    """A weights file for `toy_data`: an untrained LeNet5 for images of 16×16, quick to run."""
+    torch.manual_seed(0)
+    trained = Trained(
+        model=LeNet5(len(TOY_COLOURS), size=16).eval(),
+        network="LeNet5",
+        options={},
+        classes=tuple(TOY_COLOURS),
+        size=16,
+        mean=torch.tensor([0.2, 0.25, 0.3]),
+        std=torch.tensor([0.25, 0.2, 0.3]),
+        recipe="lenet5",
+        commit="",
+    )
+    path = tmp_path_factory.mktemp("weights") / "toy.safetensors"
+    save_weights(path, trained)
+    return path
 
 
 def _toy_image(name: str, random: np.random.Generator) -> np.ndarray:
