@@ -32,7 +32,9 @@ RunArgument = Annotated[
     Positional[Path], arg(metavar="RUN", help="A run folder or a weights file.")
 ]
 ImagesArgument = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE …")]
-View = Literal["activations", "filters", "layers", "attribution", "occlusion"]
+View = Literal[
+    "activations", "filters", "layers", "attribution", "occlusion", "patches", "deconvolution"
+]
 DeviceOption = Annotated[
     str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
 ]
@@ -351,6 +353,8 @@ def look(
     *,
     view: tuple[View, ...] = ("activations", "filters"),
     target: Annotated[str | None, arg(metavar="CLASS")] = None,
+    layer: Annotated[str | None, arg(metavar="NAME")] = None,
+    map: tuple[int, ...] = (),
     data: FolderOption = None,
     out: Path = Path("looks"),
 ) -> None:
@@ -360,12 +364,14 @@ def look(
         images: Files or folders; else the assignment's two, or the first two classes' first ones.
         view: What to draw; layers is a table, printed.
         target: The class that attribution and occlusion ask about; else the predicted one.
+        layer: Whose maps patches and deconvolution show; else the deepest that sees parts only.
+        map: Which of its maps, by number; else the strongest.
         data: The data set; else the run's own, else as in training.
         out: The folder for the pictures.
     """
     from convlens.look.sheets import draw
 
-    for path in draw(run, images, view, data, out, target):
+    for path in draw(run, images, view, data, out, target, layer, map):
         print(f"wrote      {path}")
 
 

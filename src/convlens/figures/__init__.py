@@ -6,6 +6,7 @@ Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 from convlens.figures.attribution import attribution, occlusion
 from convlens.figures.layers import activations, filters
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
+from convlens.figures.patches import deconvolution, patches
 from convlens.figures.style import save
 from convlens.figures.training import batch, compare, learning_curves
 
@@ -15,10 +16,12 @@ __all__ = [
     "batch",
     "compare",
     "confusion",
+    "deconvolution",
     "filters",
     "learning_curves",
     "most_confused",
     "occlusion",
+    "patches",
     "per_class",
     "save",
     "worst",

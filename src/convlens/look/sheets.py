@@ -20,14 +20,18 @@ from convlens.look.attribution import (
     integrated_gradients,
     targets,
 )
+from convlens.look.deconvolution import deconvolution
 from convlens.look.filters import first_filters
 from convlens.look.layers import layer_table, to_text
 from convlens.look.occlusion import occlusion
+from convlens.look.patches import Patches, crop, deepest_local_layer, strongest_patches
 from convlens.predict import find_images
 from convlens.train.checkpoint import Trained, load_trained
 from convlens.train.run import open_for
 
 IMAGE_VIEWS = ("activations", "attribution", "occlusion")
+TRAINING_VIEWS = ("patches", "deconvolution")
+MOST_MAPS = 96  # in the picture of patches: more would be too small to see
 ASSIGNED = ("accordion/image_0001", "camera/image_0001")
 
 
@@ -66,10 +70,14 @@ def draw(
     data: Path | None,
     out: Path,
     target: str | None = None,
+    layer: str | None = None,
+    maps: tuple[int, ...] = (),
 ) -> list[Path]:
     """Draw `views` of the network in `run` into the folder `out`; returns the files written.
 
     target: the class that attribution and occlusion ask about, by default the predicted one.
+    layer: whose maps patches and deconvolution show, by default `deepest_local_layer`'s. maps:
+    which of them, by default the strongest.
     """
     trained = load_trained(run)
     number = None if target is None else class_number(trained, target)
@@ -77,10 +85,18 @@ def draw(
     chosen: list[tuple[str, np.ndarray]] = []
     if of_images and images:
         chosen = [(str(path), decode(path, trained.size)) for path in find_images(images)]
-    elif of_images:
+    of_training = [view for view in views if view in TRAINING_VIEWS]
+    if of_training or (of_images and not images):
         dataset = open_for(trained, run, data)
         print(f"data set   {dataset.describe()}")
+    if of_images and not images:
         chosen = assigned_images(dataset)
+    if of_training:
+        layer = layer or deepest_local_layer(trained.model, trained.size)
+        found = strongest_patches(
+            trained.model, dataset.train.images, trained.mean, trained.std, layer
+        )
+        check_maps(found, maps)
     # Nothing is written before everything asked for has been found.
     written: list[Path] = []
     out.mkdir(parents=True, exist_ok=True)
@@ -89,6 +105,10 @@ def draw(
     if "filters" in views:
         figures.save(figures.filters(first_filters(trained.model)), out / "filters.png")
         written.append(out / "filters.png")
+    if "patches" in views:
+        written.append(draw_patches(trained, dataset, found, maps, out))
+    if "deconvolution" in views:
+        written.append(draw_deconvolution(trained, dataset, found, maps, out))
     for path, image in chosen:
         if "activations" in views:
             written += draw_activations(trained, path, image, out)
@@ -162,6 +182,83 @@ def draw_occlusion(
         seen.stride, trained.classes[seen.target], f"{seen.layer}, map {seen.map}", title,
     )  # fmt: skip
     return figures.save(figure, out / f"occlusion-{_stem(trained, path, target)}.png")
+
+
+def check_maps(found: Patches, maps: tuple[int, ...]) -> None:
+    """UserError for a map that the layer does not have."""
+    for number in maps:
+        if not 0 <= number < len(found.values):
+            raise UserError(
+                f"layer {found.layer} has no map {number}; choose from 0 to {len(found.values) - 1}"
+            )
+
+
+def draw_patches(
+    trained: Trained, dataset: Dataset, found: Patches, maps: tuple[int, ...], out: Path
+) -> Path:
+    """The nine strongest training patches of every map of a layer, in one picture."""
+    count = len(found.values)
+    which = f"{count} maps"
+    if not maps and count > MOST_MAPS:
+        which = f"the strongest {MOST_MAPS} of {count} maps"
+    # Every map in its own order; of more than a picture holds, the strongest.
+    chosen = maps or tuple(sorted(_by_strength(found)[:MOST_MAPS]))
+    title = (
+        f"{trained.network}, {found.layer}: the strongest training patches of "
+        f"{'maps given' if maps else which}, one an image\n{_describe_patches(dataset, found)}"
+    )
+    blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
+    figure = figures.patches(np.stack(blocks), chosen, found.values[list(chosen)], title)
+    return figures.save(figure, out / f"patches-{found.layer}.png")
+
+
+def draw_deconvolution(
+    trained: Trained, dataset: Dataset, found: Patches, maps: tuple[int, ...], out: Path
+) -> Path:
+    """Zeiler and Fergus 2014, fig. 2: deconvolutions of a layer's maps beside their patches."""
+    chosen = maps or tuple(_by_strength(found)[:8])
+    projections = []
+    for number in chosen:
+        images = dataset.train.images[found.rows[number]]
+        x = normalise(to_tensor(images), trained.mean, trained.std)
+        projected = deconvolution(
+            trained.model, x, found.layer, [number] * len(x), found.positions[number]
+        )
+        boxes = found.boxes[number]
+        projections.append(
+            np.stack([crop(*each, 0) for each in zip(projected, boxes, strict=True)])
+        )
+    title = (
+        f"{trained.network}, {found.layer}: "
+        f"{'maps given' if maps else f'its {len(chosen)} strongest maps'}, projected to pixels "
+        f"(left) from their strongest training patches (right)\n"
+        f"{_describe_patches(dataset, found)}; left: grey is 0, −m to m, a scale for each map"
+    )
+    blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
+    values = found.values[list(chosen)]
+    figure = figures.deconvolution(np.stack(projections), np.stack(blocks), chosen, values, title)
+    return figures.save(figure, out / f"deconvolution-{found.layer}.png")
+
+
+def _by_strength(found: Patches) -> list[int]:
+    """The maps, the one with the largest activation first."""
+    return np.argsort(-found.values[:, 0], kind="stable").tolist()
+
+
+def _cropped(images: np.ndarray, found: Patches, number: int) -> np.ndarray:
+    """The patches of one map, uint8, shape (k, h, w, 3)."""
+    pairs = zip(found.rows[number], found.boxes[number], strict=True)
+    return np.stack([crop(images[row], box) for row, box in pairs])
+
+
+def _describe_patches(dataset: Dataset, found: Patches) -> str:
+    """ "toy, 60 training images, fields of 24×24 pixels, white beyond the image" """
+    top, left, bottom, right = found.boxes[0, 0]
+    fits = max(right - left, bottom - top) <= dataset.size
+    return (
+        f"{dataset.name}, {len(dataset.train):,} training images, fields of "
+        f"{right - left}×{bottom - top} pixels, {'white beyond' if fits else 'cut to'} the image"
+    )
 
 
 def _stem(trained: Trained, path: str, target: int | None) -> str:
