@@ -159,7 +159,7 @@ def integrated_gradients(
                 x,
                 nt_samples=samples,
                 nt_samples_batch_size=1,  # else samples × steps copies are in memory at once
-                stdevs=noise,
+                stdevs=float(noise),
                 target=chosen,
                 n_steps=steps,
             )
