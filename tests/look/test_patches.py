@@ -124,7 +124,7 @@ def test_a_layer_without_maps_is_refused():
 @given(st.integers(-12, 12), st.integers(-12, 12), st.integers(1, 5), st.integers(1, 6))
 def test_a_crop_is_cut_from_the_image_laid_on_an_endless_ground(top, left, height, width):
     image = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
-    ground = np.pad(image, ((20, 20), (20, 20), (0, 0)), constant_values=255)
+    ground = np.pad(image, ((20, 20), (20, 20), (0, 0)), constant_values=128)
     patch = crop(image, np.array([top, left, top + height, left + width]))
     expected = ground[20 + top : 20 + top + height, 20 + left : 20 + left + width]
     np.testing.assert_array_equal(patch, expected)

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, new_figure, styled
 
+GREY = 128  # around the patches, and beyond the image: a white patch would not end on white
+
 
 @styled
 def patches(patches: np.ndarray, maps: Sequence[int], values: np.ndarray, title: str) -> Figure:
@@ -25,7 +27,7 @@ def patches(patches: np.ndarray, maps: Sequence[int], values: np.ndarray, title:
         if i >= len(maps):
             ax.set_visible(False)
             continue
-        ax.imshow(_block(patches[i]), interpolation="nearest")
+        ax.imshow(_block(patches[i], GREY), interpolation="nearest")
         if values[i].max() > 0:
             ax.set_title(str(maps[i]), fontsize=6.5, pad=1.5)
         else:
@@ -52,7 +54,7 @@ def deconvolution(
     columns = 2 if len(maps) > 1 else 1
     rows = -(-len(maps) // columns)
     side = PAGE_WIDTH / 4
-    figure = new_figure(rows * (side * _aspect(patches) + 0.25) + 0.5, PAGE_WIDTH * columns / 2)
+    figure = new_figure(rows * (side * _aspect(patches) + 0.32) + 0.6, PAGE_WIDTH * columns / 2)
     figure.suptitle(title)
     grid = figure.subfigures(rows, columns, squeeze=False).flat
     for i, (number, cell) in enumerate(zip(maps, grid, strict=False)):
@@ -64,8 +66,8 @@ def deconvolution(
         else:
             cell.suptitle(f"map {number}: dead, nowhere above 0", fontsize=8, color=VERMILION)
         left, right = (bare(ax) for ax in cell.subplots(1, 2))
-        left.imshow(_block(scaled), interpolation="nearest")
-        right.imshow(_block(patches[i]), interpolation="nearest")
+        left.imshow(_block(scaled, 1.0), interpolation="nearest")
+        right.imshow(_block(patches[i], GREY), interpolation="nearest")
         cell.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02)
     return figure
 
@@ -75,14 +77,13 @@ def _aspect(patches: np.ndarray) -> float:
     return patches.shape[2] / patches.shape[3]
 
 
-def _block(patches: np.ndarray) -> np.ndarray:
-    """Up to nine patches (k, h, w, 3) in raster order as one picture, white between them."""
-    _, height, width, _ = patches.shape
+def _block(patches: np.ndarray, ground: float) -> np.ndarray:
+    """Up to nine patches (k, h, w, 3) in raster order as one picture, `ground` around each."""
+    _, height, width, channels = patches.shape
     gap = max(1, width // 16)
-    white = 255 if patches.dtype == np.uint8 else 1
-    shape = (3 * height + 2 * gap, 3 * width + 2 * gap, 3)
-    block = np.full(shape, white, patches.dtype)
+    shape = (3 * (height + gap) + gap, 3 * (width + gap) + gap, channels)
+    block = np.full(shape, ground, patches.dtype)
     for i, patch in enumerate(patches):
-        top, left = (i // 3) * (height + gap), (i % 3) * (width + gap)
+        top, left = gap + (i // 3) * (height + gap), gap + (i % 3) * (width + gap)
         block[top : top + height, left : left + width] = patch
     return block

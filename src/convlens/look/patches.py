@@ -72,7 +72,7 @@ def strongest_patches(
     return Patches(layer, values.T.copy(), rows.T.copy(), positions, boxes)
 
 
-def crop(image: np.ndarray, box: np.ndarray, fill: float = 255) -> np.ndarray:
+def crop(image: np.ndarray, box: np.ndarray, fill: float = 128) -> np.ndarray:
     """The part of `image`, shape (H, W, channels), in a box of `Patches.boxes`.
 
     What lies beyond the border is `fill`; but a side on which the box is longer than the image is

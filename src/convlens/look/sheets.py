@@ -232,7 +232,8 @@ def draw_deconvolution(
         f"{trained.network}, {found.layer}: "
         f"{'maps given' if maps else f'its {len(chosen)} strongest maps'}, projected to pixels "
         f"(left) from their strongest training patches (right)\n"
-        f"{_describe_patches(dataset, found)}; left: grey is 0, −m to m, a scale for each map"
+        f"{_describe_patches(dataset, found)}\n"
+        "scale of the projections: one for each map, from −m to m, grey is 0"
     )
     blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
     values = found.values[list(chosen)]
@@ -252,12 +253,12 @@ def _cropped(images: np.ndarray, found: Patches, number: int) -> np.ndarray:
 
 
 def _describe_patches(dataset: Dataset, found: Patches) -> str:
-    """ "toy, 60 training images, fields of 24×24 pixels, white beyond the image" """
+    """ "toy, 60 training images, fields of 24×24 pixels, grey beyond the image" """
     top, left, bottom, right = found.boxes[0, 0]
     fits = max(right - left, bottom - top) <= dataset.size
     return (
         f"{dataset.name}, {len(dataset.train):,} training images, fields of "
-        f"{right - left}×{bottom - top} pixels, {'white beyond' if fits else 'cut to'} the image"
+        f"{right - left}×{bottom - top} pixels, {'grey beyond' if fits else 'cut to'} the image"
     )
 
 
