@@ -35,6 +35,7 @@ def attribution(
     columns = len(maps) + 1
     figure = new_figure(height=PAGE_WIDTH / columns + 1.5)
     figure.suptitle(title)
+    figure.get_layout_engine().set(h_pad=0.08)  # else the title touches those below it
     axes = figure.subplots(2, columns, height_ratios=(1, 0.05), squeeze=False)
     bare(axes[0, 0]).imshow(image, interpolation="nearest")
     axes[0, 0].set_title(f"input, {image.shape[1]}×{image.shape[0]}\n")
@@ -100,6 +101,7 @@ def occlusion(
     height, width = image.shape[:2]
     figure = new_figure(height=PAGE_WIDTH / 4 + 1.35 + 0.17 * legend_rows)
     figure.suptitle(title)
+    figure.get_layout_engine().set(h_pad=0.08)  # else the title touches those below it
     axes = figure.subplots(2, 4, height_ratios=(1, 0.05))
 
     bare(axes[0, 0]).imshow(image, interpolation="nearest")
@@ -138,16 +140,16 @@ def occlusion(
     _draw(axes[0, 3], colours, image, stride)
     axes[0, 3].set_title("most probable class\n(colours below)")
     patches = [
-        Patch(color=colour, label=f"{shorten(classes[label], 24)}, {percent(n / predicted.size)}")
+        Patch(color=colour, label=f"{shorten(classes[label], 24)}, {n}")
         for (label, n), colour in zip(counts, CLASS_COLOURS, strict=False)
     ]
     rest = sum(n for _, n in counts[len(named) :])
     if rest:
-        others = f"{len(counts) - len(named)} others, {percent(rest / predicted.size)}"
-        patches.append(Patch(color=OTHERS, label=others))
+        patches.append(Patch(color=OTHERS, label=f"{len(counts) - len(named)} others, {rest}"))
     figure.legend(
         handles=patches, loc="outside lower center", ncols=min(len(patches), 3),
-        title="Most probable class, and at how many of the square's places", title_fontsize=7.5,
+        title=f"Most probable class, and at how many of the square's {predicted.size} places",
+        title_fontsize=7.5,
     )  # fmt: skip
     return figure
 
