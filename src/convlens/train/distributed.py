@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -160,8 +161,10 @@ def joined() -> Iterator[World]:
             yield world
         except (UserError, OSError) as problem:
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            # whoever comes first tells, because torchrun ends the others once one has ended
+            # Whoever comes first tells and ends, upon which torchrun ends the others. Were one of
+            # them to end sooner, it might be the teller that is cut short.
             if memory.add(f"told in attempt {attempt}: {problem}", 1) > 1:
+                time.sleep(10)
                 sys.exit(2)
             raise
     dist.destroy_process_group()
