@@ -33,7 +33,7 @@ def attribution(
     whose ends are the 99.5th percentile of the magnitudes.
     """
     columns = len(maps) + 1
-    figure = new_figure(height=PAGE_WIDTH / columns + 1.5)
+    figure = new_figure(height=PAGE_WIDTH / columns + 1.8)
     figure.suptitle(title)
     figure.get_layout_engine().set(h_pad=0.08)  # else the title touches those below it
     axes = figure.subplots(2, columns, height_ratios=(1, 0.05), squeeze=False)
@@ -99,7 +99,7 @@ def occlusion(
     named = [label for label, _ in counts[: len(CLASS_COLOURS)]]
     legend_rows = -(-min(len(counts), len(named) + 1) // 3)
     height, width = image.shape[:2]
-    figure = new_figure(height=PAGE_WIDTH / 4 + 1.35 + 0.17 * legend_rows)
+    figure = new_figure(height=PAGE_WIDTH / 4 + 1.75 + 0.17 * legend_rows)
     figure.suptitle(title)
     figure.get_layout_engine().set(h_pad=0.08)  # else the title touches those below it
     axes = figure.subplots(2, 4, height_ratios=(1, 0.05))
