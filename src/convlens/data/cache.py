@@ -64,7 +64,7 @@ def open_rgb(path: Path | str) -> Image.Image:
     except Exception as problem:  # a decoder fed with garbage raises whatever it stumbles over
         reason = "not an image Pillow can read" if "cannot identify" in str(problem) else problem
         raise UserError(
-            f"{path} cannot be decoded ({reason}); replace it or use --skip-bad"
+            f"{path} cannot be decoded ({reason}); replace it"
         ) from None
 
 
@@ -254,7 +254,7 @@ def _rebuild(
             elif skip_bad:
                 bad[path] = versions[path]
             else:
-                raise pixels
+                raise UserError(f"{pixels} or use --skip-bad")
             bar.advance(task)
         rows = _without(table, bad)
         file.seek(0)

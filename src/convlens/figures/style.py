@@ -1,7 +1,6 @@
 """The one style of all figures, and how a figure is written to disk."""
 
-import os
-import uuid
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from convlens.files import replacing
 
 # Okabe and Ito 2008 (Color Universal Design): told apart by colour-blind readers too.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#6B6B6B"
@@ -74,12 +75,10 @@ def save(figure: Figure, path: str | Path) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; the user knows.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(
             temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None}
         )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -62,7 +62,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Config":
-        """The inverse of `as_dict`. Raises TypeError for fields that are unknown or missing."""
+        """The inverse of `as_dict`. Raises TypeError for fields that are unknown."""
         recipe = dict(values["recipe"])
         recipe["augment"] = Augment(**recipe["augment"])
         return cls(**{**values, "recipe": Recipe(**recipe)})
