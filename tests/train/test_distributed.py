@@ -109,7 +109,7 @@ def worlds(request, toy_data, tmp_path_factory):
         patch.setenv("CONVLENS_CACHE", str(out / "cache"))
         command = [*TORCHRUN, "--standalone", "--nproc-per-node", str(request.param), __file__]
         done = subprocess.run(
-            [*command, str(toy_data), str(out)], capture_output=True, text=True, timeout=240
+            [*command, str(toy_data), str(out)], capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stderr
         (out / "alone").mkdir()
@@ -222,7 +222,7 @@ def test_after_a_worker_is_killed_all_restart_from_the_last_epoch(toy_data, tmp_
     *_, worker = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     os.kill(int(worker), signal.SIGKILL)
     done = len(read_history(run)["epoch"])
-    output, errors = job.communicate(timeout=240)
+    output, errors = job.communicate(timeout=600)
     assert job.returncode == 0, errors
     assert "exitcode: -9" in errors
     assert done < epochs
@@ -241,7 +241,7 @@ def test_a_restart_does_not_continue_a_run_that_another_job_made(toy_data, tmp_p
     (run / "config.yaml").write_text("of another job")
     elastic = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     job = subprocess.run(
-        [*elastic, *command(toy_data, run)], capture_output=True, text=True, timeout=240
+        [*elastic, *command(toy_data, run)], capture_output=True, text=True, timeout=600
     )
     assert job.returncode == 1
     assert job.stderr.count(f"convlens: {run} exists; --resume") == 2  # once in each attempt
@@ -294,7 +294,7 @@ def test_two_hosts_train_one_network(hosts, toy_data, tmp_path):
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         jobs.append(job)
-    outputs = [job.communicate(timeout=240) for job in jobs]
+    outputs = [job.communicate(timeout=600) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
     assert sorted(printed_epochs(output) for output, _ in outputs) == [[], [1, 2]]
     assert read_history(run)["epoch"].tolist() == [1, 2]
