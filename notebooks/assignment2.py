@@ -649,7 +649,9 @@ if LOOKED_AT:
     for layer, which in zip(layers, ("first", "second"), strict=False):
         for image, values, name in zip(images, maps[layer], image_names, strict=True):
             show(
-                figures.activations(image, values, f"{LOOKED_AT}, {layer}: {name}"),
+                figures.activations(
+                    image, values, f"{LOOKED_AT}, {layer}: {name}", percentile=99.5
+                ),
                 f"The {len(values)} activations of the {which} convolution, for `{name}`.",
             )
     show(

@@ -141,7 +141,8 @@ def draw_activations(trained: Trained, path: str, image: np.ndarray, out: Path) 
         )
         name = "-".join(Path(path).with_suffix("").parts[-2:])
         target = out / f"activations-{name}-conv{number}.png"
-        figures.save(figures.activations(image, maps[layer][0], title), target)
+        # a few bright pixels would leave all other maps dark under their maximum
+        figures.save(figures.activations(image, maps[layer][0], title, percentile=99.5), target)
         written.append(target)
     return written
 
