@@ -197,3 +197,18 @@ def test_a_recipe_is_plain_data():
     assert RECIPES["resnet18_stride2"]() == dataclasses.replace(
         RECIPES["resnet18"](), name="resnet18_stride2", model_options={"conv2_stride": 2}
     )
+
+
+def test_a_run_cut_while_its_pictures_are_drawn_does_not_count_as_finished(
+    toy_data, tmp_path, monkeypatch
+):
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.figures, "confusion", cut)
+        with pytest.raises(KeyboardInterrupt):
+            runs.start(tiny(), tmp_path / "run", data=toy_data, device="cpu", precision="fp32")
+    with pytest.raises(UserError, match=r"no metrics\.json; .* finishes it"):
+        runs.read_metrics(tmp_path / "run")
+    assert runs.resume(tmp_path / "run") == runs.read_metrics(tmp_path / "run")

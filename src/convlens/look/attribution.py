@@ -17,12 +17,16 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from captum.attr import GuidedBackprop, IntegratedGradients, LayerGradCam, NoiseTunnel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
 from convlens.look.activations import blank_image, conv_relu_layers, hooked
+
+with warnings.catch_warnings():
+    # captum imports a progress bar that looks for Jupyter's widgets; neither is used here
+    warnings.filterwarnings("ignore", "IProgress not found")
+    from captum.attr import GuidedBackprop, IntegratedGradients, LayerGradCam, NoiseTunnel
 
 LEAST_SIDE = 4  # units; a coarser Grad-CAM says little more than "somewhere in this quarter"
 

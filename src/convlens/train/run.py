@@ -289,9 +289,9 @@ def _execute(
     # it speaks of finished runs only
     world.first(functools.partial((run / "metrics.json").unlink, missing_ok=True))
     outcome = train(config, dataset, run, machine, world)
-    metrics = measure(config, outcome, machine, world)
-    world.first(write_json, run / "metrics.json", metrics)
     world.first(write_tables_and_pictures, config, dataset, outcome, run)
+    metrics = measure(config, outcome, machine, world)
+    world.first(write_json, run / "metrics.json", metrics)  # last: its presence says all is there
     return metrics
 
 
