@@ -112,7 +112,7 @@ def test_missing_recipes_are_said_to_be_missing(text):
 
 
 def test_caveats_of_caltech_stand_only_where_they_belong(text):
-    assert "Caltech" not in text
+    assert "This is Caltech-101" not in text
 
 
 def test_final_code_is_shown(text):

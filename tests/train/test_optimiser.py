@@ -124,7 +124,7 @@ def test_initialisation_has_the_papers_spread(scheme, expected):
     torch.manual_seed(0)
     model = nn.Conv2d(32, 64, 3)
     initialise(model, scheme)
-    assert float(model.weight.std()) == pytest.approx(expected, rel=0.03)
+    assert model.weight.std().item() == pytest.approx(expected, rel=0.03)
     assert not model.bias.any()
 
 
