@@ -244,7 +244,8 @@ def test_a_restart_does_not_continue_a_run_that_another_job_made(toy_data, tmp_p
         [*elastic, *command(toy_data, run)], capture_output=True, text=True, timeout=600
     )
     assert job.returncode == 1
-    assert job.stderr.count(f"convlens: {run} exists; --resume") == 2  # once in each attempt
+    # an attempt that torchrun cuts short may be silent, but not both of them
+    assert job.stderr.count(f"convlens: {run} exists; --resume") in (1, 2)
     assert (run / "config.yaml").read_text() == "of another job"
 
 
