@@ -103,16 +103,14 @@ class Clock:
 def waiting_for_data() -> Iterator[Clock]:
     """Times what stands between the training loop and its next batch while the block runs.
 
-    That is gathering (`Batches.epoch`), augmenting and waiting for what runs ahead, on the loop's
-    own thread. Two readings of the clock a step are all it costs.
+    That is gathering (`Batches.epoch`) and augmenting, on the loop's own thread. Two readings of
+    the clock a step are all it costs.
     """
     clock = Clock()
     with contextlib.ExitStack() as patches:
         for owner, name, timed in (
-            (loop, "ahead", clock.steps),
             (loop, "augment", clock.calls),
             (Batches, "epoch", clock.steps),
         ):
-            if hasattr(owner, name):
-                patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))
+            patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))
         yield clock
