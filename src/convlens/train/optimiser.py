@@ -80,9 +80,9 @@ def make_optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
 class Muon(torch.optim.Optimizer):
     """Momentum orthogonalised by Newton–Schulz (Jordan et al. 2024, "Muon"), for hidden layers.
 
-    A kernel (out, in, h, w) is taken as the matrix (out, in·h·w). The update is scaled by
-    0.2·√max(rows, columns) (Liu et al. 2025, "Muon is scalable"), so that its entries are of the
-    size of AdamW's and learning rates and decoupled weight decay carry over.
+    A kernel (out, in, h, w) is taken as a matrix with a row for each of its outputs. The update is
+    scaled by 0.2·√max(rows, columns) (Liu et al. 2025, "Muon is scalable"), so that its entries are
+    of the size of AdamW's and learning rates and decoupled weight decay carry over.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float, weight_decay: float):
@@ -90,6 +90,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
+        # On a CPU what is not a matrix product waits for memory: each line is one pass over it.
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -98,28 +99,69 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(p)
                 state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(state["momentum"], group["momentum"])  # Nesterov
-                matrix = update.flatten(1)
-                scale = 0.2 * math.sqrt(max(matrix.shape))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(orthogonalise(matrix).view(p.shape), alpha=-group["lr"] * scale)
+                nesterov = _last(p.grad.lerp(state["momentum"], group["momentum"]))
+                matrix = nesterov.flatten(1)
+                step = group["lr"] * 0.2 * math.sqrt(max(matrix.shape))
+                update = _first(orthogonalise(matrix, -step).view(nesterov.shape))
+                torch.add(update, p, alpha=1 - group["lr"] * group["weight_decay"], out=p)
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, roughly: singular values end between 0.7 and 1.2.
+def _last(kernel: Tensor) -> Tensor:
+    """(out, in, h, w) → (out, h, w, in), as it lies in memory, so that flattening copies nothing.
 
-    The quintic Newton–Schulz iteration with the coefficients of Jordan et al. 2024, in bf16, whose
-    rounding is far below that spread.
+    The order of a matrix's columns does not matter to its orthogonalisation.
     """
+    return kernel.movedim(1, -1)
+
+
+def _first(kernel: Tensor) -> Tensor:
+    """The inverse of `_last`."""
+    return kernel.movedim(-1, 1)
+
+
+# Rows of a matrix that are made orthogonal to each other; see `orthogonalise`.
+BLOCK = 128
+
+
+def orthogonalise(matrix: Tensor, scale: float = 1.0) -> Tensor:
+    """`scale` times the nearest (semi-)orthogonal matrix, roughly, in bf16.
+
+    Five steps of the quintic Newton–Schulz iteration with the coefficients of Jordan et al. 2024,
+    x ← p(x·xᵀ)·x with p(g) = a + b·g + c·g²: singular values end between 0.7 and 1.2, far enough
+    apart that bf16's rounding does not matter. Two things make it a quarter of a step's time less:
+
+    Several steps need only one product with x: p(g)·x has the Gram matrix p(g)·g·p(g), so the steps
+    run on the small Gram matrix alone. Rounding's own eigenvalues, which may be negative, grow with
+    every step that x is not looked at; after three that is still harmless, after five it is not.
+    Hence two and three.
+
+    More than `BLOCK` rows are taken in blocks, each by itself: rows of different blocks stay as
+    they are to each other, which costs no accuracy (docs/LOG.md) and half the products at 256 rows,
+    three quarters at 512.
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).bfloat16()
+    rows = x.shape[0]
+    blocks = max(1, rows // BLOCK)
+    x = x.unflatten(0, (blocks if rows % blocks == 0 else 1, -1))
+    square = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).square() + 1e-14
+    x = torch.bmm(_polynomial(torch.bmm(x, x.mT) / square, steps=2) * square.rsqrt(), x)
+    x = torch.bmm(_polynomial(torch.bmm(x, x.mT), steps=3) * scale, x).flatten(0, 1)
+    return x.T if tall else x
+
+
+def _polynomial(gram: Tensor, steps: int) -> Tensor:
+    """What `steps` steps multiply x by, from x's Gram matrix x·xᵀ; both (blocks, rows, rows)."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    product = None
+    while True:
+        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        p.diagonal(dim1=1, dim2=2).add_(a)
+        product = p if product is None else torch.bmm(p, product)
+        steps -= 1
+        if not steps:
+            return product
+        gram = torch.bmm(torch.bmm(p, gram), p)
 
 
 def schedule(kind: str, progress: float, warmup: float) -> float:
