@@ -1,6 +1,5 @@
 """Which algorithm computes each convolution fastest on this machine: measured, kept and printed."""
 
-import statistics
 import time
 from collections.abc import Iterable
 
@@ -12,7 +11,7 @@ from convlens.train.machine import Machine, Measurements
 
 # Another algorithm than the library's must gain this much, so that noise does not choose.
 WORTHWHILE = 1.15
-REPEATS = 5
+REPEATS = 9
 
 # From a layer's name to its algorithms by map size, as `Conv2d.algorithms` holds them.
 Plan = dict[str, dict[tuple[int, int], str]]
@@ -90,14 +89,17 @@ def _fastest(
 def _seconds(
     layer: Conv2d, algorithm: str, shape: tuple[int, int, int, int], machine: Machine
 ) -> float:
-    """Median seconds of a forward and backward pass of `layer` by `algorithm`."""
+    """Least seconds of a forward and backward pass of `layer` by `algorithm`.
+
+    The least, for what else the machine does can only add to it.
+    """
     kept = layer.algorithms
     layer.algorithms = {} if algorithm == "library" else {shape[2:]: algorithm}
     x = torch.randn(shape, device=machine.device).contiguous(memory_format=torch.channels_last)
     x.requires_grad_(shape[1] > 3)  # the images themselves need no gradient
     seconds = []
     try:
-        for _ in range(REPEATS + 2):
+        for _ in range(REPEATS):
             start = time.perf_counter()
             with machine.autocast():
                 y = layer(x)
@@ -107,4 +109,4 @@ def _seconds(
             seconds.append(time.perf_counter() - start)
     finally:
         layer.algorithms = kept
-    return statistics.median(seconds[2:])
+    return min(seconds)
