@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convlens.bench import Effort, bench, growth, inference, processes, results
+from convlens.bench import Effort, bench, growth, processes, results
 from convlens.bench.matrix import multiply_adds
 from convlens.bench.peers import read_history
 from convlens.bench.ratios import compare, flops_per_image, pairwise, spread
@@ -23,8 +23,7 @@ from convlens.bench.training import Clock
 from convlens.data import load
 from convlens.errors import UserError
 from convlens.figures.speed import profile
-from convlens.models import ConvNet, LeNet5, ResNet18
-from convlens.train.optimiser import initialise
+from convlens.models import LeNet5, ResNet18
 
 MACHINE = {
     "processor": "Test CPU", "cores": 2, "memory_gb": 8, "gpu": None, "system": "Linux",
@@ -131,26 +130,6 @@ def test_clock_counts_its_own_thread_only_and_nothing_twice():
     start = time.perf_counter()
     clock.calls(lambda: [sleep(0.01), sleep(0.01)])()
     assert 0.02 <= clock.seconds <= time.perf_counter() - start
-
-
-@pytest.mark.parametrize("way", ["fused", "channels_last", "bf16"])
-def test_faster_inference_keeps_the_logits(way):
-    torch.manual_seed(0)
-    model = ConvNet(5)
-    initialise(model, "kaiming")
-    for name, buffer in model.named_buffers():
-        if "running" in name:
-            buffer.uniform_(0.5, 1.5)
-    model.eval()
-    x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        expected = model(x)
-        logits = inference.WAYS[way](model, x)(x)
-    allowed = inference.TOLERANCE if way == "bf16" else 1e-4
-    assert (logits - expected).abs().max() <= allowed * expected.abs().max()
-    fused = inference.fuse(model)
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fused.modules())
-    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())  # a copy was fused
 
 
 def test_growth_copies_are_all_different_and_cover_all_classes(toy_data, tmp_path):
@@ -296,16 +275,19 @@ def fake_processes(monkeypatch):
     monkeypatch.setattr(processes, "ours", run_ours)
     monkeypatch.setattr(processes, "peer", run_peer)
     monkeypatch.setattr("convlens.bench.peers.time_ours", time_ours)
-    timed = {"seconds": 840.0, "epochs": 9}
-    monkeypatch.setattr("convlens.bench.peers.time_peer", lambda *_: timed)
+
+    def time_peer(data, epochs, settings, folder):
+        return {"seconds": {9: 840.0, 5: None}.get(epochs, 900.0), "epochs": epochs}
+
+    monkeypatch.setattr("convlens.bench.peers.time_peer", time_peer)
     monkeypatch.setattr("convlens.bench.peers.cores", lambda: 1)
     return asked
 
 
 def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_processes, capsys):
-    effort = Effort(pairs=3, growth=(60,), batches=(32,), inference_batches=(16, 64))
+    effort = Effort(pairs=3, seeds=3, growth=(60,), batches=(32,), inference_batches=(16, 64))
     where = {"data": toy_data, "results_folder": tmp_path, "effort": effort}
-    assert bench(**where, long=True)
+    assert bench(**where, long=True, peer_epochs=[5, 9, 12])
     result = results.load(tmp_path / "bench.json")
     value = {name: row["value"] for name, row in result["rows"].items()}
     share = 400 * 6 * multiply_adds("resnet18", 5) / 1e12
@@ -319,6 +301,8 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
     assert len(result["rows"]["resnet18"]["peer"]["grid"]) == 3
     assert len(result["rows"]["resnet18-tuned"]["peer"]["grid"]) == 4  # and compiled
     assert result["rows"]["inference"]["peer"]["settings"] == {"batch": 64}
+    peer = result["rows"]["time-to-71"]["peer"]  # the first at 71 %, not the shortest
+    assert (peer["epochs"], [run["seconds"] for run in peer["schedules"]]) == (9, [None, 840, 900])
     assert [sizes["images"] for sizes in result["growth"]["sizes"]] == [60]
     # the pairs of the first row: after the grid of three and one run to find the epoch's length
     assert [name for name, _ in fake_processes[4:10]] == ["training_rate", "plain_loop.py"] * 3

@@ -228,6 +228,25 @@ def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp
         assert half[name] == pytest.approx(value, abs=0.01 if "loss" in name else 0.05)
 
 
+def test_fast_answers_are_nearly_the_exact_ones(toy_weights, toy_data, tmp_path, capsys):
+    exact, fast = (
+        json.loads(tell(capsys, "predict", toy_weights, toy_data / "validation", "--device", "cpu",
+                        "--format", "json", *options))
+        for options in ([], ["--fast"])
+    )  # fmt: skip
+    same = [a["classes"] == b["classes"] for a, b in zip(exact, fast, strict=True)]
+    assert sum(same) >= 0.9 * len(same)  # an image on the brink may change sides
+    told = tell(capsys, "evaluate", toy_weights, "--data", toy_data, "--fast", "--device", "cpu")
+    assert re.search(r"device     cpu, .*, (bf16|fp32) \(bf16 is .* as fast here", told)
+    assert told.count("mean per class") == 2
+
+
+def test_a_verb_that_shares_no_work_refuses_torchrun(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = refuse(capsys, "reproduce", "quick")
+    assert "only train shares its work among them; run `convlens reproduce` without" in told
+
+
 def test_predictions_in_csv_and_json_are_the_same(toy_weights, toy_data, capsys):
     folder = toy_data / "validation" / "cyan_bar"
     command = ("predict", toy_weights, folder, "--top", "3", "--device", "cpu", "--format")

@@ -39,6 +39,10 @@ DeviceOption = Annotated[
     str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
 ]
 
+FastOption = Annotated[
+    bool, arg(help="Batch norms folded in, bf16 where it pays; logits agree to a percent or two.")
+]
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb; bad input ends with one sentence on stderr and status 2."""
@@ -88,6 +92,11 @@ def _dispatch(verbs: dict, arguments: list[str], prog: str) -> None:
 
         with joined() as world:
             train(rest, world)
+    elif int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError(
+            f"torchrun starts several processes, and only train shares its work among them; run "
+            f"`{prog} {name}` without torchrun"
+        )
     else:
         tyro.cli(verb, args=rest, prog=f"{prog} {name}", config=(tyro.conf.FlagCreatePairsOff,))
 
@@ -274,6 +283,7 @@ def evaluate(
     *,
     data: FolderOption = None,
     device: DeviceOption = "auto",
+    fast: FastOption = False,
     out: FolderOption = None,
 ) -> None:
     """Cross-entropy and accuracy of a trained network on both splits.
@@ -283,18 +293,20 @@ def evaluate(
         out: A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes.
     """
     from convlens.evaluate import evaluate as measure
+    from convlens.models.fast import FastInference
     from convlens.train.checkpoint import load_trained, write_json
     from convlens.train.machine import choose
     from convlens.train.run import open_for, write_evaluation
 
     trained = load_trained(run)
     dataset = open_for(trained, run, data)
-    machine = choose(device, "fp32")
+    machine = choose(device, "auto" if fast else "fp32")
     print(f"data set   {dataset.describe()}")
     print(f"device     {machine.describe()}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad name costs nothing
-    model = trained.model.to(machine.device)
+    model = FastInference(trained.model, machine.dtype) if fast else trained.model
+    model.to(machine.device)
     metrics = {}
     for name, split in (("train", dataset.train), ("validation", dataset.validation)):
         seen = measure(model, split, trained.mean, trained.std, device=machine.device)
@@ -313,6 +325,7 @@ def predict(
     top: int = 1,
     format: Literal["text", "csv", "json"] = "text",
     device: DeviceOption = "auto",
+    fast: FastOption = False,
 ) -> None:
     """The most probable classes of images, or of all images in folders.
 
@@ -321,6 +334,7 @@ def predict(
         top: How many classes of each image, most probable first.
         format: Of the output; CSV has a row for each image and class.
     """
+    from convlens.models.fast import FastInference
     from convlens.predict import find_images
     from convlens.predict import predict as ask
     from convlens.train.checkpoint import load_trained
@@ -330,7 +344,9 @@ def predict(
         raise UserError("predict needs an image or a folder after the run")
     _at_least(1, "--top", top)
     trained = load_trained(run)
-    machine = choose(device, "fp32")
+    machine = choose(device, "auto" if fast else "fp32")
+    if fast:
+        trained = dataclasses.replace(trained, model=FastInference(trained.model, machine.dtype))
     predictions = ask(trained, find_images(images), top=top, device=machine.device)
     if format == "json":
         print(json.dumps([dataclasses.asdict(p) for p in predictions], indent=2))
@@ -446,6 +462,7 @@ def bench(
     against: Path | None = None,
     tolerance: float = 0.15,
     long: bool = False,
+    peer_epochs: tuple[int, ...] = (10, 16, 24),
     large: bool = False,
     data: DataOption = None,
     results: Path = Path("results"),
@@ -453,7 +470,7 @@ def bench(
 ) -> None:
     """Measure how fast this machine trains, ours and the loops people write today in turn.
 
-    Needs a quiet machine and a checkout of the source, where the peers are.
+    Needs a quiet machine.
 
     Args:
         only: Rows of the table, or growth; all if none is given.
@@ -462,6 +479,7 @@ def bench(
         against: A bench.json measured before; status 1 if a ratio has become worse.
         tolerance: The share by which a ratio may be worse than in --against.
         long: Also time the plain ResNet-18 loop to 71 %, up to an hour; else the kept time is used.
+        peer_epochs: The lengths of that loop's schedule to try with --long; the fastest counts.
         large: Growth up to a million images, 16 GB on disk for a while.
         results: The folder for bench.json, bench.md and bench.png.
         weights: The folder that holds convnet.safetensors.
@@ -470,7 +488,8 @@ def bench(
 
     held = measure(
         only, quick=quick, pairs=pairs, data=data, against=against, tolerance=tolerance,
-        long=long, large=large, results_folder=results, weights_folder=weights,
+        long=long, peer_epochs=peer_epochs, large=large, results_folder=results,
+        weights_folder=weights,
     )  # fmt: skip
     if not held:
         sys.exit(1)

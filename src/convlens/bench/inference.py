@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.models import ConvNet
+from convlens.models.fast import FastInference
 from convlens.train.checkpoint import load_trained
 from convlens.train.optimiser import initialise
 
@@ -32,71 +33,30 @@ def network_and_images(weights: str | None, batch: int) -> tuple[nn.Module, Tens
     return model.float().eval(), torch.randn(batch, 3, 64, 64)
 
 
-def fused(model: nn.Module, images: Tensor) -> Way:
-    """fp32, batch norms folded into the convolutions."""
-    return fuse(model)
-
-
-def channels_last(model: nn.Module, images: Tensor) -> Way:
-    """The same, the channels of a pixel side by side in memory."""
-    network = fuse(model).to(memory_format=torch.channels_last)
-    return lambda x: network(x.contiguous(memory_format=torch.channels_last))
+def fp32(model: nn.Module, images: Tensor) -> Way:
+    """`convlens predict --fast` where bf16 does not pay."""
+    return FastInference(model)
 
 
 def bf16(model: nn.Module, images: Tensor) -> Way:
-    """The same in bf16."""
-    return _in_bf16(fuse(model).to(torch.bfloat16, memory_format=torch.channels_last))
+    """`convlens predict --fast` where it does."""
+    return FastInference(model, torch.bfloat16)
 
 
 def compiled(model: nn.Module, images: Tensor) -> Way:
-    """The same through torch.compile, weights taken as constants and laid out for the products.
+    """bf16 through torch.compile, weights taken as constants and laid out for the products.
 
     Raises whatever the compiler does, for instance where there is no C++ compiler.
     """
     from torch._inductor import config  # seconds to import, and only needed here
 
-    network = fuse(model).to(torch.bfloat16, memory_format=torch.channels_last)
-    run = _in_bf16(torch.compile(network))
+    run = torch.compile(FastInference(model, torch.bfloat16))
     with config.patch(freezing=True):
         run(images)
     return run
 
 
-def _in_bf16(network: Way) -> Way:
-    return lambda x: network(x.to(torch.bfloat16, memory_format=torch.channels_last)).float()
-
-
-WAYS = {way.__name__: way for way in (fused, channels_last, bf16, compiled)}
-
-
-class _Tracer(torch.fx.Tracer):
-    """Takes a convolution of any kind as one step, our own too."""
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, name)
-
-
-def fuse(model: nn.Module) -> nn.Module:
-    """A copy in which every batch norm that follows a convolution has become part of it.
-
-    In evaluation mode it is a scale and a shift of each channel (Jacob et al. 2018, section 3.2).
-    """
-    model = model.eval()
-    model = torch.fx.GraphModule(model, _Tracer().trace(model))
-    modules = dict(model.named_modules())
-    for node in list(model.graph.nodes):
-        if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):
-            continue
-        before = node.args[0]
-        if before.op != "call_module" or not isinstance(modules[before.target], nn.Conv2d):
-            continue
-        joined = nn.utils.fuse_conv_bn_eval(modules[before.target], modules[node.target])
-        model.set_submodule(before.target, joined)
-        node.replace_all_uses_with(before)
-        model.graph.erase_node(node)
-    model.delete_all_unused_submodules()
-    model.recompile()
-    return model
+WAYS = {way.__name__: way for way in (fp32, bf16, compiled)}
 
 
 @torch.inference_mode()
