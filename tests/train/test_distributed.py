@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -25,6 +26,7 @@ from convlens.errors import UserError
 from convlens.evaluate import evaluate
 from convlens.models import LeNet5
 from convlens.recipes import RECIPES
+from convlens.train import distributed
 from convlens.train.checkpoint import read_history
 from convlens.train.distributed import World, joined
 from convlens.train.loop import Config, train
@@ -195,6 +197,21 @@ def test_a_batch_too_small_for_the_processes_is_refused(toy_data, tmp_path):
     recipe = dataclasses.replace(PLAIN, batch_size=15)
     with pytest.raises(UserError, match="batch of 15 images is too small for 8 processes"):
         train(Config(recipe, ""), open_dataset(toy_data), tmp_path, FP32, world)
+
+
+def test_processes_agree_whatever_dead_ones_have_left_in_the_store():
+    store = torch.distributed.HashStore()
+    for rank in (1, 2):  # of an attempt that ended when rank 2 had not yet understood
+        store.set(f"ask {rank}", "old")
+        store.set(f"answer {rank}", "old stale")
+    store.set("understood 1", "stale")
+    with ThreadPoolExecutor() as pool:
+        first = [pool.submit(distributed._agree, store, rank, 3) for rank in (2, 1, 0)]
+        words = {future.result(timeout=60) for future in first}
+        again = [pool.submit(distributed._agree, store, rank, 3) for rank in (0, 1, 2)]
+        later = {future.result(timeout=60) for future in again}
+    assert len(words) == len(later) == 1
+    assert words != later and words != {"stale"}
 
 
 def command(toy_data, run, *options):

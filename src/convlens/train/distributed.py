@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -133,6 +134,33 @@ class World:
 ALONE = World()
 
 
+def _agree(store: dist.Store, rank: int, size: int) -> str:
+    """A word that rank 0 makes up and all processes alive now know, whatever dead ones left behind.
+
+    Who asks shows a word of its own, and only an answer that repeats it is from a living rank 0.
+    (A count of restarts will not do: a machine that joined later has another.)
+    """
+    mine = uuid.uuid4().hex
+    if rank:
+        store.set(f"ask {rank}", mine)
+        while (answer := _peek(store, f"answer {rank}")).partition(" ")[0] != mine:
+            time.sleep(0.01)
+        word = answer.partition(" ")[2]
+        store.set(f"understood {rank}", word)
+        return word
+    others = set(range(1, size))
+    while others := {r for r in others if _peek(store, f"understood {r}") != mine}:
+        for r in others:
+            store.set(f"answer {r}", f"{_peek(store, f'ask {r}')} {mine}")
+        time.sleep(0.01)
+    return mine
+
+
+def _peek(store: dist.Store, key: str) -> str:
+    """What is under `key`; nothing where nothing is."""
+    return store.get(key).decode() if store.check([key]) else ""
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[World]:
     """The world that torchrun's environment variables name; alone without them.
@@ -148,11 +176,15 @@ def joined() -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     memory = dist.TCPStore(
         os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False
     )
-    world = World(dist.get_rank(), dist.get_world_size(), memory)
+    # torchrun's store outlives its workers: after a restart gloo would find the addresses of dead
+    # processes in it, and now and then believe them. So every attempt has a part of its own.
+    store = dist.PrefixStore(_agree(memory, rank, size), memory)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    world = World(rank, size, memory)
     with contextlib.ExitStack() as stack:
         if world.rank:
             nowhere = stack.enter_context(open(os.devnull, "w"))
