@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convlens.models import MODELS, ConvNet, LeNet5, ResNet18
+from convlens.models.pooling import pool_rectified
 
 VARIANTS = [
     (LeNet5, {}),
@@ -43,6 +44,20 @@ def test_every_parameter_gets_a_gradient(variant):
     model(torch.randn(4, 3, 64, 64)).square().sum().backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
+
+
+def test_the_order_of_relu_and_pooling_changes_neither_value_nor_gradient():
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 12, 12) - 0.8  # windows that are negative throughout, too
+    x[0, 0] = 0
+    relu, results = nn.ReLU(), []
+    for pool in nn.MaxPool2d(4), nn.MaxPool2d(3, 2, padding=1):
+        for training in True, False:
+            leaf = x.clone().requires_grad_()
+            y = pool_rectified(relu.train(training), pool, leaf)
+            (y * torch.arange(y.numel()).view_as(y)).sum().backward()
+            results.append((y, leaf.grad))
+        torch.testing.assert_close(*results[-2:], rtol=0, atol=0)
 
 
 def test_relus_are_modules_not_in_place_and_used_once(variant):

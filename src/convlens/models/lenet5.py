@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from convlens.models.convolution import Conv2d
+from convlens.models.pooling import pool_rectified
 
 
 class LeNet5(nn.Module):
@@ -68,10 +69,10 @@ class LeNet5(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # shapes for 64×64 images                            (N, 3, 64, 64)
-        x = self.relu1(self.bn1(self.conv1(x)))            # (N, 32, 64, 64)
-        x = self.pool1(x)                                  # (N, 32, 16, 16)
-        x = self.relu2(self.bn2(self.conv2(x)))            # (N, 64, 16, 16)
-        x = self.pool2(x)                                  # (N, 64, 4, 4)
+        x = self.bn1(self.conv1(x))                        # (N, 32, 64, 64)
+        x = pool_rectified(self.relu1, self.pool1, x)      # (N, 32, 16, 16)
+        x = self.bn2(self.conv2(x))                        # (N, 64, 16, 16)
+        x = pool_rectified(self.relu2, self.pool2, x)      # (N, 64, 4, 4)
         x = x.flatten(1)                                   # (N, 1024)
         x = self.relu3(self.bn3(self.fc1(self.drop1(x))))  # (N, 1021)
         x = self.relu4(self.bn4(self.fc2(self.drop2(x))))  # (N, 84)

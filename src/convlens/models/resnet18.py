@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from convlens.models.convolution import Conv2d
+from convlens.models.pooling import pool_rectified
 
 
 class BasicBlock(nn.Module):
@@ -62,15 +63,15 @@ class ResNet18(nn.Module):
         self.fc = nn.Linear(512, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # shapes for 64×64 images, conv2_stride 1        (N, 3, 64, 64)
-        x = self.relu(self.bn1(self.conv1(x)))         # (N, 64, 32, 32)
-        x = self.maxpool(x)                            # (N, 64, 16, 16)
-        x = self.layer1(x)                             # (N, 64, 16, 16)
-        x = self.layer2(x)                             # (N, 128, 8, 8)
-        x = self.layer3(x)                             # (N, 256, 4, 4)
-        x = self.layer4(x)                             # (N, 512, 2, 2)
-        x = self.avgpool(x).flatten(1)                 # (N, 512)
-        return self.fc(x)                              # (N, num_classes)
+        # shapes for 64×64 images, conv2_stride 1           (N, 3, 64, 64)
+        x = self.bn1(self.conv1(x))                       # (N, 64, 32, 32)
+        x = pool_rectified(self.relu, self.maxpool, x)    # (N, 64, 16, 16)
+        x = self.layer1(x)                                # (N, 64, 16, 16)
+        x = self.layer2(x)                                # (N, 128, 8, 8)
+        x = self.layer3(x)                                # (N, 256, 4, 4)
+        x = self.layer4(x)                                # (N, 512, 2, 2)
+        x = self.avgpool(x).flatten(1)                    # (N, 512)
+        return self.fc(x)                                 # (N, num_classes)
 
     def predict_proba(self, x: Tensor) -> Tensor:
         """Class probabilities, shape (N, num_classes), rows summing to 1."""
