@@ -15,7 +15,7 @@ def quick() -> Recipe:
         name="quick",
         model="ConvNet",
         model_options={"stem_stride": 2},
-        epochs=5,
+        epochs=7,
         optimiser="muon",
         learning_rate=9e-3,
         weight_decay=0.1,

@@ -54,3 +54,6 @@ class Recipe:
     """Decay of the exponential moving average of the weights, a step; 0 keeps the last weights."""
     augment: Augment = field(default_factory=Augment)
     """How the training images are changed."""
+    temperature: float = 1.0
+    """What the logits are divided by before they are read as probabilities; with --holdout it is
+    fitted to the images held out, and what it was fitted to can be written here."""

@@ -41,4 +41,7 @@ def resnet18_stride2() -> Recipe:
     11 minutes on two cores; 70.5 % on Caltech-101's validation images (1 seed), 96.4 % on the
     training images.
     """
-    return replace(resnet18(), name="resnet18_stride2", model_options={"conv2_stride": 2})
+    return replace(
+        resnet18(), name="resnet18_stride2", model_options={"conv2_stride": 2}, batch_size=128,
+        learning_rate=2e-3, average=0.995,
+    )  # fmt: skip
