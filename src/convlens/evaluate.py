@@ -10,6 +10,9 @@ from convlens.data.augment import normalise
 from convlens.data.batches import one_hot, to_tensor
 from convlens.data.dataset import Split
 
+# Images in a forward pass: the maps of more no longer fit into a CPU's caches.
+EVALUATION_BATCH = 64
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -52,10 +55,9 @@ class Evaluation:
         """int64, shape (N,): the most probable class of each image."""
         return self.logits.argmax(axis=1)
 
-    @property
-    def probabilities(self) -> np.ndarray:
+    def probabilities(self, temperature: float = 1.0) -> np.ndarray:
         """float32, shape (N, C), rows summing to 1."""
-        return torch.from_numpy(self.logits).softmax(dim=1).numpy()
+        return (torch.from_numpy(self.logits) / temperature).softmax(dim=1).numpy()
 
 
 @torch.inference_mode()
@@ -66,7 +68,7 @@ def compute_logits(
     std: Tensor,
     *,
     device: torch.device | str = "cpu",
-    batch_size: int = 256,
+    batch_size: int = EVALUATION_BATCH,
 ) -> np.ndarray:
     """Logits, float32, shape (N, C), in evaluation mode and full precision.
 
@@ -92,7 +94,7 @@ def evaluate(
     std: Tensor,
     *,
     device: torch.device | str = "cpu",
-    batch_size: int = 256,
+    batch_size: int = EVALUATION_BATCH,
 ) -> Evaluation:
     """Evaluate `model` on the whole of `split`, unaugmented, every image once."""
     logits = compute_logits(model, split.images, mean, std, device=device, batch_size=batch_size)

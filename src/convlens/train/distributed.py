@@ -25,11 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 from convlens.data.batches import shard
 from convlens.data.dataset import Split
 from convlens.errors import UserError
-from convlens.evaluate import Evaluation, compute_logits, score
+from convlens.evaluate import EVALUATION_BATCH, Evaluation, compute_logits, score
 
 T = TypeVar("T")
-
-EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
