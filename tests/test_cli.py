@@ -201,7 +201,8 @@ def test_train_tells_what_it_used_and_where_it_wrote(finished, toy_data):
     assert re.match(r"device     cpu, \d+ threads?, fp32 \(as asked\)$", lines[2])
     assert [line.split("train")[0] for line in lines[3:5]] == ["epoch   1/2  ", "epoch   2/2  "]
     assert lines[5].startswith("train ") and lines[6].startswith("validation ")
-    assert lines[7:] == [f"wrote      {run}"]
+    assert re.fullmatch(r"calibration error \d+\.\d%", lines[7])  # no temperature but 1
+    assert lines[8:] == [f"wrote      {run}"]
     assert "\x1b" not in told and "\r" not in told  # no terminal, no bar
 
 
@@ -212,11 +213,11 @@ def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp
     again = tell(capsys, "evaluate", run, "--out", tmp_path / "out", "--device", "cpu")
     assert [line for line in again.splitlines() if "mean per class" in line] == lines
     measured = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert len(measured) == 6
+    assert len(measured) == 6 + 3
     assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-6)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "metrics.json", "confusion.csv", "confusion.png", "per_class.csv", "per_class.png",
-        "worst.png",
+        "reliability.png", "worst.png",
     }  # fmt: skip
     assert again.splitlines()[-1] == f"wrote      {tmp_path / 'out'}"
     small = tmp_path / "small.safetensors"
@@ -239,6 +240,23 @@ def test_fast_answers_are_nearly_the_exact_ones(toy_weights, toy_data, tmp_path,
     told = tell(capsys, "evaluate", toy_weights, "--data", toy_data, "--fast", "--device", "cpu")
     assert re.search(r"device     cpu, .*, (bf16|fp32) \(bf16 is .* as fast here", told)
     assert told.count("mean per class") == 2
+
+
+def test_runs_and_views_are_averaged(toy_weights, toy_data, tmp_path, capsys):
+    command = ("evaluate", toy_weights, "--data", toy_data, "--device", "cpu", "--out")
+    tell(capsys, *command, tmp_path / "one")
+    tell(capsys, *command, tmp_path / "same", "--also", toy_weights, toy_weights)
+    told = tell(capsys, *command, tmp_path / "views", "--views")
+    one, same, views = (
+        json.loads((tmp_path / name / "metrics.json").read_text())
+        for name in ("one", "same", "views")
+    )
+    assert same == pytest.approx(one, rel=1e-4)
+    assert views["validation_loss"] != pytest.approx(one["validation_loss"], rel=1e-4)
+    assert f"calibration error {views['calibration_error']:.1%}" in told
+    image = toy_data / "validation" / "cyan_bar"
+    options = ("--also", toy_weights, "--views", "--device", "cpu")
+    assert tell(capsys, "predict", toy_weights, image, *options).count("cyan_bar/") == 4
 
 
 def test_a_verb_that_shares_no_work_refuses_torchrun(monkeypatch, capsys):
@@ -308,10 +326,11 @@ def test_the_recorded_command_asks_for_the_same_run(options, monkeypatch, capsys
 
     def start(recipe, run, *, data, device, precision, overwrite, world, **rest):
         asked.append((recipe, rest))
-        return {}
+        return {"calibration_error": 0.5, "calibrated_error": 0.25, "temperature": 2.0}
 
     monkeypatch.setattr(runs, "start", start)
-    tell(capsys, "train", *options)
+    told = tell(capsys, "train", *options)
+    assert told.startswith("calibration error 50.0%, 25.0% at temperature 2.00\n")
     recipe, rest = asked[0]
     command = runs.command_of(runs.Config(recipe=recipe, data="here", **rest))
     tell(capsys, *command.split()[1:])

@@ -23,7 +23,7 @@ def test_metrics_computed_by_hand():
     assert seen.class_accuracy.tolist() == [1, 0.5]
     assert seen.mean_class_accuracy == 0.75
     assert seen.predicted.tolist() == [0, 1, 0]
-    np.testing.assert_allclose(seen.probabilities[1], [0.2689414, 0.7310586], rtol=1e-6)
+    np.testing.assert_allclose(seen.probabilities()[1], [0.2689414, 0.7310586], rtol=1e-6)
 
 
 def test_a_class_without_images_does_not_count_in_the_mean():
@@ -65,7 +65,7 @@ def test_metrics_equal_those_of_plain_double_precision(case):
     np.testing.assert_array_equal(
         seen.confusion.sum(axis=1), np.bincount(labels, minlength=logits.shape[1])
     )
-    np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(seen.probabilities().sum(axis=1), 1, rtol=1e-5)
 
 
 class Corner(nn.Module):

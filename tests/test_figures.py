@@ -422,3 +422,15 @@ def test_drawing_leaves_matplotlib_s_settings_alone():
     before = dict(matplotlib.rcParams)
     figures.learning_curves(history(3))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_the_reliability_diagram_shows_the_bins_and_states_the_error():
+    accuracy = np.array([np.nan, 0.25, 0.75, 1.0])
+    confidence = np.array([np.nan, 0.4, 0.7, 0.9])
+    figure = figures.reliability(confidence, accuracy, np.array([0, 4, 8, 2]), 0.0714)
+    above, below = figure.axes
+    heights = [bar.get_height() for bar in above.patches]
+    np.testing.assert_array_equal(heights, accuracy)
+    assert [bar.get_height() for bar in below.patches] == [0, 4, 8, 2]
+    assert "Expected calibration error 7.1 %" in "\n".join(texts(figure))
+    assert overlaps(figure.findobj(matplotlib.text.Text)) == []

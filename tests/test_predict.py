@@ -38,13 +38,22 @@ def test_the_preprocessing_is_exactly_that_of_evaluation(trained, toy_data, odd_
         dataset = open_dataset(root, size=trained.size)
         for split in (dataset.train, dataset.validation):
             logits = evaluate(trained.model, split, trained.mean, trained.std)
-            expected = logits.probabilities
+            expected = logits.probabilities()
             predictions = predict(trained, [root / path for path in split.paths], top=5)
             assert [p.path for p in predictions] == [str(root / path) for path in split.paths]
             columns = {name: i for i, name in enumerate(trained.classes)}
             for prediction, row in zip(predictions, expected, strict=True):
                 order = [columns[name] for name in prediction.classes]
                 np.testing.assert_array_equal(np.float32(prediction.probabilities), row[order])
+
+
+def test_the_temperature_is_applied(trained, toy_data):
+    path = toy_data / "train/red_cross/image_0001.png"
+    [sure] = predict(trained, [path], top=5)
+    [modest] = predict(dataclasses.replace(trained, temperature=2.0), [path], top=5)
+    assert modest.classes == sure.classes
+    expected = np.sqrt(sure.probabilities)
+    np.testing.assert_allclose(modest.probabilities, expected / expected.sum(), rtol=1e-4)
 
 
 def test_the_most_probable_classes_come_first(trained, toy_data):

@@ -19,7 +19,9 @@ import convlens
 from convlens.errors import UserError
 
 if TYPE_CHECKING:
+    from convlens.train.checkpoint import Trained
     from convlens.train.distributed import World
+    from convlens.train.machine import Machine
 
 # torch takes seconds to import, so verbs import what they run only once their options are read.
 
@@ -33,7 +35,8 @@ RunArgument = Annotated[
 ]
 ImagesArgument = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE …")]
 View = Literal[
-    "activations", "filters", "layers", "attribution", "occlusion", "patches", "deconvolution"
+    "activations", "filters", "layers", "attribution", "occlusion", "invariance", "neighbours",
+    "patches", "deconvolution", "optimised", "embedding",
 ]
 DeviceOption = Annotated[
     str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
@@ -41,6 +44,13 @@ DeviceOption = Annotated[
 
 FastOption = Annotated[
     bool, arg(help="Batch norms folded in, bf16 where it pays; logits agree to a percent or two.")
+]
+AlsoOption = Annotated[
+    tuple[Path, ...],
+    arg(metavar="RUN …", help="Answer with the mean of the probabilities of these runs too."),
+]
+ViewsOption = Annotated[
+    bool, arg(help="Test-time augmentation: the mean over ten shifted and mirrored views.")
 ]
 
 
@@ -262,6 +272,7 @@ def train(arguments: list[str], world: "World") -> None:
         metrics = runs.start(asked.recipe, run, **options, world=world)
     for split in [key.removesuffix("_loss") for key in metrics if key.endswith("_loss")]:
         _print_split(split, *(metrics[f"{split}_{what}"] for what in _MEASURES))
+    _print_calibration(metrics)
     print(f"wrote      {run}")
 
 
@@ -275,7 +286,29 @@ def _print_split(name: str, loss: float, accuracy: float, mean_class_accuracy: f
     )
 
 
+def _print_calibration(metrics: dict) -> None:
+    line = f"calibration error {metrics['calibration_error']:.1%}"
+    if metrics["temperature"] != 1:
+        line += f", {metrics['calibrated_error']:.1%} at temperature {metrics['temperature']:.2f}"
+    print(line)
+
+
 # evaluate, predict, look
+
+
+def _load(paths: list[Path], views: bool, fast: "Machine | None") -> "Trained":
+    """The network of each run, made fast for that machine, and all of them combined into one."""
+    from convlens.combine import combine
+    from convlens.models.fast import FastInference
+    from convlens.train.checkpoint import load_trained
+
+    members = [load_trained(path) for path in paths]
+    if fast:
+        members = [
+            dataclasses.replace(member, model=FastInference(member.model, fast.dtype))
+            for member in members
+        ]
+    return combine(members, views)
 
 
 def evaluate(
@@ -283,6 +316,8 @@ def evaluate(
     *,
     data: FolderOption = None,
     device: DeviceOption = "auto",
+    also: AlsoOption = (),
+    views: ViewsOption = False,
     fast: FastOption = False,
     out: FolderOption = None,
 ) -> None:
@@ -293,28 +328,29 @@ def evaluate(
         out: A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes.
     """
     from convlens.evaluate import evaluate as measure
-    from convlens.models.fast import FastInference
-    from convlens.train.checkpoint import load_trained, write_json
+    from convlens.train.checkpoint import write_json
     from convlens.train.machine import choose
-    from convlens.train.run import open_for, write_evaluation
+    from convlens.train.run import calibration, open_for, write_evaluation
 
-    trained = load_trained(run)
-    dataset = open_for(trained, run, data)
     machine = choose(device, "auto" if fast else "fp32")
+    trained = _load([run, *also], views, machine if fast else None)
+    dataset = open_for(trained, run, data)
     print(f"data set   {dataset.describe()}")
     print(f"device     {machine.describe()}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad name costs nothing
-    model = FastInference(trained.model, machine.dtype) if fast else trained.model
-    model.to(machine.device)
+    model = trained.model.to(machine.device)
     metrics = {}
     for name, split in (("train", dataset.train), ("validation", dataset.validation)):
         seen = measure(model, split, trained.mean, trained.std, device=machine.device)
         metrics |= {f"{name}_{what}": getattr(seen, what) for what in _MEASURES}
         _print_split(name, *(metrics[f"{name}_{what}"] for what in _MEASURES))
+    metrics |= calibration(seen, trained.temperature)
+    _print_calibration(metrics)
     if out is not None:
         write_json(out / "metrics.json", metrics)
-        write_evaluation(seen, dataset.validation.images, dataset.classes, out)
+        images = dataset.validation.images
+        write_evaluation(seen, images, dataset.classes, out, trained.temperature)
         print(f"wrote      {out}")
 
 
@@ -325,6 +361,8 @@ def predict(
     top: int = 1,
     format: Literal["text", "csv", "json"] = "text",
     device: DeviceOption = "auto",
+    also: AlsoOption = (),
+    views: ViewsOption = False,
     fast: FastOption = False,
 ) -> None:
     """The most probable classes of images, or of all images in folders.
@@ -334,19 +372,15 @@ def predict(
         top: How many classes of each image, most probable first.
         format: Of the output; CSV has a row for each image and class.
     """
-    from convlens.models.fast import FastInference
     from convlens.predict import find_images
     from convlens.predict import predict as ask
-    from convlens.train.checkpoint import load_trained
     from convlens.train.machine import choose
 
     if not images:
         raise UserError("predict needs an image or a folder after the run")
     _at_least(1, "--top", top)
-    trained = load_trained(run)
     machine = choose(device, "auto" if fast else "fp32")
-    if fast:
-        trained = dataclasses.replace(trained, model=FastInference(trained.model, machine.dtype))
+    trained = _load([run, *also], views, machine if fast else None)
     predictions = ask(trained, find_images(images), top=top, device=machine.device)
     if format == "json":
         print(json.dumps([dataclasses.asdict(p) for p in predictions], indent=2))
@@ -379,9 +413,11 @@ def look(
     Args:
         images: Files or folders; else the assignment's two, or the first two classes' first ones.
         view: What to draw; layers is a table, printed.
-        target: The class that attribution and occlusion ask about; else the predicted one.
-        layer: Whose maps patches and deconvolution show; else the deepest that sees parts only.
-        map: Which of its maps, by number; else the strongest.
+        target: The class that attribution, occlusion and invariance ask about, else the predicted
+            one; and that an image is optimised for, else the first ones.
+        layer: Whose maps patches and deconvolution show, else the deepest that sees parts only; and
+            that images are optimised for, else the logits.
+        map: Which of its maps, by number; else the strongest, or the first to be optimised for.
         data: The data set; else the run's own, else as in training.
         out: The folder for the pictures.
     """

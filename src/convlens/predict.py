@@ -68,7 +68,7 @@ def predict(
         chunk = paths[start : start + batch_size]
         images = np.stack([decode(path, trained.size) for path in chunk])
         logits = compute_logits(trained.model, images, trained.mean, trained.std, device=device)
-        best = torch.from_numpy(logits).softmax(dim=1).topk(top)
+        best = (torch.from_numpy(logits) / trained.temperature).softmax(dim=1).topk(top)
         for path, values, indices in zip(chunk, best.values, best.indices, strict=True):
             names = tuple(trained.classes[i] for i in indices)
             predictions.append(Prediction(str(path), names, tuple(values.tolist())))

@@ -20,7 +20,7 @@ from convlens.train.checkpoint import load_trained, read_history, save_weights
 FILES = {
     "config.yaml", "history.csv", "metrics.json", "best.safetensors", "last.safetensors",
     "state.pt", "curves.png", "confusion.png", "confusion.csv", "per_class.csv", "per_class.png",
-    "worst.png", "batch.png",
+    "worst.png", "batch.png", "reliability.png",
 }  # fmt: skip
 
 
@@ -58,6 +58,21 @@ def test_the_command_in_the_record_repeats_the_run(finished):
         runs.read_config(finished[0]), recipe=RECIPES["resnet18"](), holdout=0.1, seed=3
     )
     assert runs.command_of(config) == "convlens train resnet18 --holdout 0.1 --seed 3"
+
+
+def test_a_holdout_gives_the_temperature_and_the_weights_carry_it(toy_data, tmp_path):
+    run = tmp_path / "run"
+    options = {"data": toy_data, "device": "cpu", "precision": "fp32"}
+    metrics = runs.start(tiny(), run, holdout=0.3, **options)
+    assert metrics["temperature"] != 1
+    for name in "best", "last":
+        trained = load_trained(run / f"{name}.safetensors")
+        assert trained.temperature == metrics["temperature"]
+    assert metrics["calibrated_error"] != metrics["calibration_error"]
+    # what was found so is written into a recipe, and its runs on all images carry it
+    found = runs.start(tiny(temperature=1.5), tmp_path / "all", **options)
+    assert found["temperature"] == load_trained(tmp_path / "all").temperature == 1.5
+    assert found["command"].endswith("--temperature 1.5 --seed 0")
 
 
 def test_an_existing_run_is_neither_overwritten_nor_touched_unless_asked(finished, toy_data):
@@ -195,8 +210,9 @@ def test_a_killed_run_continues_and_ends_bit_identical(toy_data, tmp_path):
 def test_a_recipe_is_plain_data():
     assert dataclasses.is_dataclass(Recipe)
     assert RECIPES["resnet18_stride2"]() == dataclasses.replace(
-        RECIPES["resnet18"](), name="resnet18_stride2", model_options={"conv2_stride": 2}
-    )
+        RECIPES["resnet18"](), name="resnet18_stride2", model_options={"conv2_stride": 2},
+        batch_size=128, learning_rate=2e-3, average=0.995,
+    )  # fmt: skip
 
 
 def test_a_run_cut_while_its_pictures_are_drawn_does_not_count_as_finished(

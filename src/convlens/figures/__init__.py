@@ -4,6 +4,8 @@ Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 """
 
 from convlens.figures.attribution import attribution, occlusion
+from convlens.figures.calibration import reliability
+from convlens.figures.features import embedding, invariance, neighbours, optimised
 from convlens.figures.layers import activations, filters
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
 from convlens.figures.patches import deconvolution, patches
@@ -17,12 +19,17 @@ __all__ = [
     "compare",
     "confusion",
     "deconvolution",
+    "embedding",
     "filters",
+    "invariance",
     "learning_curves",
     "most_confused",
+    "neighbours",
     "occlusion",
+    "optimised",
     "patches",
     "per_class",
+    "reliability",
     "save",
     "worst",
 ]

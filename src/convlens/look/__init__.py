@@ -8,25 +8,35 @@ from convlens.look.attribution import (
     integrated_gradients,
 )
 from convlens.look.deconvolution import deconvolution
+from convlens.look.features import Neighbours, embedding, features, nearest
 from convlens.look.filters import first_filters
+from convlens.look.invariance import Invariance, invariance
 from convlens.look.layers import layer_table, receptive_field
 from convlens.look.occlusion import Occlusion, occlusion
+from convlens.look.optimised import optimised
 from convlens.look.patches import Patches, crop, strongest_patches
 
 __all__ = [
+    "Invariance",
+    "Neighbours",
     "Occlusion",
     "Patches",
     "activations",
     "conv_relu_layers",
     "crop",
     "deconvolution",
+    "embedding",
+    "features",
     "first_filters",
     "grad_cam",
     "grad_cam_layer",
     "guided_backprop",
     "integrated_gradients",
+    "invariance",
     "layer_table",
+    "nearest",
     "occlusion",
+    "optimised",
     "receptive_field",
     "strongest_patches",
 ]

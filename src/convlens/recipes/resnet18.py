@@ -11,7 +11,7 @@ def resnet18() -> Recipe:
 
     convlens train resnet18 --seed 0
 
-    16 minutes on two cores; 76.5 % on Caltech-101's validation images (1 seed), 99.1 % on the
+    8 minutes on two cores; 77.2 % on Caltech-101's validation images (1 seed), 98.3 % on the
     training images.
     """
     return Recipe(

@@ -39,6 +39,7 @@ class Trained:
     network: its name in convlens.models. options: its constructor's keyword arguments.
     classes: C names in the order of the logits. size: side of its images, pixels.
     mean, std: float32, shape (3,), of the training images in 0..1. recipe, commit: its origin.
+    temperature: what its logits are divided by before they are read as probabilities, > 0.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Trained:
     std: Tensor
     recipe: str
     commit: str
+    temperature: float = 1.0
 
 
 def build(network: str, options: dict[str, Any], num_classes: int, size: int) -> nn.Module:
@@ -89,6 +91,7 @@ def save_weights(path: Path, trained: Trained, half: bool = False) -> None:
                 "std": trained.std.tolist(),
                 "recipe": trained.recipe,
                 "commit": trained.commit,
+                "temperature": trained.temperature,
             },
             ensure_ascii=False,
         ),
@@ -130,6 +133,7 @@ def load_trained(run: Path | str) -> Trained:
             std=torch.tensor(metadata["std"]),
             recipe=metadata["recipe"],
             commit=metadata["commit"],
+            temperature=metadata.get("temperature", 1.0),  # files of version 0.1 have none
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         raise UserError(

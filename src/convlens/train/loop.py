@@ -119,6 +119,7 @@ def train(
         std=std,
         recipe=recipe.name,
         commit=source_commit(),
+        temperature=recipe.temperature,
     )
     history: list[dict[str, float]] = []
     if state:

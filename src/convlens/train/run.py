@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from convlens import figures
+from convlens.calibration import fit_temperature, reliability
 from convlens.data import open_dataset
 from convlens.data.augment import augment
 from convlens.data.batches import Batches
@@ -29,6 +30,7 @@ from convlens.train.checkpoint import (
     load_state,
     load_trained,
     read_history,
+    save_weights,
     write_history,
     write_json,
     write_yaml,
@@ -57,6 +59,7 @@ RANGES = {
     "augment.scale": (0, 0.99),
     "augment.aspect": (0, math.inf),
     "augment.rotate": (0, 180),
+    "temperature": (0.05, 20),
 }
 
 
@@ -289,10 +292,28 @@ def _execute(
     # it speaks of finished runs only
     world.first(functools.partial((run / "metrics.json").unlink, missing_ok=True))
     outcome = train(config, dataset, run, machine, world)
+    if config.holdout:
+        outcome = _calibrated(outcome)
+        world.first(_keep_temperature, run, outcome.trained.temperature)
     world.first(write_tables_and_pictures, config, dataset, outcome, run)
     metrics = measure(config, outcome, machine, world)
     world.first(write_json, run / "metrics.json", metrics)  # last: its presence says all is there
     return metrics
+
+
+def _calibrated(outcome: Outcome) -> Outcome:
+    """The outcome with the temperature that the images held out ask for."""
+    evaluation = list(outcome.evaluations.values())[-1]
+    temperature = fit_temperature(evaluation.logits, evaluation.labels)
+    trained = dataclasses.replace(outcome.trained, temperature=temperature)
+    return dataclasses.replace(outcome, trained=trained)
+
+
+def _keep_temperature(run: Path, temperature: float) -> None:
+    """Write it into the weights files."""
+    for name in "best.safetensors", "last.safetensors":
+        trained = load_trained(run / name)
+        save_weights(run / name, dataclasses.replace(trained, temperature=temperature))
 
 
 def measure(config: Config, outcome: Outcome, machine: Machine, world: World) -> dict[str, Any]:
@@ -307,7 +328,7 @@ def measure(config: Config, outcome: Outcome, machine: Machine, world: World) ->
         record[f"{name}_loss"] = evaluation.loss
         record[f"{name}_accuracy"] = evaluation.accuracy
         record[f"{name}_mean_class_accuracy"] = evaluation.mean_class_accuracy
-    return record | {
+    return record | calibration(evaluation, outcome.trained.temperature) | {
         "seconds": round(outcome.seconds, 1),
         "device": f"{world.size} × {machine.name}" if world.size > 1 else machine.name,
         "precision": machine.precision,
@@ -315,6 +336,15 @@ def measure(config: Config, outcome: Outcome, machine: Machine, world: World) ->
         "commit": outcome.trained.commit,
         "command": command_of(config),
     }
+
+
+def calibration(evaluation: Evaluation, temperature: float) -> dict[str, float]:
+    """The calibration error, 0..1, of the probabilities as they are and at that temperature."""
+    errors = (
+        reliability(evaluation.logits, evaluation.labels, t).error for t in (1.0, temperature)
+    )
+    names = "calibration_error", "calibrated_error"
+    return dict(zip(names, errors, strict=True)) | {"temperature": temperature}
 
 
 def read_metrics(run: Path | str) -> dict[str, Any]:
@@ -340,8 +370,9 @@ def write_tables_and_pictures(
     write_history(run, outcome.history)  # again, should the file have been damaged meanwhile
     curves = figures.learning_curves(read_history(run), monitored=monitored)
     figures.save(curves, run / "curves.png")
-    write_evaluation(evaluation, splits[monitored].images, classes, run)
     trained = outcome.trained
+    images = splits[monitored].images
+    write_evaluation(evaluation, images, classes, run, trained.temperature)
     batches = Batches(splits["train"], len(classes), config.recipe.batch_size, config.seed)
     images, targets = augment(
         next(batches.epoch(0)),
@@ -361,9 +392,16 @@ def write_tables_and_pictures(
 
 
 def write_evaluation(
-    evaluation: Evaluation, images: np.ndarray, classes: tuple[str, ...], folder: Path
+    evaluation: Evaluation,
+    images: np.ndarray,
+    classes: tuple[str, ...],
+    folder: Path,
+    temperature: float = 1.0,
 ) -> None:
-    """confusion.csv and .png, per_class.csv and worst.png of one evaluated split."""
+    """confusion.csv and .png, per_class.csv, reliability.png and worst.png of an evaluated split.
+
+    temperature: of the probabilities in the last two.
+    """
     with replacing(folder / "confusion.csv") as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["true \\ predicted", *classes])
@@ -378,6 +416,9 @@ def write_evaluation(
     figures.save(
         figures.per_class(evaluation.class_accuracy, counts, classes), folder / "per_class.png"
     )
+    seen = reliability(evaluation.logits, evaluation.labels, temperature)
+    drawn = figures.reliability(seen.confidence, seen.accuracy, seen.count, seen.error)
+    figures.save(drawn, folder / "reliability.png")
     wrong = np.flatnonzero(evaluation.predicted != evaluation.labels)
     order = wrong[np.argsort(-evaluation.losses[wrong], kind="stable")][:24]
     figures.save(
@@ -385,7 +426,7 @@ def write_evaluation(
             np.asarray(images[order]),
             evaluation.labels[order],
             evaluation.predicted[order],
-            evaluation.probabilities[order, evaluation.predicted[order]],
+            evaluation.probabilities(temperature)[order, evaluation.predicted[order]],
             classes,
         ),
         folder / "worst.png",

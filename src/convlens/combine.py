@@ -1,0 +1,89 @@
+"""Several answers made one: of an image's mirrored and shifted copies, and of several networks."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convlens.errors import UserError
+from convlens.train.checkpoint import Trained
+
+
+def combine(members: Sequence[Trained], views: bool = False) -> Trained:
+    """One network that answers for all `members`, with `views` each for ten views of the image.
+
+    Everything but the network is the first member's; the temperature is 1 where anything is
+    averaged, for the members' were fitted to each alone, and averages are less sure by themselves.
+    Raises UserError when the members do not know the same classes or take images of different
+    sizes.
+    """
+    first, *others = members
+    for other in others:
+        if other.classes != first.classes:
+            raise UserError(
+                "the runs do not know the same classes; average runs on one data set only"
+            )
+        if other.size != first.size:
+            raise UserError(
+                f"the runs take images of {first.size} and {other.size} pixels; average runs of "
+                "one size only"
+            )
+    if views:
+        members = [replace(m, model=Views(m.model), temperature=1.0) for m in members]
+    if not others:
+        return members[0]
+    ensemble = Ensemble([(m.model, m.mean, m.std) for m in members])
+    return replace(first, model=ensemble, temperature=1.0)
+
+
+class Views(nn.Module):
+    """Test-time augmentation: the mean of a network's probabilities over ten views of an image.
+
+    The views are the image and the image shifted by `shift` pixels in each of the four directions,
+    its border repeated, each as it is and mirrored.
+    Input: the model's. Output: (N, num_classes), the logarithms of the mean probabilities.
+    """
+
+    def __init__(self, model: nn.Module, shift: int = 3):
+        super().__init__()
+        self.model, self.shift = model, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        padded = F.pad(x, [self.shift] * 4, mode="replicate")
+        answers = []
+        for down, right in (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1):
+            top, left = (1 + down) * self.shift, (1 + right) * self.shift
+            view = padded[:, :, top : top + height, left : left + width]
+            answers += [self.model(view), self.model(view.flip(3))]
+        return _log_mean(answers)
+
+
+class Ensemble(nn.Module):
+    """The mean of several networks' probabilities (Hansen and Salamon 1990).
+
+    members: each network with the mean and the standard deviation, both (3,), that its images are
+    normalised by. Input: (N, 3, H, W), normalised by the first member's. Output: (N, num_classes),
+    the logarithms of the mean probabilities.
+    """
+
+    def __init__(self, members: Sequence[tuple[nn.Module, Tensor, Tensor]]):
+        super().__init__()
+        self.models = nn.ModuleList(model for model, _, _ in members)
+        (_, mean, std), *_ = members
+        # normalised by the first, then by another: x ↦ x·scale + shift
+        self.register_buffer("scale", torch.stack([std / s for _, _, s in members]))
+        self.register_buffer("shift", torch.stack([(mean - m) / s for _, m, s in members]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scales, shifts = self.scale[:, :, None, None], self.shift[:, :, None, None]
+        answers = (m(x * a + b) for m, a, b in zip(self.models, scales, shifts, strict=True))
+        return _log_mean(list(answers))
+
+
+def _log_mean(logits: list[Tensor]) -> Tensor:
+    """Logarithm of the mean of the probabilities that several logits stand for."""
+    stacked = torch.stack([each.float().log_softmax(dim=1) for each in logits])
+    return stacked.logsumexp(dim=0) - torch.tensor(float(len(logits))).log()

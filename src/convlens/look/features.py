@@ -1,0 +1,86 @@
+"""What a network knows of an image just before it decides: features, and images with like ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convlens.data.augment import normalise
+from convlens.data.batches import to_tensor
+from convlens.errors import UserError
+from convlens.look.activations import hooked
+
+
+def features(
+    model: nn.Module, images: np.ndarray, mean: Tensor, std: Tensor, batch_size: int = 64
+) -> np.ndarray:
+    """What the last linear layer reads (the penultimate layer), float32, shape (N, features).
+
+    images: uint8, (N, size, size, 3); a memory map is read a batch at a time. mean, std: (3,), what
+    the model's input is normalised by. UserError where the model runs no linear layer.
+    """
+    device = next(model.parameters(), torch.empty(0)).device
+    collected = []
+    for start in range(0, len(images), batch_size):
+        x = normalise(to_tensor(images[start : start + batch_size]), mean, std)
+        read: list[Tensor] = []
+
+        def hook(
+            layer: str, module: nn.Module, inputs: tuple, output: object, read: list = read
+        ) -> None:
+            if isinstance(module, nn.Linear):
+                read[:] = [inputs[0]]
+
+        with hooked(model, hook), torch.no_grad():
+            model(x.to(device))
+        if not read:
+            raise UserError(
+                f"{type(model).__name__} has no linear layer, before which the features are read; "
+                "choose a classifier"
+            )
+        collected.append(read[0].flatten(1).float().cpu())
+    return torch.cat(collected).numpy()
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """rows: int64, (M, k): the k most alike of N candidates, most alike first. similarity: float32,
+    (M, k): the cosine of the angle between the features, -1..1."""
+
+    rows: np.ndarray
+    similarity: np.ndarray
+
+
+def nearest(queries: np.ndarray, candidates: np.ndarray, count: int = 8) -> Neighbours:
+    """The `count` candidates whose features point most nearly where each query's do.
+
+    queries: float, (M, features). candidates: float, (N, features). Of equals the earlier row
+    counts. There are fewer than `count` where N is less.
+    """
+    cosine = _unit(queries) @ _unit(candidates).T
+    rows = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
+    return Neighbours(rows, np.take_along_axis(cosine, rows, axis=1))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Each row over its length; a row of zeros stays one."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(length, 1e-12)
+
+
+def embedding(vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """The two directions in which features differ most: principal components.
+
+    vectors: float, (N, features). Returns float32, (N, 2), and the share of the variance, 0..1,
+    that the two hold. Each axis points where its largest coordinate is positive, so that the same
+    features always give the same picture.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    u, s = np.pad(u, ((0, 0), (0, 2)))[:, :2], np.pad(s, (0, 2))
+    places = u * s[:2]
+    signs = np.sign(places[np.abs(places).argmax(axis=0), [0, 1]])
+    total = float((s**2).sum())
+    share = float((s[:2] ** 2).sum()) / total if total else 1.0
+    return (places * np.where(signs == 0, 1, signs)).astype(np.float32), share

@@ -1,0 +1,150 @@
+"""Sheets of a whole network: what excites its maps, and where it puts the images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from convlens import figures
+from convlens.data.augment import normalise
+from convlens.data.batches import to_tensor
+from convlens.data.dataset import Dataset
+from convlens.errors import UserError
+from convlens.evaluate import compute_logits
+from convlens.look.activations import activations, blank_image
+from convlens.look.deconvolution import deconvolution
+from convlens.look.features import embedding, features
+from convlens.look.optimised import optimised
+from convlens.look.patches import Patches, crop
+from convlens.train.checkpoint import Trained
+
+MOST_MAPS = 96  # in the picture of patches: more would be too small to see
+MOST_IMAGES = 24  # made by optimisation: each takes a second or so
+
+
+def check_maps(found: Patches, maps: tuple[int, ...]) -> None:
+    """UserError for a map that the layer does not have."""
+    for number in maps:
+        if not 0 <= number < len(found.values):
+            raise UserError(
+                f"layer {found.layer} has no map {number}; choose from 0 to {len(found.values) - 1}"
+            )
+
+
+def draw_patches(
+    trained: Trained, dataset: Dataset, found: Patches, maps: tuple[int, ...], out: Path
+) -> Path:
+    """The nine strongest training patches of every map of a layer, in one picture."""
+    count = len(found.values)
+    which = f"{count} maps"
+    if not maps and count > MOST_MAPS:
+        which = f"the strongest {MOST_MAPS} of {count} maps"
+    # Every map in its own order; of more than a picture holds, the strongest.
+    chosen = maps or tuple(sorted(_by_strength(found)[:MOST_MAPS]))
+    title = (
+        f"{trained.network}, {found.layer}: the strongest training patches of "
+        f"{'maps given' if maps else which}, one an image\n{_describe_patches(dataset, found)}"
+    )
+    blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
+    figure = figures.patches(np.stack(blocks), chosen, found.values[list(chosen)], title)
+    return figures.save(figure, out / f"patches-{found.layer}.png")
+
+
+def draw_deconvolution(
+    trained: Trained, dataset: Dataset, found: Patches, maps: tuple[int, ...], out: Path
+) -> Path:
+    """Zeiler and Fergus 2014, fig. 2: deconvolutions of a layer's maps beside their patches."""
+    chosen = maps or tuple(_by_strength(found)[:8])
+    projections = []
+    for number in chosen:
+        images = dataset.train.images[found.rows[number]]
+        x = normalise(to_tensor(images), trained.mean, trained.std)
+        projected = deconvolution(
+            trained.model, x, found.layer, [number] * len(x), found.positions[number]
+        )
+        boxes = found.boxes[number]
+        projections.append(
+            np.stack([crop(*each, 0) for each in zip(projected, boxes, strict=True)])
+        )
+    title = (
+        f"{trained.network}, {found.layer}: "
+        f"{'maps given' if maps else f'its {len(chosen)} strongest maps'}, projected to pixels "
+        f"(left) from their strongest training patches (right)\n"
+        f"{_describe_patches(dataset, found)}\n"
+        "scale of the projections: one for each map, from −m to m, grey is 0"
+    )
+    blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
+    values = found.values[list(chosen)]
+    figure = figures.deconvolution(np.stack(projections), np.stack(blocks), chosen, values, title)
+    return figures.save(figure, out / f"deconvolution-{found.layer}.png")
+
+
+def _by_strength(found: Patches) -> list[int]:
+    """The maps, the one with the largest activation first."""
+    return np.argsort(-found.values[:, 0], kind="stable").tolist()
+
+
+def _cropped(images: np.ndarray, found: Patches, number: int) -> np.ndarray:
+    """The patches of one map, uint8, shape (k, h, w, 3)."""
+    pairs = zip(found.rows[number], found.boxes[number], strict=True)
+    return np.stack([crop(images[row], box) for row, box in pairs])
+
+
+def _describe_patches(dataset: Dataset, found: Patches) -> str:
+    """ "toy, 60 training images, fields of 24×24 pixels, grey beyond the image" """
+    top, left, bottom, right = found.boxes[0, 0]
+    fits = max(right - left, bottom - top) <= dataset.size
+    return (
+        f"{dataset.name}, {len(dataset.train):,} training images, fields of "
+        f"{right - left}×{bottom - top} pixels, {'grey beyond' if fits else 'cut to'} the image"
+    )
+
+
+def draw_embedding(trained: Trained, dataset: Dataset, out: Path) -> Path:
+    """The validation images at the two principal components of their features."""
+    split, statistics = dataset.validation, (trained.mean, trained.std)
+    places, share = embedding(features(trained.model, split.images, *statistics))
+    right = compute_logits(trained.model, split.images, *statistics).argmax(1) == split.labels
+    title = (
+        f"{trained.network}: what it reads before it decides, {len(split):,} validation images of "
+        f"{dataset.name}"
+    )
+    figure = figures.embedding(places, np.asarray(split.images), right, share, title)
+    return figures.save(figure, out / "embedding.png")
+
+
+def maps_to_optimise(
+    trained: Trained, layer: str | None, maps: tuple[int, ...], target: int | None
+) -> tuple[int, ...]:
+    """Which maps of the layer, or which classes without a layer: those asked for, or the first.
+
+    UserError for a layer or a map that is not there.
+    """
+    if layer is None and target is not None:
+        return (target,)
+    count = len(trained.classes)
+    if layer is not None:
+        blank = blank_image(trained.model, trained.size)
+        count = activations(trained.model, blank, [layer])[layer].shape[1]
+    for number in maps:
+        if not 0 <= number < count:
+            what = f"layer {layer}" if layer else trained.network
+            kind = "map" if layer else "class"
+            raise UserError(f"{what} has no {kind} {number}; choose from 0 to {count - 1}")
+    return maps or tuple(range(min(count, MOST_IMAGES)))
+
+
+def draw_optimised(
+    trained: Trained, layer: str | None, maps: tuple[int, ...], out: Path
+) -> Path:
+    """Images made for maps of a layer, or without a layer for classes, in one picture."""
+    images, values = optimised(
+        trained.model, layer, maps, trained.mean, trained.std, size=trained.size
+    )
+    names = [trained.classes[i] if layer is None else f"map {i}" for i in maps]
+    title = (
+        f"{trained.network}: images made by optimisation for "
+        + ("classes, with their logit" if layer is None else f"maps of {layer}, with their mean")
+        + "\ngradient ascent on the image's frequencies, shifted at random before each step"
+    )
+    name = f"optimised-{layer or 'classes'}.png"
+    return figures.save(figures.optimised(images, names, values, title), out / name)
