@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from convlens.bench.results import markdown
 from convlens.recipes import RECIPES
 from convlens.reproduce import results_table
 from convlens.train.checkpoint import load_trained
@@ -19,6 +20,12 @@ RECORDS = json.loads((ROOT / "results" / "summary.json").read_text())
 def test_the_readmes_table_is_made_from_the_records():
     table = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", README, re.DOTALL)[1]
     assert table == results_table(RECORDS) == (ROOT / "results" / "summary.md").read_text()
+
+
+def test_the_speed_table_is_the_measured_one():
+    table = re.search(r"<!-- bench -->\n(.*?)<!-- /bench -->", README, re.DOTALL)[1]
+    assert table == (ROOT / "results" / "bench.md").read_text()
+    assert table == markdown(json.loads((ROOT / "results" / "bench.json").read_text()))
 
 
 def test_records_have_the_designs_fields_and_name_their_commit():
