@@ -17,7 +17,7 @@ def test_they_excite_their_class_more_than_any_random_image(name):
     torch.manual_seed(0)
     model = MODELS[name](5).eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    images, values = optimised(model, None, [1, 3], MEAN, STD, steps=12)
+    images, values = optimised(model, None, [1, 3], MEAN, STD, steps=12, learning_rate=0.05)
     assert images.shape == (2, 64, 64, 3) and images.dtype == np.float32
     assert images.min() >= 0 and images.max() <= 1
     with torch.no_grad():

@@ -130,7 +130,7 @@ def embedding(
     span = max(across, down) or 1.0
     taken: list[np.ndarray] = []
     for i in shown:
-        if taken and np.abs(np.array(taken) - places[i]).max(axis=1).min() < 0.035 * span:
+        if taken and np.abs(np.array(taken) - places[i]).max(axis=1).min() < 0.045 * span:
             continue
         taken.append(places[i])
         colour, width = (GREY, 0.4) if right[i] else (VERMILION, 1.6)

@@ -30,7 +30,7 @@ def optimised(
     size: int = 64,
     unit: tuple[int, int] | None = None,
     steps: int = 128,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.01,
     jitter: int = 4,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
