@@ -12,6 +12,7 @@ from convlens.figures.style import (
     PAGE_WIDTH,
     VERMILION,
     bare,
+    cells,
     new_figure,
     percent,
     shorten,
@@ -95,11 +96,7 @@ def optimised(
     side = PAGE_WIDTH / columns
     figure = new_figure(height=rows * (side + 0.32) + 0.5)
     figure.suptitle(title)
-    for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        bare(ax)
-        if i >= len(images):
-            ax.set_visible(False)
-            continue
+    for i, ax in enumerate(cells(figure, len(images), columns)):
         ax.imshow(images[i].clip(0, 1), interpolation="nearest")
         ax.set_title(f"{shorten(names[i], 16)}\n{values[i]:.3g}", fontsize=6.5, pad=2)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, new_figure, styled
+from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, cells, new_figure, styled
 
 
 @styled
@@ -46,11 +46,7 @@ def activations(
     axes[2].axis("off")
 
     dead = 0
-    for i, ax in enumerate(grid.subplots(rows, columns, squeeze=False).flat):
-        bare(ax)
-        if i >= count:
-            ax.set_visible(False)
-            continue
+    for i, ax in enumerate(cells(grid, count, columns)):
         picture = ax.imshow(maps[i], vmin=0, vmax=vmax, cmap="magma", interpolation="nearest")
         ax.set_title(str(i), fontsize=6.5, pad=1.5)
         if maps[i].max() <= 0:
@@ -95,11 +91,7 @@ def filters(weights: np.ndarray) -> Figure:
         f"{count} filters of {kw}×{kh}, one scale: grey is 0, each colour from "
         f"−{limit:.2g} (none) to {limit:.2g} (full)"
     )
-    for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        bare(ax)
-        if i >= count:
-            ax.set_visible(False)
-            continue
+    for i, ax in enumerate(cells(figure, count, columns)):
         ax.imshow(shown[i].clip(0, 1), interpolation="nearest")
         ax.set_title(str(i), fontsize=6.5, pad=1.5)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)

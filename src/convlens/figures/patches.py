@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, new_figure, styled
+from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, cells, new_figure, styled
 
 GREY = 128  # around the patches, and beyond the image: a white patch would not end on white
 
@@ -22,11 +22,7 @@ def patches(patches: np.ndarray, maps: Sequence[int], values: np.ndarray, title:
     side = PAGE_WIDTH / columns
     figure = new_figure(height=rows * (side * _aspect(patches) + 0.15) + 0.5)
     figure.suptitle(title)
-    for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        bare(ax)
-        if i >= len(maps):
-            ax.set_visible(False)
-            continue
+    for i, ax in enumerate(cells(figure, len(maps), columns)):
         ax.imshow(_block(patches[i], GREY), interpolation="nearest")
         if values[i].max() > 0:
             ax.set_title(str(maps[i]), fontsize=6.5, pad=1.5)

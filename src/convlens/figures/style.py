@@ -1,13 +1,13 @@
 """The one style of all figures, and how a figure is written to disk."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from convlens.files import replacing
 
@@ -47,6 +47,15 @@ def bare(ax: Axes) -> Axes:
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
+
+
+def cells(figure: Figure | SubFigure, count: int, columns: int) -> Iterator[Axes]:
+    """Bare axes for `count` pictures in raster order, `columns` to a row."""
+    rows = -(-count // columns)
+    for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        bare(ax).set_visible(i < count)
+        if i < count:
+            yield ax
 
 
 def shorten(name: str, length: int) -> str:
