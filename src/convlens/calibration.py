@@ -46,6 +46,15 @@ def reliability(
     return Reliability(confidence, accuracy, count)
 
 
+def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
+    """The calibration error, 0..1, of the probabilities as they are and at that temperature."""
+    return {
+        "calibration_error": reliability(logits, labels).error,
+        "calibrated_error": reliability(logits, labels, temperature).error,
+        "temperature": temperature,
+    }
+
+
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the least cross-entropy, in 0.05..20 (Guo et al. 2017, section 4.2).
 

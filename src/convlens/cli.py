@@ -327,10 +327,11 @@ def evaluate(
         data: The data set; else the run's own, else as in training.
         out: A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes.
     """
+    from convlens.calibration import calibration
     from convlens.evaluate import evaluate as measure
     from convlens.train.checkpoint import write_json
     from convlens.train.machine import choose
-    from convlens.train.run import calibration, open_for, write_evaluation
+    from convlens.train.run import open_for, write_evaluation
 
     machine = choose(device, "auto" if fast else "fp32")
     trained = _load([run, *also], views, machine if fast else None)
@@ -345,7 +346,7 @@ def evaluate(
         seen = measure(model, split, trained.mean, trained.std, device=machine.device)
         metrics |= {f"{name}_{what}": getattr(seen, what) for what in _MEASURES}
         _print_split(name, *(metrics[f"{name}_{what}"] for what in _MEASURES))
-    metrics |= calibration(seen, trained.temperature)
+    metrics |= calibration(seen.logits, seen.labels, trained.temperature)
     _print_calibration(metrics)
     if out is not None:
         write_json(out / "metrics.json", metrics)

@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from convlens.look.invariance import CHANGES, apply_change, invariance
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 3),
-    )  # fmt: skip
-
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -45,7 +35,7 @@ def test_a_scale_of_two_shows_the_middle_twice_as_large():
 
 
 @pytest.mark.parametrize(("change", "nothing"), [("translation", 0), ("scale", 1), ("rotation", 0)])
-def test_no_change_changes_nothing(change, nothing):
+def test_no_change_changes_nothing(network, change, nothing):
     seen = invariance(network(), X, [0, 2], change, [nothing, 5])
     probability = network().eval()(X).softmax(dim=1)[[0, 1], [0, 2]]
     np.testing.assert_allclose(seen.probability[:, 0], probability.detach(), rtol=1e-4)
@@ -57,7 +47,7 @@ def test_no_change_changes_nothing(change, nothing):
 
 
 @torch.no_grad()
-def test_distances_and_probabilities_are_those_of_a_loop():
+def test_distances_and_probabilities_are_those_of_a_loop(network):
     model = network().eval()
     seen = invariance(model.train(), X, [1, 1], "translation", [2, -3], ["0"])
     assert model.training and not any(m._forward_hooks for m in model.modules())
@@ -71,7 +61,7 @@ def test_distances_and_probabilities_are_those_of_a_loop():
             assert seen.probability[i, v] == pytest.approx(float(share), rel=1e-4)
 
 
-def test_the_default_steps_hold_no_change_and_others_are_refused():
+def test_the_default_steps_hold_no_change_and_others_are_refused(network):
     for change, nothing in ("translation", 0), ("scale", 1.0), ("rotation", 0):
         assert nothing in CHANGES[change]
     with pytest.raises(KeyError, match="shear"):

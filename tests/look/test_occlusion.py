@@ -9,14 +9,6 @@ from convlens.errors import UserError
 from convlens.look.occlusion import occlusion
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 3),
-    )  # fmt: skip
-
-
 def picture(height: int, width: int) -> torch.Tensor:
     return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(2))
 
@@ -27,7 +19,9 @@ def picture(height: int, width: int) -> torch.Tensor:
 )
 @pytest.mark.parametrize("batch_size", [3, 64])
 @torch.no_grad()
-def test_the_maps_are_those_of_a_loop_over_places(height, width, square, stride, batch_size):
+def test_the_maps_are_those_of_a_loop_over_places(
+    network, height, width, square, stride, batch_size
+):
     model, x = network(), picture(height, width)
     seen = occlusion(model, x, 1, square=square, stride=stride, batch_size=batch_size)
     strongest = int(model[:4](x)[0].sum(dim=(1, 2)).argmax())
@@ -67,23 +61,23 @@ def test_hiding_what_the_network_looks_at_is_what_counts():
     assert (seen.activation == 3 * 60).all()
 
 
-def test_by_default_a_quarter_of_the_image_moves_by_a_quarter_of_itself():
+def test_by_default_a_quarter_of_the_image_moves_by_a_quarter_of_itself(network):
     seen = occlusion(network(), picture(32, 32))
     assert (seen.square, seen.stride, seen.probability.shape) == (8, 2, (16, 16))
 
 
 @pytest.mark.parametrize("layer", ["9", "6"])
-def test_a_layer_needs_maps(layer):
+def test_a_layer_needs_maps(network, layer):
     with pytest.raises(UserError, match=f"Sequential has no layer '{layer}' with maps"):
         occlusion(network(), picture(8, 8), layer=layer)
 
 
 @pytest.mark.parametrize("sides", [(0, 1), (2, 0)])
-def test_a_square_must_hide_something(sides):
+def test_a_square_must_hide_something(network, sides):
     with pytest.raises(UserError, match="hides nothing; choose 1 or more"):
         occlusion(network(), picture(8, 8), square=sides[0], stride=sides[1])
 
 
-def test_one_image_at_a_time():
+def test_one_image_at_a_time(network):
     with pytest.raises(ValueError, match=r"one image.*\(2, 3, 8, 8\)"):
         occlusion(network(), torch.zeros(2, 3, 8, 8))

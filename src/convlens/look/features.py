@@ -22,24 +22,23 @@ def features(
     """
     device = next(model.parameters(), torch.empty(0)).device
     collected = []
-    for start in range(0, len(images), batch_size):
-        x = normalise(to_tensor(images[start : start + batch_size]), mean, std)
-        read: list[Tensor] = []
+    read: Tensor | None = None
 
-        def hook(
-            layer: str, module: nn.Module, inputs: tuple, output: object, read: list = read
-        ) -> None:
-            if isinstance(module, nn.Linear):
-                read[:] = [inputs[0]]
+    def hook(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        nonlocal read
+        if isinstance(module, nn.Linear):
+            (read,) = inputs
 
-        with hooked(model, hook), torch.no_grad():
+    with hooked(model, hook), torch.no_grad():
+        for start in range(0, len(images), batch_size):
+            x = normalise(to_tensor(images[start : start + batch_size]), mean, std)
             model(x.to(device))
-        if not read:
-            raise UserError(
-                f"{type(model).__name__} has no linear layer, before which the features are read; "
-                "choose a classifier"
-            )
-        collected.append(read[0].flatten(1).float().cpu())
+            if read is None:
+                raise UserError(
+                    f"{type(model).__name__} has no linear layer, before which the features are "
+                    "read; choose a classifier"
+                )
+            collected.append(read.flatten(1).float().cpu())
     return torch.cat(collected).numpy()
 
 

@@ -56,9 +56,11 @@ def invariance(
     probability, distances = [], {layer: [] for layer in layers}
     for value in steps:
         changed = apply_change(x, change, value)
-        for layer, output in activations(model, changed, layers).items():
-            distances[layer].append(_distance(output, whole[layer]))
-        probability.append(_probability(model, changed, wanted))
+        outputs = activations(model, changed, [*layers, ""])  # "" is the model itself
+        shares = torch.from_numpy(outputs[""]).softmax(dim=1)
+        probability.append(shares.gather(1, wanted[:, None])[:, 0].numpy())
+        for layer in layers:
+            distances[layer].append(_distance(outputs[layer], whole[layer]))
     return Invariance(
         change,
         np.asarray(steps, dtype=float),
@@ -91,15 +93,3 @@ def _distance(changed: np.ndarray, whole: np.ndarray) -> np.ndarray:
     changed, whole = changed.reshape(len(changed), -1), whole.reshape(len(whole), -1)
     length = np.maximum(np.linalg.norm(whole, axis=1), 1e-12)
     return np.linalg.norm(changed - whole, axis=1) / length
-
-
-@torch.no_grad()
-def _probability(model: nn.Module, x: Tensor, targets: Tensor) -> np.ndarray:
-    training = model.training
-    model.eval()
-    try:
-        device = next(model.parameters(), x).device
-        shares = model(x.to(device)).float().softmax(dim=1).cpu()
-    finally:
-        model.train(training)
-    return shares.gather(1, targets[:, None])[:, 0].numpy()

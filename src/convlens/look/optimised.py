@@ -89,13 +89,11 @@ def _excitation(
     kept: list[Tensor] = []
 
     def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if name == layer and isinstance(output, Tensor):
+        if name == (layer or "") and isinstance(output, Tensor):  # "" is the model itself
             kept.append(output.clone())  # an in-place ReLU after this layer would overwrite it
 
     with hooked(model, hook):
-        logits = model(x)
-    if layer is None:
-        kept = [logits]
+        model(x)
     if not kept:
         raise UserError(
             f"{type(model).__name__} has no layer {layer!r} whose output is a tensor; see "
@@ -109,4 +107,3 @@ def _excitation(
     if chosen.dim() == 1:
         return chosen
     return chosen[:, unit[0], unit[1]] if unit else chosen.mean(dim=(1, 2))
-

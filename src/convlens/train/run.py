@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from convlens import figures
-from convlens.calibration import fit_temperature, reliability
+from convlens.calibration import calibration, fit_temperature, reliability
 from convlens.data import open_dataset
 from convlens.data.augment import augment
 from convlens.data.batches import Batches
@@ -328,7 +328,9 @@ def measure(config: Config, outcome: Outcome, machine: Machine, world: World) ->
         record[f"{name}_loss"] = evaluation.loss
         record[f"{name}_accuracy"] = evaluation.accuracy
         record[f"{name}_mean_class_accuracy"] = evaluation.mean_class_accuracy
-    return record | calibration(evaluation, outcome.trained.temperature) | {
+    return record | calibration(
+        evaluation.logits, evaluation.labels, outcome.trained.temperature
+    ) | {
         "seconds": round(outcome.seconds, 1),
         "device": f"{world.size} × {machine.name}" if world.size > 1 else machine.name,
         "precision": machine.precision,
@@ -336,15 +338,6 @@ def measure(config: Config, outcome: Outcome, machine: Machine, world: World) ->
         "commit": outcome.trained.commit,
         "command": command_of(config),
     }
-
-
-def calibration(evaluation: Evaluation, temperature: float) -> dict[str, float]:
-    """The calibration error, 0..1, of the probabilities as they are and at that temperature."""
-    errors = (
-        reliability(evaluation.logits, evaluation.labels, t).error for t in (1.0, temperature)
-    )
-    names = "calibration_error", "calibrated_error"
-    return dict(zip(names, errors, strict=True)) | {"temperature": temperature}
 
 
 def read_metrics(run: Path | str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def draw(
             trained.model, dataset.train.images, trained.mean, trained.std,
             layer or deepest_local_layer(trained.model, trained.size),
         )  # fmt: skip
-        check_maps(found, maps)
+        check_maps(maps, len(found.values), f"layer {found.layer} has no map")
     if "optimised" in views:
         wanted = maps_to_optimise(trained, layer, maps, number)
     # Nothing is written before everything asked for has been found.

@@ -21,13 +21,11 @@ MOST_MAPS = 96  # in the picture of patches: more would be too small to see
 MOST_IMAGES = 24  # made by optimisation: each takes a second or so
 
 
-def check_maps(found: Patches, maps: tuple[int, ...]) -> None:
-    """UserError for a map that the layer does not have."""
+def check_maps(maps: tuple[int, ...], count: int, none: str) -> None:
+    """UserError for a map (or class) that is not among `count`; `none` is "layer x has no map"."""
     for number in maps:
-        if not 0 <= number < len(found.values):
-            raise UserError(
-                f"layer {found.layer} has no map {number}; choose from 0 to {len(found.values) - 1}"
-            )
+        if not 0 <= number < count:
+            raise UserError(f"{none} {number}; choose from 0 to {count - 1}")
 
 
 def draw_patches(
@@ -125,11 +123,8 @@ def maps_to_optimise(
     if layer is not None:
         blank = blank_image(trained.model, trained.size)
         count = activations(trained.model, blank, [layer])[layer].shape[1]
-    for number in maps:
-        if not 0 <= number < count:
-            what = f"layer {layer}" if layer else trained.network
-            kind = "map" if layer else "class"
-            raise UserError(f"{what} has no {kind} {number}; choose from 0 to {count - 1}")
+    none = f"layer {layer} has no map" if layer else f"{trained.network} has no class"
+    check_maps(maps, count, none)
     return maps or tuple(range(min(count, MOST_IMAGES)))
 
 

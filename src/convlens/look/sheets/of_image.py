@@ -48,7 +48,7 @@ def class_number(trained: Trained, name: str) -> int:
 
 def draw_activations(trained: Trained, path: str, image: np.ndarray, out: Path) -> list[Path]:
     """The maps after the ReLU of the first and the second convolution, a picture each."""
-    x = normalise(to_tensor(image[None]), trained.mean, trained.std)
+    x = _normalised(trained, [image])
     layers = conv_relu_layers(trained.model, trained.size)[:2]
     maps = activations(trained.model, x, layers)
     written = []
@@ -69,7 +69,7 @@ def draw_attribution(
     trained: Trained, path: str, image: np.ndarray, target: int | None, out: Path
 ) -> Path:
     """Grad-CAM, guided backpropagation and integrated gradients, in one picture."""
-    x = normalise(to_tensor(image[None]), trained.mean, trained.std)
+    x = _normalised(trained, [image])
     number = int(targets(trained.model, x, target))
     layer = grad_cam_layer(trained.model, trained.size)
     cam = f"Grad-CAM\n{layer}"
@@ -90,7 +90,7 @@ def draw_occlusion(
     trained: Trained, path: str, image: np.ndarray, target: int | None, out: Path
 ) -> Path:
     """What a grey square over each part of the image does to the network, in one picture."""
-    x = normalise(to_tensor(image[None]), trained.mean, trained.std)
+    x = _normalised(trained, [image])
     seen = occlusion(trained.model, x, target)
     title = (
         f"{trained.network}: a square of the mean colour hides each part of the image\n"
@@ -162,6 +162,7 @@ def draw_neighbours(
 
 
 def _normalised(trained: Trained, images: list[np.ndarray]) -> torch.Tensor:
+    """(N, 3, H, W), as the network sees them."""
     return normalise(to_tensor(np.stack(images)), trained.mean, trained.std)
 
 
