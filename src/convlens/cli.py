@@ -228,6 +228,8 @@ def train(arguments: list[str], world: "World") -> None:
         """Share of train/ held out and monitored in the place of validation/, 0 to 0.9."""
         images: int = 0
         """Train on about this many images, the same share of each class; 0 means all."""
+        teacher: Annotated[tuple[Path, ...], arg(metavar="RUN …")] = ()
+        """Runs whose mean probabilities are learned too, with --distillation."""
         device: DeviceOption = "auto"
         precision: Literal["auto", "fp32", "bf16"] = "auto"
         """Of the training passes; auto measures which is faster."""

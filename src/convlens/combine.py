@@ -34,7 +34,7 @@ def combine(members: Sequence[Trained], views: bool = False) -> Trained:
         members = [replace(m, model=Views(m.model), temperature=1.0) for m in members]
     if not others:
         return members[0]
-    ensemble = Ensemble([(m.model, m.mean, m.std) for m in members])
+    ensemble = Ensemble([(m.model, m.mean, m.std) for m in members], first.mean, first.std)
     return replace(first, model=ensemble, temperature=1.0)
 
 
@@ -65,15 +65,16 @@ class Ensemble(nn.Module):
     """The mean of several networks' probabilities (Hansen and Salamon 1990).
 
     members: each network with the mean and the standard deviation, both (3,), that its images are
-    normalised by. Input: (N, 3, H, W), normalised by the first member's. Output: (N, num_classes),
+    normalised by. Input: (N, 3, H, W), normalised by `mean` and `std`. Output: (N, num_classes),
     the logarithms of the mean probabilities.
     """
 
-    def __init__(self, members: Sequence[tuple[nn.Module, Tensor, Tensor]]):
+    def __init__(
+        self, members: Sequence[tuple[nn.Module, Tensor, Tensor]], mean: Tensor, std: Tensor
+    ):
         super().__init__()
         self.models = nn.ModuleList(model for model, _, _ in members)
-        (_, mean, std), *_ = members
-        # normalised by the first, then by another: x ↦ x·scale + shift
+        # normalised by those, then by a member's: x ↦ x·scale + shift
         self.register_buffer("scale", torch.stack([std / s for _, _, s in members]))
         self.register_buffer("shift", torch.stack([(mean - m) / s for _, m, s in members]))
 

@@ -11,7 +11,7 @@ from convlens.data.batches import Batch
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
 ALL = Augment(
     scale=0.5, aspect=0.3, translate=0.1, rotate=20, flip=0.5, colour=0.4, grey=0.2, erase=0.5,
-    mixup=0.4, cutmix=0.4,
+    mixup=0.4, cutmix=0.4, trivial=0.5,
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ policies = st.builds(
     scale=st.floats(0, 0.9), aspect=st.floats(0, 1), translate=st.floats(0, 0.5),
     rotate=st.floats(0, 180), flip=st.floats(0, 1), colour=st.floats(0, 0.9),
     grey=st.floats(0, 1), erase=st.floats(0, 1), mixup=st.floats(0, 0.5), cutmix=st.floats(0, 0.5),
+    trivial=st.floats(0, 1),
 )  # fmt: skip
 
 

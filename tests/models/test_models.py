@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from convlens.models import MODELS, ConvNet, LeNet5, ResNet18
+from convlens.models.convnet import Blur, SqueezeExcite
 from convlens.models.pooling import pool_rectified
+from convlens.models.stochastic_depth import StochasticDepth, growing
 
 VARIANTS = [
     (LeNet5, {}),
@@ -14,7 +16,10 @@ VARIANTS = [
     (LeNet5, {"batch_norm": True, "dropout": 0.4}),
     (ConvNet, {}),
     (ConvNet, {"dropout": 0.2, "stem_stride": 2}),
+    (ConvNet, {"depths": (1, 2, 1, 2), "squeeze_excite": True, "stochastic_depth": 0.2}),
+    (ConvNet, {"anti_aliased": True}),
     (ResNet18, {}),
+    (ResNet18, {"stochastic_depth": 0.3}),
     (ResNet18, {"conv2_stride": 2}),
 ]
 
@@ -44,6 +49,39 @@ def test_every_parameter_gets_a_gradient(variant):
     model(torch.randn(4, 3, 64, 64)).square().sum().backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
+
+
+def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
+    torch.manual_seed(0)
+    layer, x = StochasticDepth(0.25), torch.ones(4000, 2, 2, 2)
+    y = layer(x)
+    per_image = y.flatten(1)
+    assert torch.equal(per_image.amin(dim=1), per_image.amax(dim=1))
+    assert set(per_image[:, 0].tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert float(y.mean()) == pytest.approx(1, abs=0.04)  # 4 standard errors
+    assert layer.eval()(x) is x
+    assert growing(0.3, 4) == pytest.approx([0, 0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="drop"):
+        StochasticDepth(1.0)
+
+
+def test_squeeze_excite_by_hand():
+    torch.manual_seed(0)
+    layer, x = SqueezeExcite(16), torch.randn(3, 16, 4, 5)
+    means = x.mean(dim=(2, 3))
+    hidden = (means @ layer.reduce.weight.T + layer.reduce.bias).clamp(min=0)
+    gates = 1 / (1 + (-(hidden @ layer.expand.weight.T + layer.expand.bias)).exp())
+    torch.testing.assert_close(layer(x), x * gates[:, :, None, None])
+
+
+def test_blur_is_the_binomial_filter_and_no_part_of_the_weights():
+    x = torch.zeros(1, 2, 5, 5)
+    x[0, 1, 2, 2] = 16
+    expected = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])
+    y = Blur(2)(x)
+    assert torch.equal(y[0, 1, 1:4, 1:4], expected)
+    assert y[0, 0].abs().sum() == 0
+    assert not Blur(2).state_dict()
 
 
 def test_the_order_of_relu_and_pooling_changes_neither_value_nor_gradient():

@@ -191,6 +191,18 @@ def test_average_is_the_recurrence_and_follows_batch_norm():
     assert not any(p.requires_grad for p in average.model.parameters())
 
 
+def test_swa_is_the_plain_mean_of_the_last_share():
+    model = nn.Linear(1, 1, bias=False)
+    average, seen = Average(model, 0.0, swa=0.25), []
+    for t in range(40):
+        model.weight.data.fill_(float(t * t))
+        average.update(t / 40)
+        seen.append(float(average.model.weight))
+    assert seen[:30] == [t * t for t in range(30)]
+    for t in range(30, 40):
+        assert seen[t] == pytest.approx(sum(i * i for i in range(30, t + 1)) / (t - 29))
+
+
 def test_without_decay_the_average_is_the_model():
     model = nn.Linear(1, 1)
     average = Average(model, 0.0)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convlens.data.batches import Batch
+from convlens.data.trivial import OPERATIONS, Trivial
 
 # Luma of ITU-R BT.601, the greyscale that Pillow's "L" uses.
 LUMA = (0.299, 0.587, 0.114)
@@ -36,6 +37,8 @@ class Augment:
     """Brightness, contrast and saturation, each times a factor from [1 - colour, 1 + colour]."""
     grey: float = 0.0
     """Probability that an image loses its colour."""
+    trivial: float = 0.0
+    """Probability of one of TrivialAugment's 14 operations, drawn with its strength."""
     erase: float = 0.0
     """Probability that a rectangle (2 to 33 % of the area) is replaced by the mean colour."""
     mixup: float = 0.0
@@ -62,15 +65,21 @@ def augment(
     """
     images, targets = batch.images, batch.targets
     draw = _Draw(batch, images.device)
-    if policy.scale or policy.aspect or policy.translate or policy.rotate:
-        images = _resample(images, _affine(policy, draw), size)
+    trivial = _trivial(policy, draw) if policy.trivial else None
+    if policy.scale or policy.aspect or policy.translate or policy.rotate or trivial:
+        maps = _affine(policy, draw)
+        if trivial:
+            maps = _after(maps, trivial.affine())
+        images = _resample(images, maps, size)
     else:
         if policy.flip:
             flipped = draw.uniform() < policy.flip
             images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
         if images.shape[-1] != size:
             images = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
-    images = _recolour(images, policy, mean, std, draw)
+    if trivial:
+        images = trivial.change(images)
+    images = _recolour(images, policy, mean, std, draw, trivial)
     if policy.erase:
         box = _boxes(draw.uniform(0.02, 0.33), draw, size, draw.uniform() < policy.erase, 3.3)
         images = images * (1 - box)  # 0 is the mean colour once normalised
@@ -97,6 +106,12 @@ class _Draw:
         return values[self.rows].to(self.device)
 
 
+def _trivial(policy: Augment, draw: _Draw) -> Trivial:
+    operation = (draw.uniform() * len(OPERATIONS)).long()
+    operation = torch.where(draw.uniform() < policy.trivial, operation, 0)
+    return Trivial(operation, draw.uniform(-1, 1))
+
+
 def _affine(policy: Augment, draw: _Draw) -> Tensor:
     """(n, 2, 3) maps from output to input coordinates, both in [-1, 1], as affine_grid wants."""
     area = draw.uniform(1 - policy.scale, 1)
@@ -116,6 +131,13 @@ def _affine(policy: Augment, draw: _Draw) -> Tensor:
         ],
         dim=1,
     )
+
+
+def _after(outer: Tensor, inner: Tensor) -> Tensor:
+    """(n, 2, 3) maps: first `inner`, then `outer`."""
+    both = outer[..., :2] @ inner
+    both[..., 2] += outer[..., 2]
+    return both
 
 
 def _resample(images: Tensor, maps: Tensor, size: int) -> Tensor:
@@ -139,17 +161,23 @@ def _grid(maps: Tensor, size: int) -> Tensor:
     return (y * centres.view(1, size, 1, 1) + shift) + x * centres.view(1, 1, size, 1)
 
 
-def _recolour(images: Tensor, policy: Augment, mean: Tensor, std: Tensor, draw: _Draw) -> Tensor:
+def _recolour(
+    images: Tensor, policy: Augment, mean: Tensor, std: Tensor, draw: _Draw, trivial: Trivial | None
+) -> Tensor:
     """(n, 3, H, W) in 0..255 → normalised float32, colours changed by one 3×4 matrix an image.
 
     Values pushed outside 0..255 are not clipped: the network has no need of it.
     """
-    if not policy.colour and not policy.grey:
+    if not policy.colour and not policy.grey and not trivial:
         return normalise(images, mean, std)
     images = images.float()
     n, _, height, width = images.shape
     c = policy.colour
     brightness, contrast, saturation = (draw.uniform(1 - c, 1 + c) for _ in range(3))
+    if trivial:
+        brightness = brightness * trivial.factor("brightness")
+        contrast = contrast * trivial.factor("contrast")
+        saturation = saturation * trivial.factor("saturation")
     saturation = torch.where(draw.uniform() < policy.grey, 0.0, saturation)
     luma = torch.tensor(LUMA, device=images.device)
     grey = (images.mean(dim=(2, 3)) @ luma).view(n, 1)  # the point that contrast turns about

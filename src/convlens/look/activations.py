@@ -64,7 +64,7 @@ def conv_relu_layers(model: nn.Module, size: int = 64) -> list[str]:
     """The layers "after the ReLU" of the 2-D convolutions, in the order of execution.
 
     A convolution's is the first nonlinearity module executed after it and before the next
-    convolution or linear layer, with as many channels; norms, pools and additions may lie between.
+    convolution that gives maps, as many as it has; norms, pools and additions may lie between.
     Convolutions without one (the projections on ResNet's shortcuts) are left out. Where no
     convolution has one, because the model's forward calls `F.relu`, the convolutions stand there
     by their own names, and their outputs still have negative values.
@@ -81,9 +81,9 @@ def conv_relu_layers(model: nn.Module, size: int = 64) -> list[str]:
         if isinstance(module, nn.Conv2d):
             convolutions.append(layer)
             channels = module.out_channels
-        elif isinstance(module, nn.Linear):
-            channels = 0
-        elif channels and isinstance(module, NONLINEARITIES) and output.shape[1] == channels:
+        elif not isinstance(module, NONLINEARITIES) or output.ndim != 4:
+            return  # squeeze-excite's nonlinearities, between linear layers, give no maps
+        elif output.shape[1] == channels:
             nonlinearities.append(layer)
             channels = 0
 

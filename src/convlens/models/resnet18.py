@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from convlens.models.convolution import Conv2d
 from convlens.models.pooling import pool_rectified
+from convlens.models.stochastic_depth import StochasticDepth, growing
 
 
 class BasicBlock(nn.Module):
@@ -12,13 +13,14 @@ class BasicBlock(nn.Module):
     Input: (N, in_channels, H, W). Output: (N, channels, ⌈H/stride⌉, ⌈W/stride⌉).
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int = 1):
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, drop: float = 0.0):
         super().__init__()
         self.conv1 = Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu1 = nn.ReLU()
         self.conv2 = Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.stochastic_depth = StochasticDepth(drop)
         self.relu2 = nn.ReLU()
         self.downsample = None
         if stride != 1 or in_channels != channels:
@@ -31,7 +33,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu1(self.bn1(self.conv1(x)))
-        return self.relu2(self.bn2(self.conv2(x)) + shortcut)
+        return self.relu2(self.stochastic_depth(self.bn2(self.conv2(x))) + shortcut)
 
 
 class ResNet18(nn.Module):
@@ -44,10 +46,14 @@ class ResNet18(nn.Module):
     more, in the first block (as in the other stages), with a projection on its shortcut; then
     every later map has a quarter of the pixels, and at 64×64 the last stage works on 1×1 maps.
 
+    stochastic_depth: probability in [0, 1) that the last block's branch is left out in training;
+    the blocks before it less, the first never. It changes nothing of the topology.
     Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
     """
 
-    def __init__(self, num_classes: int = 101, *, conv2_stride: int = 1):
+    def __init__(
+        self, num_classes: int = 101, *, conv2_stride: int = 1, stochastic_depth: float = 0.0
+    ):
         super().__init__()
         if conv2_stride not in (1, 2):
             raise ValueError(f"conv2_stride is 1 or 2, not {conv2_stride}")
@@ -55,10 +61,12 @@ class ResNet18(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        self.layer1 = nn.Sequential(BasicBlock(64, 64, conv2_stride), BasicBlock(64, 64))
-        self.layer2 = nn.Sequential(BasicBlock(64, 128, 2), BasicBlock(128, 128))
-        self.layer3 = nn.Sequential(BasicBlock(128, 256, 2), BasicBlock(256, 256))
-        self.layer4 = nn.Sequential(BasicBlock(256, 512, 2), BasicBlock(512, 512))
+        d = growing(stochastic_depth, 8)
+        first = BasicBlock(64, 64, conv2_stride, d[0])
+        self.layer1 = nn.Sequential(first, BasicBlock(64, 64, 1, d[1]))
+        self.layer2 = nn.Sequential(BasicBlock(64, 128, 2, d[2]), BasicBlock(128, 128, 1, d[3]))
+        self.layer3 = nn.Sequential(BasicBlock(128, 256, 2, d[4]), BasicBlock(256, 256, 1, d[5]))
+        self.layer4 = nn.Sequential(BasicBlock(256, 512, 2, d[6]), BasicBlock(512, 512, 1, d[7]))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(512, num_classes)
 

@@ -52,6 +52,14 @@ class Recipe:
     """PyTorch's own; Kaiming normal (He et al. 2015); or Xavier uniform (Glorot, Bengio 2010)."""
     average: float = 0.0
     """Decay of the exponential moving average of the weights, a step; 0 keeps the last weights."""
+    swa: float = 0.0
+    """Share of the steps, the last ones, whose weights are averaged evenly instead (SWA); the
+    learning rate stays where it is when they begin."""
+    balance: float = 0.0
+    """How much rare classes count: while training, logits are raised by this times the log of their
+    class's share of the images (logit adjustment); 0 aims at accuracy, 1 at the mean per class."""
+    distillation: float = 0.0
+    """Share of the loss that is learning the probabilities of the --teacher runs."""
     augment: Augment = field(default_factory=Augment)
     """How the training images are changed."""
     temperature: float = 1.0

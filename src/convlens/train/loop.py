@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.data.augment import Augment, augment
@@ -31,6 +30,7 @@ from convlens.train.checkpoint import (
 )
 from convlens.train.distributed import ALONE, World
 from convlens.train.machine import Machine
+from convlens.train.objective import Objective, load_teachers, make_teacher
 from convlens.train.optimiser import Average, initialise, make_optimisers, penalty, schedule
 from convlens.train.progress import Progress
 
@@ -43,6 +43,7 @@ class Config:
     unreadable images. holdout: share of each class of `train/` held out of training and
     monitored in the place of `validation/`, which is then not read at all.
     images: train on about this many images only, the same share of each class; 0 means all.
+    teacher: runs whose mean probabilities `recipe.distillation` has the network learn.
     device, precision: as resolved.
     """
 
@@ -53,6 +54,7 @@ class Config:
     skip_bad: bool = False
     holdout: float = 0.0
     images: int = 0
+    teacher: tuple[str, ...] = ()
     device: str = "cpu"
     precision: str = "fp32"
 
@@ -65,6 +67,7 @@ class Config:
         """The inverse of `as_dict`. Raises TypeError for fields that are unknown."""
         recipe = dict(values["recipe"])
         recipe["augment"] = Augment(**recipe["augment"])
+        values = {**values, "teacher": tuple(values.get("teacher", ()))}
         return cls(**{**values, "recipe": Recipe(**recipe)})
 
 
@@ -107,7 +110,13 @@ def train(
     sizes = {train_size(recipe, epoch) for epoch in range(recipe.epochs)}
     plan = state["plan"] if state else world.first(choose_algorithms, model, share, sizes, machine)
     apply_plan(model, plan)
-    average = Average(model, recipe.average)
+    average = Average(model, recipe.average, recipe.swa)
+    teachers = load_teachers(config.teacher, dataset.classes)
+    teacher = make_teacher(teachers, mean, std, machine.dtype)
+    counts = np.bincount(training.labels, minlength=dataset.num_classes)
+    objective = Objective(
+        recipe, counts, teacher and teacher.to(machine.device), machine.device
+    )
     optimisers = make_optimisers(model, recipe)
     trained = Trained(
         model=average.model,
@@ -143,8 +152,9 @@ def train(
         for epoch in range(len(history), recipe.epochs):
             start = time.perf_counter()
             train_loss, train_accuracy = _train_epoch(
-                epoch, network, average, optimisers, batches, recipe, machine, mean, std, progress
-            )
+                epoch, network, average, optimisers, batches, recipe, objective, machine, mean, std,
+                progress,
+            )  # fmt: skip
             trained_for = time.perf_counter() - start
             world.average_buffers(model)
             world.average_buffers(average.model)
@@ -220,6 +230,7 @@ def _train_epoch(
     optimisers: list[torch.optim.Optimizer],
     batches: Batches,
     recipe: Recipe,
+    objective: Objective,
     machine: Machine,
     mean: Tensor,
     std: Tensor,
@@ -236,12 +247,13 @@ def _train_epoch(
     correct = torch.zeros((), device=device, dtype=torch.int64)
     for step, batch in enumerate(batches.epoch(epoch)):
         done = (epoch * len(batches) + step) / (recipe.epochs * len(batches))
-        set_learning_rate(optimisers, schedule(recipe.schedule, done, recipe.warmup))
+        at = min(done, 1 - recipe.swa)
+        set_learning_rate(optimisers, schedule(recipe.schedule, at, recipe.warmup))
         images, targets = augment(batch.to(device), recipe.augment, mean, std, size)
         with machine.autocast():
             logits = model(images)
         logits = logits.float()
-        loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+        loss = objective(logits, targets, images)
         # so that the mean over the processes is the mean over the batch, whatever their shares
         loss = loss * (len(targets) * batches.ranks / batches.size)
         loss = loss + penalty(model, recipe.l1, recipe.l2)
@@ -250,7 +262,7 @@ def _train_epoch(
         loss.backward()
         for optimiser in optimisers:
             optimiser.step()
-        average.update()
+        average.update(done)
         loss_sum += loss.detach() / batches.ranks
         correct += (logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
         progress.step(step, loss_sum, correct)

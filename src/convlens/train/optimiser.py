@@ -183,22 +183,32 @@ def schedule(kind: str, progress: float, warmup: float) -> float:
 
 
 class Average:
-    """Exponential moving average of a model's weights and batch-norm statistics.
+    """An average of a model's weights and batch-norm statistics over the steps.
 
-    The decay grows from 0 towards `decay` as (1 + t) / (10 + t), so that the random first weights
-    are soon forgotten. With decay 0 the average is the model itself.
+    Exponential: the decay grows from 0 towards `decay` as (1 + t) / (10 + t), so that the random
+    first weights are soon forgotten. With `swa`, the last share of the steps, every step in it
+    counts the same instead (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima",
+    algorithm 1, whose extra pass for batch norm is spared by averaging its statistics too). With
+    neither, the average is the model itself.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
-        self.decay, self.steps, self.source = decay, 0, model
-        self.model = copy.deepcopy(model).requires_grad_(False) if decay else model
+    def __init__(self, model: nn.Module, decay: float, swa: float = 0.0):
+        self.decay, self.swa, self.steps, self.source = decay, swa, 0, model
+        self.model = copy.deepcopy(model).requires_grad_(False) if decay or swa else model
 
     @torch.no_grad()
-    def update(self) -> None:
-        if not self.decay:
+    def update(self, progress: float = 0.0) -> None:
+        """After a step; progress: the share of all steps done before it, [0, 1)."""
+        if self.model is self.source:
             return
-        self.steps += 1
-        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        if not self.swa:
+            self.steps += 1
+            weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        elif progress < 1 - self.swa:
+            weight = 1.0
+        else:
+            self.steps += 1
+            weight = 1 / self.steps
         mine, theirs = self.model.state_dict(), self.source.state_dict()
         floats = [k for k, v in mine.items() if v.is_floating_point()]
         torch._foreach_lerp_([mine[k] for k in floats], [theirs[k] for k in floats], weight)
@@ -207,10 +217,11 @@ class Average:
 
     def state_dict(self) -> dict:
         """For the training state; the average's own weights only where there is an average."""
-        return {"steps": self.steps, "model": self.model.state_dict() if self.decay else None}
+        own = None if self.model is self.source else self.model.state_dict()
+        return {"steps": self.steps, "model": own}
 
     def load_state_dict(self, state: dict) -> None:
         """The inverse of `state_dict`."""
         self.steps = state["steps"]
-        if self.decay:
+        if self.model is not self.source:
             self.model.load_state_dict(state["model"])

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from convlens.train.checkpoint import (
 from convlens.train.distributed import ALONE, World
 from convlens.train.loop import Config, Outcome, monitored_splits, train, train_size
 from convlens.train.machine import Machine, choose
+from convlens.train.objective import load_teachers
 
 SUMMARY_FIELDS = (
     "recipe", "model", "seed", "epochs", "train_loss", "train_accuracy", "validation_loss",
@@ -52,10 +54,13 @@ RANGES = {
     **dict.fromkeys(("size", "train_size", "early_size"), (8, math.inf)),
     **dict.fromkeys(("learning_rate", "weight_decay", "l1", "l2"), (0, math.inf)),
     **dict.fromkeys(("warmup", "momentum", "average"), (0, 0.9999)),
-    **dict.fromkeys(("early_share", "label_smoothing"), (0, 1)),
+    **dict.fromkeys(("early_share", "label_smoothing", "distillation"), (0, 1)),
+    "swa": (0, 0.9),
+    "balance": (0, 10),
     **dict.fromkeys(("augment.translate", "augment.colour"), (0, 1)),
     **dict.fromkeys(("augment.flip", "augment.grey", "augment.erase"), (0, 1)),
     **dict.fromkeys(("augment.mixup", "augment.cutmix"), (0, 1)),
+    "augment.trivial": (0, 1),
     "augment.scale": (0, 0.99),
     "augment.aspect": (0, math.inf),
     "augment.rotate": (0, 180),
@@ -73,6 +78,7 @@ def start(
     skip_bad: bool = False,
     holdout: float = 0.0,
     images: int = 0,
+    teacher: Sequence[Path | str] = (),
     device: str = "auto",
     precision: str = "auto",
     overwrite: bool = False,
@@ -92,10 +98,14 @@ def start(
     for option, value in (("seed", seed), ("split-seed", split_seed), ("images", images)):
         if value < 0:
             raise UserError(f"--{option} {value} is negative; give 0 or more")
+    if bool(recipe.distillation) != bool(teacher):
+        raise UserError("--distillation and --teacher go together; give both or neither")
     if world.first(world.remembers, str(run)):
         return resume(run, data=data, world=world)
     world.first(_check_free, run, overwrite)
     dataset = open_dataset(data, size=recipe.size, split_seed=split_seed, skip_bad=skip_bad)
+    teacher = tuple(str(Path(each).resolve()) for each in teacher)
+    load_teachers(teacher, dataset.classes)  # before anything is written
     machine = world.first(choose, device, precision)
     config = Config(
         recipe=recipe,
@@ -105,6 +115,7 @@ def start(
         skip_bad=skip_bad,
         holdout=holdout,
         images=images,
+        teacher=teacher,
         device=str(machine.device),
         precision=machine.precision,
     )
@@ -256,6 +267,8 @@ def command_of(config: Config) -> str:
         parts += ["--holdout", str(config.holdout)]
     if config.images:
         parts += ["--images", str(config.images)]
+    if config.teacher:
+        parts += ["--teacher", *config.teacher]
     if config.split_seed:
         parts += ["--split-seed", str(config.split_seed)]
     if config.skip_bad:
