@@ -16,7 +16,7 @@ from PIL import Image
 
 from convlens.bench import Effort, bench, growth, processes, results
 from convlens.bench.matrix import multiply_adds
-from convlens.bench.peers import read_history
+from convlens.bench.peers import read_history, steady
 from convlens.bench.ratios import compare, flops_per_image, pairwise, spread
 from convlens.bench.rows import ROWS
 from convlens.bench.training import Clock
@@ -219,6 +219,12 @@ def test_histories_are_read_and_damaged_ones_named(tmp_path):
     (tmp_path / "history.csv").write_text("epoch\n1\n")
     with pytest.raises(UserError, match=r"history\.csv is damaged"):
         read_history(tmp_path)
+
+
+def test_an_epoch_that_was_disturbed_counts_as_long_as_the_others():
+    history = [(12.0, 0.1), (22.0, 0.2), (31.0, 0.3), (231.0, 0.4), (241.0, 0.5)]
+    assert steady(history) == [12.0, 22.0, 32.0, 42.0, 52.0]
+    assert steady(history[:1]) == [12.0]
 
 
 def test_bad_input_is_told_in_a_sentence(toy_data, tmp_path):

@@ -68,5 +68,5 @@ def test_members_that_do_not_fit_are_refused():
     one = trained(LeNet5(3))
     with pytest.raises(UserError, match="do not know the same classes"):
         combine([one, dataclasses.replace(one, classes=("a", "b", "d"))])
-    with pytest.raises(UserError, match="images of 64 and 32 pixels"):
+    with pytest.raises(UserError, match=r"images of 64 pixels at zoom 1\.0 and 32 at 1\.0"):
         combine([one, dataclasses.replace(one, size=32)])

@@ -25,10 +25,10 @@ def combine(members: Sequence[Trained], views: bool = False) -> Trained:
             raise UserError(
                 "the runs do not know the same classes; average runs on one data set only"
             )
-        if other.size != first.size:
+        if (other.size, other.zoom) != (first.size, first.zoom):
             raise UserError(
-                f"the runs take images of {first.size} and {other.size} pixels; average runs of "
-                "one size only"
+                f"the runs take images of {first.size} pixels at zoom {first.zoom} and "
+                f"{other.size} at {other.zoom}; average runs of one size and zoom only"
             )
     if views:
         members = [replace(m, model=Views(m.model), temperature=1.0) for m in members]

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convlens.data.cache import decode
 from convlens.data.sources import IMAGE_SUFFIXES
 from convlens.errors import UserError
 from convlens.evaluate import compute_logits
@@ -66,7 +65,7 @@ def predict(
     predictions = []
     for start in range(0, len(paths), batch_size):
         chunk = paths[start : start + batch_size]
-        images = np.stack([decode(path, trained.size) for path in chunk])
+        images = np.stack([trained.decode(path) for path in chunk])
         logits = compute_logits(trained.model, images, trained.mean, trained.std, device=device)
         best = (torch.from_numpy(logits) / trained.temperature).softmax(dim=1).topk(top)
         for path, values, indices in zip(chunk, best.values, best.indices, strict=True):

@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from convlens.errors import UserError
+from convlens.evaluate import evaluate
+from convlens.predict import predict
 from convlens.recipes import RECIPES, Recipe
 from convlens.reproduce import reproduce
 from convlens.train import run as runs
@@ -73,6 +77,51 @@ def test_a_holdout_gives_the_temperature_and_the_weights_carry_it(toy_data, tmp_
     found = runs.start(tiny(temperature=1.5), tmp_path / "all", **options)
     assert found["temperature"] == load_trained(tmp_path / "all").temperature == 1.5
     assert found["command"].endswith("--temperature 1.5 --seed 0")
+
+
+def test_zoom_reaches_every_place_where_the_network_is_used(toy_data, tmp_path):
+    run = tmp_path / "run"
+    metrics = runs.start(
+        tiny(zoom=1.25), run, data=toy_data, device="cpu", precision="fp32"
+    )
+    assert "--zoom 1.25" in metrics["command"]
+    trained = load_trained(run)
+    assert (trained.size, trained.zoom, trained.loaded_size) == (64, 1.25, 80)
+
+    dataset = runs.open_for(trained, run)
+    assert dataset.size == 64
+    seen = evaluate(trained.model, dataset.validation, trained.mean, trained.std)
+    assert seen.loss == metrics["validation_loss"]
+    assert seen.accuracy == metrics["validation_accuracy"]
+
+    path = toy_data / dataset.validation.paths[3]
+    with Image.open(path) as image:
+        large = np.asarray(image.resize((80, 80), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(trained.decode(path), large[8:72, 8:72])
+    np.testing.assert_array_equal(dataset.validation.images[3], large[8:72, 8:72])
+    (prediction,) = predict(trained, [path], top=5)
+    expected = sorted(seen.probabilities()[3], reverse=True)
+    np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-5)
+
+
+def test_a_teacher_is_asked_for_with_its_share_and_before_anything_is_lost(toy_data, tmp_path):
+    options = {"data": toy_data, "device": "cpu", "precision": "fp32"}
+    runs.start(tiny(), tmp_path / "teacher", **options)
+    with pytest.raises(UserError, match="--distillation and --teacher go together"):
+        runs.start(tiny(distillation=0.5), tmp_path / "student", **options)
+    with pytest.raises(UserError, match=r"--teacher .*toy\.safetensors does not know"):
+        other = dataclasses.replace(load_trained(tmp_path / "teacher"), classes=tuple("abcde"))
+        save_weights(tmp_path / "toy.safetensors", other)
+        runs.start(
+            tiny(distillation=0.5), tmp_path / "student", **options,
+            teacher=[tmp_path / "toy.safetensors"],
+        )  # fmt: skip
+    assert not (tmp_path / "student").exists()
+    metrics = runs.start(
+        tiny(distillation=0.5), tmp_path / "student", teacher=[tmp_path / "teacher"], **options
+    )
+    assert f"--teacher {tmp_path / 'teacher'} --seed 0" in metrics["command"]
+    assert runs.read_config(tmp_path / "student").teacher == (str(tmp_path / "teacher"),)
 
 
 def test_an_existing_run_is_neither_overwritten_nor_touched_unless_asked(finished, toy_data):

@@ -1,6 +1,6 @@
 """What every step after the cache sees of a data set: arrays, class names, where they are from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,17 @@ class Split:
         )
 
 
+    def centre(self, size: int) -> "Split":
+        """The middle size × size pixels of every image; a view, which copies nothing."""
+        return replace(self, images=centre(self.images, size))
+
+
+def centre(images: np.ndarray, size: int) -> np.ndarray:
+    """The middle size × size pixels of images of shape (…, side, side, 3), as a view."""
+    first = (images.shape[-2] - size) // 2
+    return images[..., first : first + size, first : first + size, :]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set decoded to one size, with its two splits.
@@ -48,6 +59,12 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    def centre(self, size: int) -> "Dataset":
+        """The middle size × size pixels of every image, as a network is given them."""
+        return replace(
+            self, size=size, train=self.train.centre(size), validation=self.validation.centre(size)
+        )
 
     def describe(self) -> str:
         """One line for the terminal."""

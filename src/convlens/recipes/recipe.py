@@ -20,6 +20,10 @@ class Recipe:
     """Keyword arguments of the network's constructor, for instance dropout and batch norm."""
     size: int = 64
     """Side of the images the network is made for, pixels."""
+    zoom: float = 1.0
+    """How much larger than `size` images are made on loading; a network is trained on crops of them
+    and evaluated on the middle. Crops magnify what is on an image, and evaluation should as much
+    (Touvron et al. 2019, "Fixing the train-test resolution discrepancy")."""
     train_size: int = 64
     """Side of the augmented images it is trained on, pixels; smaller is faster."""
     early_size: int = 64
@@ -65,3 +69,13 @@ class Recipe:
     temperature: float = 1.0
     """What the logits are divided by before they are read as probabilities; with --holdout it is
     fitted to the images held out, and what it was fitted to can be written here."""
+
+    @property
+    def loaded_size(self) -> int:
+        """Side of the images as they are loaded, pixels."""
+        return magnified(self.size, self.zoom)
+
+
+def magnified(size: int, zoom: float) -> int:
+    """Side of an image, in pixels, whose middle `size` pixels show it `zoom` times as large."""
+    return round(size * zoom)

@@ -27,9 +27,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from convlens.data.cache import decode
+from convlens.data.dataset import centre
 from convlens.errors import UserError
 from convlens.files import replacing
 from convlens.models import MODELS
+from convlens.recipes.recipe import magnified
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Trained:
     """A network with all that is needed to use it on an image.
 
     network: its name in convlens.models. options: its constructor's keyword arguments.
-    classes: C names in the order of the logits. size: side of its images, pixels.
+    classes: C names in the order of the logits. size: side of its images, pixels. zoom: how much
+    larger images are loaded, of which it is given the middle.
     mean, std: float32, shape (3,), of the training images in 0..1. recipe, commit: its origin.
     temperature: what its logits are divided by before they are read as probabilities, > 0.
     """
@@ -52,6 +56,16 @@ class Trained:
     recipe: str
     commit: str
     temperature: float = 1.0
+    zoom: float = 1.0
+
+    @property
+    def loaded_size(self) -> int:
+        """Side of the images as they are loaded, pixels."""
+        return magnified(self.size, self.zoom)
+
+    def decode(self, path: Path | str) -> np.ndarray:
+        """A file as the network is given it, uint8, (size, size, 3); UserError as `decode`."""
+        return centre(decode(path, self.loaded_size), self.size)
 
 
 def build(network: str, options: dict[str, Any], num_classes: int, size: int) -> nn.Module:
@@ -92,6 +106,7 @@ def save_weights(path: Path, trained: Trained, half: bool = False) -> None:
                 "recipe": trained.recipe,
                 "commit": trained.commit,
                 "temperature": trained.temperature,
+                "zoom": trained.zoom,
             },
             ensure_ascii=False,
         ),
@@ -133,7 +148,9 @@ def load_trained(run: Path | str) -> Trained:
             std=torch.tensor(metadata["std"]),
             recipe=metadata["recipe"],
             commit=metadata["commit"],
-            temperature=metadata.get("temperature", 1.0),  # files of version 0.1 have none
+            # files of version 0.1 have neither
+            temperature=metadata.get("temperature", 1.0),
+            zoom=metadata.get("zoom", 1.0),
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         raise UserError(

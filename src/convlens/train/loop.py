@@ -97,7 +97,9 @@ def train(
     """
     recipe, seed = config.recipe, config.seed
     splits = monitored_splits(config, dataset)
-    (_, training), (monitored_name, monitored) = splits.items()
+    (_, training), (monitored_name, _) = splits.items()
+    splits = {name: split.centre(recipe.size) for name, split in splits.items()}
+    monitored = splits[monitored_name]
     mean, std = channel_statistics(training.images)
 
     torch.manual_seed(mix_seed(seed))
@@ -129,6 +131,7 @@ def train(
         recipe=recipe.name,
         commit=source_commit(),
         temperature=recipe.temperature,
+        zoom=recipe.zoom,
     )
     history: list[dict[str, float]] = []
     if state:

@@ -65,6 +65,7 @@ RANGES = {
     "augment.aspect": (0, math.inf),
     "augment.rotate": (0, 180),
     "temperature": (0.05, 20),
+    "zoom": (1, 2),
 }
 
 
@@ -103,7 +104,7 @@ def start(
     if world.first(world.remembers, str(run)):
         return resume(run, data=data, world=world)
     world.first(_check_free, run, overwrite)
-    dataset = open_dataset(data, size=recipe.size, split_seed=split_seed, skip_bad=skip_bad)
+    dataset = open_dataset(data, size=recipe.loaded_size, split_seed=split_seed, skip_bad=skip_bad)
     teacher = tuple(str(Path(each).resolve()) for each in teacher)
     load_teachers(teacher, dataset.classes)  # before anything is written
     machine = world.first(choose, device, precision)
@@ -171,7 +172,7 @@ def resume(
         check(config.recipe)
     dataset = open_dataset(
         data or config.data,
-        size=config.recipe.size,
+        size=config.recipe.loaded_size,
         split_seed=config.split_seed,
         skip_bad=config.skip_bad,
     )
@@ -203,7 +204,7 @@ def read_config(run: Path) -> Config:
 
 
 def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dataset:
-    """The data set to use a network on: `data`; else the one its run folder names; else as usual.
+    """The data set, as the network is given it: `data`; else its run folder's; else as usual.
 
     Raises UserError when its classes are not the network's.
     """
@@ -213,9 +214,11 @@ def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dat
         split_seed, skip_bad = config.split_seed, config.skip_bad
         if data is None and Path(config.data).is_dir():
             data = config.data
-    dataset = open_dataset(data, size=trained.size, split_seed=split_seed, skip_bad=skip_bad)
+    dataset = open_dataset(
+        data, size=trained.loaded_size, split_seed=split_seed, skip_bad=skip_bad
+    )
     _check_classes(trained, run, dataset)
-    return dataset
+    return dataset.centre(trained.size)
 
 
 def _check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
@@ -377,7 +380,7 @@ def write_tables_and_pictures(
     curves = figures.learning_curves(read_history(run), monitored=monitored)
     figures.save(curves, run / "curves.png")
     trained = outcome.trained
-    images = splits[monitored].images
+    images = splits[monitored].centre(trained.size).images
     write_evaluation(evaluation, images, classes, run, trained.temperature)
     batches = Batches(splits["train"], len(classes), config.recipe.batch_size, config.seed)
     images, targets = augment(

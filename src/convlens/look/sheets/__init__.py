@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from convlens import figures
-from convlens.data.cache import decode
 from convlens.data.dataset import Dataset
 from convlens.look.filters import first_filters
 from convlens.look.layers import layer_table, to_text
@@ -85,7 +84,7 @@ def draw(
     of_images = IMAGE_VIEWS.intersection(views)
     chosen: list[tuple[str, np.ndarray]] = []
     if of_images and images:
-        chosen = [(str(path), decode(path, trained.size)) for path in find_images(images)]
+        chosen = [(str(path), trained.decode(path)) for path in find_images(images)]
     if DATA_VIEWS.intersection(views) or (of_images and not images):
         dataset = open_for(trained, run, data)
         print(f"data set   {dataset.describe()}")
