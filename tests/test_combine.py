@@ -27,13 +27,24 @@ def test_views_average_the_probabilities_of_ten_views_by_hand():
     # the upper left pixel of the image, of it shifted by two (its border repeated), of the mirrors
     seen = torch.tensor([0, 4, 0, 4, 10, 14, 0, 2, 2, 4]) / 10
     expected = seen.sigmoid().mean()
-    answer = Views(Corner(), shift=2)(x).exp()
+    answer = Views(Corner(), 5, shift=2)(x).exp()
     torch.testing.assert_close(answer[0], torch.stack([expected, 1 - expected]))
+
+
+def test_views_of_a_larger_image_are_cut_out_of_it():
+    x = torch.arange(49.0).view(1, 1, 7, 7).expand(1, 3, 7, 7) / 10
+    # the upper left pixel of the middle 5×5, of those above, below, left and right, of the mirrors
+    seen = torch.tensor([8, 12, 1, 5, 15, 19, 7, 11, 9, 13]) / 10
+    expected = seen.sigmoid().mean()
+    answer = Views(Corner(), 5)(x).exp()
+    torch.testing.assert_close(answer[0], torch.stack([expected, 1 - expected]))
+    both = combine([trained(Corner(), size=64, zoom=1.25)], views=True)
+    assert (both.size, both.zoom, both.loaded_size) == (80, 1.0, 80)
 
 
 def test_an_image_and_its_mirror_get_one_answer():
     torch.manual_seed(0)
-    model = Views(ConvNet(3).eval())
+    model = Views(ConvNet(3).eval(), 64)
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), model(x.flip(3)))

@@ -31,7 +31,14 @@ def combine(members: Sequence[Trained], views: bool = False) -> Trained:
                 f"{other.size} at {other.zoom}; average runs of one size and zoom only"
             )
     if views:
-        members = [replace(m, model=Views(m.model), temperature=1.0) for m in members]
+        # the views are cut out of the whole of a loaded image
+        members = [
+            replace(
+                m, model=Views(m.model, m.size), size=m.loaded_size, zoom=1.0, temperature=1.0
+            )
+            for m in members
+        ]
+        first = members[0]
     if not others:
         return members[0]
     ensemble = Ensemble([(m.model, m.mean, m.std) for m in members], first.mean, first.std)
@@ -41,22 +48,26 @@ def combine(members: Sequence[Trained], views: bool = False) -> Trained:
 class Views(nn.Module):
     """Test-time augmentation: the mean of a network's probabilities over ten views of an image.
 
-    The views are the image and the image shifted by `shift` pixels in each of the four directions,
-    its border repeated, each as it is and mirrored.
-    Input: the model's. Output: (N, num_classes), the logarithms of the mean probabilities.
+    The views are the middle of the image and what lies around it in each of the four directions, to
+    the image's border, each as it is and mirrored. An image that is no larger than what the model
+    takes has its border repeated for `shift` pixels.
+    Input: (N, 3, side, side), side at least `size`, that of the model's images. Output: (N,
+    num_classes), the logarithms of the mean probabilities.
     """
 
-    def __init__(self, model: nn.Module, shift: int = 3):
+    def __init__(self, model: nn.Module, size: int, shift: int = 3):
         super().__init__()
-        self.model, self.shift = model, shift
+        self.model, self.size, self.shift = model, size, shift
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        padded = F.pad(x, [self.shift] * 4, mode="replicate")
+        spare = (x.shape[2] - self.size) // 2
+        if not spare:
+            spare = self.shift
+            x = F.pad(x, [spare] * 4, mode="replicate")
         answers = []
         for down, right in (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1):
-            top, left = (1 + down) * self.shift, (1 + right) * self.shift
-            view = padded[:, :, top : top + height, left : left + width]
+            top, left = (1 + down) * spare, (1 + right) * spare
+            view = x[:, :, top : top + self.size, left : left + self.size]
             answers += [self.model(view), self.model(view.flip(3))]
         return _log_mean(answers)
 

@@ -11,7 +11,7 @@ from convlens.data.dataset import Split
 from convlens.errors import UserError
 from convlens.evaluate import evaluate
 from convlens.recipes import RECIPES
-from convlens.train import loop
+from convlens.train import loop, objective
 from convlens.train.checkpoint import load_state, load_trained, read_history
 from convlens.train.loop import Config, channel_statistics, monitored_splits, train
 from convlens.train.machine import Machine
@@ -112,7 +112,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(
         loss = torch.nn.functional.nll_loss(arguments[0], arguments[1].argmax(dim=1))
         return loss * (torch.nan if len(calls) == 2 else 1)
 
-    monkeypatch.setattr(loop.F, "cross_entropy", poisoned)
+    monkeypatch.setattr(objective.F, "cross_entropy", poisoned)
     with pytest.raises(UserError, match=r"loss is nan in epoch 2, step 2.*lower --learning-rate"):
         run_of(tmp_path, short("lenet5"), dataset, folder.name)
     after = load_state(folder)["model"]
