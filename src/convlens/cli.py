@@ -133,11 +133,12 @@ def _lookup(table: dict, name: str, what: str):
 # data
 
 
-def data_audit(data: DataOption = None, *, size: int = 64) -> None:
+def data_audit(data: DataOption = None, *, size: int = 64, out: FolderOption = None) -> None:
     """Name everything that is wrong with a data set, or worth knowing before trusting a number.
 
     Args:
         size: Side of the decoded images, pixels.
+        out: A folder for duplicates.csv and pictures of the pairs.
     """
     from convlens.data.audit import audit
     from convlens.data.sources import resolve
@@ -147,6 +148,11 @@ def data_audit(data: DataOption = None, *, size: int = 64) -> None:
     print(f"data set   {root} ({source})")
     found = audit(root, size)
     print(found.render())
+    if out is not None:
+        from convlens.pairs import write_pairs
+
+        for path in write_pairs(found, out):
+            print(f"wrote      {path}")
     if found.problems or found.unreadable:
         raise UserError(f"{root} is not in order; mend what is listed above")
 

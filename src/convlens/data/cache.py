@@ -74,7 +74,11 @@ def decode(path: Path | str, size: int) -> np.ndarray:
     An image of another shape is squashed to the square by bicubic resampling, as the assignment's
     data set was; one that has it already keeps its bytes. Raises UserError as `open_rgb` does.
     """
-    image = open_rgb(path)
+    return fit(open_rgb(path), size)
+
+
+def fit(image: Image.Image, size: int) -> np.ndarray:
+    """What `decode` makes of an RGB image."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image)

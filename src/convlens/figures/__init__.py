@@ -5,6 +5,7 @@ Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 
 from convlens.figures.attribution import attribution, occlusion
 from convlens.figures.calibration import reliability
+from convlens.figures.duplicates import PAIRS_A_PAGE, duplicates
 from convlens.figures.features import embedding, invariance, neighbours, optimised
 from convlens.figures.layers import activations, filters
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
@@ -13,12 +14,14 @@ from convlens.figures.style import save
 from convlens.figures.training import batch, compare, learning_curves
 
 __all__ = [
+    "PAIRS_A_PAGE",
     "activations",
     "attribution",
     "batch",
     "compare",
     "confusion",
     "deconvolution",
+    "duplicates",
     "embedding",
     "filters",
     "invariance",
