@@ -278,6 +278,8 @@ def train(arguments: list[str], world: "World") -> None:
         metrics = runs.start(asked.recipe, run, **options, world=world)
     for split in [key.removesuffix("_loss") for key in metrics if key.endswith("_loss")]:
         _print_split(split, *(metrics[f"{split}_{what}"] for what in _MEASURES))
+        if f"{split}_duplicates" in metrics:
+            _print_doubts(split, metrics)
     _print_calibration(metrics)
     print(f"wrote      {run}")
 
@@ -290,6 +292,19 @@ def _print_split(name: str, loss: float, accuracy: float, mean_class_accuracy: f
         f"{name:<10} loss {loss:.4f}  accuracy {accuracy:.2%}  "
         f"mean per class {mean_class_accuracy:.2%}"
     )
+
+
+def _print_doubts(split: str, metrics: dict) -> None:
+    """The line under a split's figures: how far they can be trusted."""
+    line = (
+        f"{'':<10} ± {100 * metrics[f'{split}_standard_error']:.1f} and "
+        f"{100 * metrics[f'{split}_mean_class_standard_error']:.1f} points (standard errors)"
+    )
+    if doubles := metrics[f"{split}_duplicates"]:
+        line += f"; {doubles:,} of {metrics[f'{split}_images']:,} images also in training"
+    if doubles and (rest := metrics[f"{split}_accuracy_without_duplicates"]) is not None:
+        line += f", without them accuracy {rest:.2%}"
+    print(line)
 
 
 def _print_calibration(metrics: dict) -> None:
@@ -325,15 +340,20 @@ def evaluate(
     also: AlsoOption = (),
     views: ViewsOption = False,
     fast: FastOption = False,
+    without_duplicates: bool = False,
     out: FolderOption = None,
 ) -> None:
     """Cross-entropy and accuracy of a trained network on both splits.
 
     Args:
         data: The data set; else the run's own, else as in training.
+        without_duplicates: Leave out validation images that have a near duplicate in train/.
         out: A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes.
     """
+    import numpy as np
+
     from convlens.calibration import calibration
+    from convlens.data.duplicates import leaked
     from convlens.evaluate import evaluate as measure
     from convlens.train.checkpoint import write_json
     from convlens.train.machine import choose
@@ -344,6 +364,14 @@ def evaluate(
     dataset = open_for(trained, run, data)
     print(f"data set   {dataset.describe()}")
     print(f"device     {machine.describe()}")
+    if without_duplicates:
+        doubles = leaked(dataset.root, dataset.train, dataset.validation)
+        if doubles.all():
+            raise UserError("every validation image has a near duplicate in train/; none is left")
+        print(f"left out   {doubles.sum():,} of {len(doubles):,} validation images, which have a "
+              "near duplicate in train/")
+        rest = dataset.validation.take(np.flatnonzero(~doubles))
+        dataset = dataclasses.replace(dataset, validation=rest)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad name costs nothing
     model = trained.model.to(machine.device)

@@ -5,10 +5,14 @@ few are aligned, coarse to fine, and judged by their pixels. Time grows with the
 number of images: a data set of 9,000 takes seconds, one of 100,000 a quarter of an hour.
 """
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +21,11 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
+
+from convlens.data.cache import decode
+from convlens.data.dataset import Split
+from convlens.data.sources import cache_home
+from convlens.files import replacing
 
 T = TypeVar("T")
 
@@ -74,13 +83,33 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def leaked(train: np.ndarray, validation: np.ndarray, progress: bool = True) -> np.ndarray:
-    """Which of the validation images have a near duplicate among the training images.
+def leaked(root: Path, train: Split, validation: Split, progress: bool = True) -> np.ndarray:
+    """Which images of `validation` have a near duplicate in `train`.
 
-    train, validation: uint8, (N, H, W, 3). Returns bool, shape (number of validation images,).
+    root: of the data set, whose files are read, so that the answer does not depend on the size they
+    were loaded at. Returns bool, shape (len(validation),). It takes seconds, so it is kept in
+    `cache_home()` for as long as the files do not change.
     """
+    key = hashlib.sha256()
+    for split in train, validation:
+        for path in split.paths:
+            stat = (root / path).stat()
+            key.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
+        key.update(b"\n")
+    kept = cache_home() / f"leaked-{key.hexdigest()[:16]}.npy"
+    with contextlib.suppress(OSError, ValueError):  # never kept, or damaged
+        found = np.load(kept)
+        if found.shape == (len(validation),):
+            return found
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        images = [
+            np.stack(list(pool.map(lambda path: decode(root / path, SIDE), split.paths)))
+            for split in (train, validation)
+        ]
     found = np.zeros(len(validation), dtype=bool)
-    found[across(train, validation, progress).second] = True
+    found[across(*images, progress).second] = True
+    with contextlib.suppress(OSError), replacing(kept) as temporary:
+        np.save(temporary, found)
     return found
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batches, mix_seed
 from convlens.data.dataset import Dataset, Split
-from convlens.data.split import split_per_class
+from convlens.data.split import folds, split_per_class
 from convlens.errors import UserError
 from convlens.evaluate import Evaluation
 from convlens.recipes.recipe import Recipe
@@ -42,6 +43,8 @@ class Config:
     data: root of the data set. split_seed: of a data set that is not split. skip_bad: leave out
     unreadable images. holdout: share of each class of `train/` held out of training and
     monitored in the place of `validation/`, which is then not read at all.
+    folds, fold: of cross-validation inside `train/`: of so many parts the one, counted from 1, that
+    is held out; 0 means none.
     images: train on about this many images only, the same share of each class; 0 means all.
     device, precision: as resolved.
     """
@@ -52,6 +55,8 @@ class Config:
     split_seed: int = 0
     skip_bad: bool = False
     holdout: float = 0.0
+    folds: int = 0
+    fold: int = 0
     images: int = 0
     device: str = "cpu"
     precision: str = "fp32"
@@ -79,7 +84,12 @@ class Outcome:
 
 
 def train(
-    config: Config, dataset: Dataset, run: Path, machine: Machine, world: World = ALONE
+    config: Config,
+    dataset: Dataset,
+    run: Path,
+    machine: Machine,
+    world: World = ALONE,
+    watch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Outcome:
     """Train `config.recipe` on `dataset`, from the state in `run` if there is one.
 
@@ -89,6 +99,8 @@ def train(
 
     Every process of `world` calls this with the same arguments and gets the same outcome; the first
     alone touches `run`. `batch_size` is that of all processes together.
+
+    watch: is shown each epoch's row of history.csv once it is saved; what it raises ends the run.
 
     Raises UserError when the loss is not finite; the state of the epoch before is kept.
     """
@@ -168,6 +180,7 @@ def train(
                 _save, run, trained, history, model, average, optimisers, plan, bool(config.holdout)
             )
             progress.end_epoch(history[-1], monitored_name)
+            watch(history[-1])
     evaluations = {
         name: world.evaluate(
             average.model, split, dataset.num_classes, mean, std, device=machine.device
@@ -183,6 +196,10 @@ def monitored_splits(config: Config, dataset: Dataset) -> dict[str, Split]:
     if config.holdout:
         # The same for every seed and recipe, so that runs can be compared on it.
         kept, held_out = split_per_class(training.labels, 1 - config.holdout, seed=0)
+        name, monitored = "holdout", training.take(held_out)
+        training = training.take(kept)
+    if config.fold:
+        kept, held_out = folds(training.labels, config.folds, seed=0)[config.fold - 1]
         name, monitored = "holdout", training.take(held_out)
         training = training.take(kept)
     if config.images and config.images < len(training):
