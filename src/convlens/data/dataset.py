@@ -35,6 +35,7 @@ class Dataset:
 
     root: the folder the images came from. size: side of the square images, pixels.
     skipped: unreadable files left out because the user asked for it, relative to root.
+    digest: of the names and sizes of all files, by which a copy of it elsewhere is known.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Dataset:
     train: Split
     validation: Split
     skipped: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def num_classes(self) -> int:

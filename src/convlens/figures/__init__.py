@@ -12,9 +12,11 @@ from convlens.figures.mistakes import confusion, most_confused, per_class, worst
 from convlens.figures.patches import deconvolution, patches
 from convlens.figures.style import save
 from convlens.figures.training import batch, compare, learning_curves
+from convlens.figures.tuning import Coordinate, tuning
 
 __all__ = [
     "PAIRS_A_PAGE",
+    "Coordinate",
     "activations",
     "attribution",
     "batch",
@@ -34,5 +36,6 @@ __all__ = [
     "per_class",
     "reliability",
     "save",
+    "tuning",
     "worst",
 ]

@@ -17,7 +17,7 @@ from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batches, mix_seed
 from convlens.data.dataset import Dataset, Split
 from convlens.data.split import folds, split_per_class
-from convlens.errors import UserError
+from convlens.errors import Diverged, UserError
 from convlens.evaluate import Evaluation
 from convlens.recipes.recipe import Recipe
 from convlens.train.autotune import Plan, apply_plan, choose_algorithms
@@ -40,9 +40,10 @@ from convlens.train.progress import Progress
 class Config:
     """Everything that decides a run; `config.yaml` holds it.
 
-    data: root of the data set. split_seed: of a data set that is not split. skip_bad: leave out
-    unreadable images. holdout: share of each class of `train/` held out of training and
-    monitored in the place of `validation/`, which is then not read at all.
+    data, digest: root of the data set, and what it is known by should it move.
+    split_seed: of a data set that is not split. skip_bad: leave out unreadable images.
+    holdout: share of each class of `train/` held out of training and monitored in the place of
+    `validation/`, which is then not read at all.
     folds, fold: of cross-validation inside `train/`: of so many parts the one, counted from 1, that
     is held out; 0 means none.
     images: train on about this many images only, the same share of each class; 0 means all.
@@ -51,6 +52,7 @@ class Config:
 
     recipe: Recipe
     data: str
+    digest: str = ""
     seed: int = 0
     split_seed: int = 0
     skip_bad: bool = False
@@ -102,7 +104,8 @@ def train(
 
     watch: is shown each epoch's row of history.csv once it is saved; what it raises ends the run.
 
-    Raises UserError when the loss is not finite; the state of the epoch before is kept.
+    Raises Diverged, a UserError, when the loss is not finite; the state of the epoch before is
+    kept.
     """
     recipe, seed = config.recipe, config.seed
     splits = monitored_splits(config, dataset)
@@ -272,7 +275,7 @@ def _train_epoch(
         correct += (logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
         progress.step(step, loss_sum, correct)
         if not math.isfinite(progress.loss):
-            raise UserError(
+            raise Diverged(
                 f"the loss is {progress.loss} in epoch {epoch + 1}, step {step + 1}: training has "
                 "diverged; lower --learning-rate and start again (the run folder keeps the last "
                 "good epoch)"

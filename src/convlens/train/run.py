@@ -25,6 +25,7 @@ from convlens.errors import UserError
 from convlens.evaluate import Evaluation, evaluate
 from convlens.files import replacing
 from convlens.recipes import RECIPES
+from convlens.recipes.options import flatten
 from convlens.recipes.recipe import Recipe
 from convlens.train.checkpoint import (
     Trained,
@@ -97,6 +98,13 @@ def start(
     check(recipe)
     if not 0 <= holdout <= 0.9:
         raise UserError(f"--holdout {holdout} is out of range; give a share from 0 to 0.9")
+    if holdout and folds:
+        raise UserError("--holdout and --folds do not go together; each holds images out")
+    if not (folds >= 2 and 1 <= fold <= folds) and (folds or fold):
+        raise UserError(
+            f"--fold {fold} of --folds {folds} is out of range; give at least 2 folds and one of "
+            "them, counted from 1"
+        )
     for option, value in (("seed", seed), ("split-seed", split_seed), ("images", images)):
         if value < 0:
             raise UserError(f"--{option} {value} is negative; give 0 or more")
@@ -108,6 +116,7 @@ def start(
     config = Config(
         recipe=recipe,
         data=str(dataset.root),
+        digest=dataset.digest,
         seed=seed,
         split_seed=split_seed,
         skip_bad=skip_bad,
@@ -197,17 +206,22 @@ def resume(
         split_seed=config.split_seed,
         skip_bad=config.skip_bad,
     )
-    world.first(_check_resumable, run, dataset)
-    config = dataclasses.replace(config, data=str(dataset.root))
+    world.first(_check_resumable, run, config, dataset)
+    config = dataclasses.replace(config, data=str(dataset.root), digest=dataset.digest)
     machine = world.first(choose, config.device, config.precision)
     world.first(write_yaml, run / "config.yaml", config.as_dict())
     return _execute(config, dataset, run, machine, world)
 
 
-def _check_resumable(run: Path, dataset: Dataset) -> None:
-    """Raise UserError when the run was on other classes than this data set's."""
+def _check_resumable(run: Path, config: Config, dataset: Dataset) -> None:
+    """Raise UserError when the run was on another data set than this one."""
     if (run / "last.safetensors").exists():
         _check_classes(load_trained(run / "last.safetensors"), run, dataset)
+    if config.digest not in ("", dataset.digest):  # runs of version 0.1 have none
+        raise UserError(
+            f"{dataset.root} does not hold the files that {run} has been trained on; give that "
+            "data set with --data, or start a new run"
+        )
 
 
 def read_config(run: Path) -> Config:
@@ -252,7 +266,7 @@ def _check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
 
 def check(recipe: Recipe) -> None:
     """Raise UserError for a recipe whose numbers make no sense."""
-    flat = _flat(recipe)
+    flat = flatten(recipe)
     for name, (least, most) in RANGES.items():
         if not least <= flat[name] <= most:
             to = f"to {most}" if most < math.inf else "up"
@@ -276,8 +290,8 @@ def command_of(config: Config) -> str:
     """The command that repeats this run, but for where the data lies."""
     recipe = config.recipe
     parts = ["convlens", "train", recipe.name]
-    plain = _flat(RECIPES[recipe.name]()) if recipe.name in RECIPES else {}
-    for option, value in _flat(recipe).items():
+    plain = flatten(RECIPES[recipe.name]()) if recipe.name in RECIPES else {}
+    for option, value in flatten(recipe).items():
         if option == "name" or plain.get(option) == value:
             continue
         if isinstance(value, bool):  # a flag, called no-… where it is on by default
@@ -300,17 +314,6 @@ def command_of(config: Config) -> str:
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    """Options as the command line names them: nested ones with a dot."""
-    flat = {}
-    for key, value in dataclasses.asdict(recipe).items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{inner}": v for inner, v in value.items()}
-        else:
-            flat[key] = value
-    return flat
 
 
 def _execute(
