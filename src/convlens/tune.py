@@ -38,7 +38,7 @@ from convlens.recipes.recipe import Recipe
 from convlens.recipes.spaces import SPACES, Range, Space, own_setting
 from convlens.train.checkpoint import write_yaml
 from convlens.train.loop import Config, monitored_splits, train
-from convlens.train.machine import choose
+from convlens.train.machine import Machine, choose
 from convlens.train.run import check, read_config
 
 try:
@@ -83,7 +83,7 @@ def tune(
 ) -> dict[str, Any]:
     """Try `trials` settings of the recipe's space in all, the recipe's own first.
 
-    Tree-structured Parzen estimator (Bergstra et al. 2011) with median pruning: from a quarter of
+    Tree-structured Parzen estimator (Bergstra et al. 2011) with median pruning: from a third of
     its epochs on, a trial whose best accuracy is below the median of the others' at that epoch
     ends. epochs: of a trial, by default the recipe's own. holdout: share of each class of `train/`
     that settings are judged on; `validation/` is not read. workers: processes, which share the
@@ -144,7 +144,7 @@ def work(folder: Path, trials: int) -> None:
     config = read_config(folder)
     dataset = _open(config.recipe, config.data, config.split_seed)
     study = _open_study(folder, config)
-    parent = multiprocessing.parent_process()
+    machine = choose(config.device, config.precision)
     while True:
         with _locked(folder):
             _take_back(study, folder)
@@ -162,7 +162,7 @@ def work(folder: Path, trials: int) -> None:
             held = FileLock(run / "lock")
             held.acquire()
         try:
-            told = _try(trial, run, config, dataset, study, parent)
+            told = _try(trial, run, config, dataset, study, machine)
             with _locked(folder):
                 write_results(folder, config, study)
         finally:
@@ -176,7 +176,7 @@ def _try(
     config: Config,
     dataset: Dataset,
     study: "optuna.Study",
-    parent: Any,
+    machine: Machine,
 ) -> str:
     """Train one setting, or the rest of it, and tell the study; returns what came of it."""
     space = SPACES[config.recipe.name]
@@ -189,14 +189,15 @@ def _try(
                 (run / name).unlink(missing_ok=True)
     write_yaml(run / "config.yaml", setting.as_dict())
 
+    parent = multiprocessing.parent_process()
+
     def watch(row: dict[str, float]) -> None:
         if parent is not None and not parent.is_alive():
             sys.exit(1)  # who started this worker has been killed
         trial.report(row["validation_accuracy"], int(row["epoch"]))
-        if trial.should_prune():
+        if row["epoch"] < config.recipe.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    machine = choose(config.device, config.precision)
     try:
         with open(run / "log.txt", "a") as log, contextlib.redirect_stdout(log):
             outcome = train(setting, dataset, run, machine, watch=watch)
@@ -281,7 +282,7 @@ def _open_study(folder: Path, config: Config) -> "optuna.Study":
         storage=storage,
         study_name=config.recipe.name,
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(5, n_warmup_steps=max(1, config.recipe.epochs // 4)),
+        pruner=optuna.pruners.MedianPruner(5, n_warmup_steps=-(-config.recipe.epochs // 3)),
         load_if_exists=True,
     )
 

@@ -31,11 +31,13 @@ def with_options(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     than the recipe's own.
     """
     own = flatten(recipe)
+    # a recipe may say 8 where its kind is that of the default, 0.0
+    kinds = own | flatten(Recipe(name="", model="LeNet5"))
     changes: dict[str, Any] = {}
     for name, value in options.items():
         group, _, inner = name.rpartition(".")
         if name in own:
-            value = _as(type(own[name]), name, value)
+            value = _as(type(kinds[name]), name, value)
         elif group != "model_options":  # which the network's constructor checks
             close = difflib.get_close_matches(name, own, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
@@ -63,7 +65,7 @@ def _as(kind: type, name: str, value: Any) -> Any:
             raise ValueError
         return converted
     except (TypeError, ValueError):
-        raise UserError(f"{name} is {value!r}; it must be a {kind.__name__}") from None
+        raise UserError(f"{name} is {value!r}; it must be of type {kind.__name__}") from None
 
 
 def write_recipe(path: Path, recipe: Recipe, plain: Recipe) -> None:
@@ -89,10 +91,11 @@ def read_recipe(path: Path, recipes: Mapping[str, Callable[[], Recipe]]) -> Reci
         raise UserError(f"{path} cannot be read ({problem.strerror}); give a recipe") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise UserError(f"{path} is no YAML; it should hold `recipe: NAME` and options") from None
-    if not isinstance(options, dict) or options.get("recipe") not in recipes:
+    if not isinstance(options, dict) or options.get("recipe") not in list(recipes):
         known = ", ".join(recipes)
         raise UserError(f"{path} must say `recipe: NAME`, with one of {known}")
     try:
-        return with_options(recipes[options.pop("recipe")](), options)
+        recipe = recipes[options.pop("recipe")]()
+        return with_options(recipe, {str(name): value for name, value in options.items()})
     except UserError as problem:
         raise UserError(f"{path}: {problem}") from None
