@@ -333,9 +333,10 @@ def write_results(folder: Path, config: Config, study: "optuna.Study") -> None:
         writer = csv.writer(file)
         writer.writerow(["trial", "state", "epochs", "accuracy", *space])
         for trial in trials:
+            ended = trial.state == TrialState.COMPLETE
             reached = trial.intermediate_values
-            epochs = max(reached, default=0) if trial.value is None else config.recipe.epochs
-            accuracy = reached.get(epochs, "") if trial.value is None else trial.value
+            epochs = config.recipe.epochs if ended else max(reached, default=0)
+            accuracy = trial.value if ended else reached.get(epochs, "")
             options = _options(space, trial.params)
             writer.writerow(
                 [trial.number, trial.state.name.lower(), epochs, accuracy,

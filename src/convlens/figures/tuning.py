@@ -129,4 +129,4 @@ def _draw_course(
     ax.set(title="Trials", xlabel="trial", ylabel="accuracy on the hold-out (%)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(True)
-    ax.legend(loc="lower right", fontsize=6.5, frameon=True, framealpha=0.85, edgecolor="none")
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower right", ncols=3)
