@@ -2,7 +2,7 @@
 
 A coarse descriptor of every image is compared with those of 95 crops of every other one; the best
 few are aligned, coarse to fine, and judged by their pixels. Time grows with the square of the
-number of images: a data set of 9,000 takes seconds, one of 100,000 a quarter of an hour.
+number of images.
 """
 
 import contextlib
