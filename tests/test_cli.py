@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,7 @@ def test_without_a_verb_all_verbs_are_told(capsys):
         ("look", {"--out": "looks"}),
         ("report", {"--results": "results"}),
         ("reproduce", {"--seeds": "1"}),
+        ("tune", {"--trials": "30", "--holdout": "0.1", "--workers": "1"}),
     ],
 )
 def test_the_help_of_a_verb_shows_what_each_option_is_and_its_default(verb, defaults, capsys):
@@ -118,6 +120,16 @@ BAD = {
     "train lenet5 --data TOY --momentum 1": "--momentum 1.0 is out of range; give 0 to 0.9999",
     "train lenet5 --data TOY --augment.flip 2": "--augment.flip 2.0 is out of range; give 0 to 1",
     "train lenet5 --data TOY --holdout 0.95": "--holdout 0.95 is out of range",
+    "train lenet5 --data TOY --folds 1": "--folds 1 is too small; the least is 2",
+    "train lenet5 --data TOY --fold 2": "--fold 2 of --folds 0 is out of range",
+    "train lenet5 --data TOY --folds 3 --holdout 0.1": "--holdout and --folds do not go together",
+    "train lenet5 --data TOY --folds 3 --overwrite": "--overwrite and --folds do not go together",
+    "train lenet5 --data TOY --folds 3 --out FILE": "FILE is a file; give another folder",
+    "train NOWHERE.yaml": "NOWHERE.yaml cannot be read (No such file or directory)",
+    "tune convnett": "there is no recipe 'convnett'; did you mean convnet?",
+    "tune lenet5 --data TOY --trials 0": "--trials 0 is too small; the least is 1",
+    "tune lenet5 --data TOY --out FILE": "FILE is a file; give another folder with --out",
+    "data audit --data TOY --out FILE": "FILE cannot be used: File exists",
     "train lenet5 --data TOY --seed -1": "--seed -1 is negative",
     "train lenet5 --data TOY --size 32": "--train-size",
     "train lenet5 --data TOY --device nonsense": "--device nonsense is not to be had here",
@@ -201,8 +213,9 @@ def test_train_tells_what_it_used_and_where_it_wrote(finished, toy_data):
     assert re.match(r"device     cpu, \d+ threads?, fp32 \(as asked\)$", lines[2])
     assert [line.split("train")[0] for line in lines[3:5]] == ["epoch   1/2  ", "epoch   2/2  "]
     assert lines[5].startswith("train ") and lines[6].startswith("validation ")
-    assert re.fullmatch(r"calibration error \d+\.\d%", lines[7])  # no temperature but 1
-    assert lines[8:] == [f"wrote      {run}"]
+    assert re.fullmatch(r" +± \d+\.\d and \d+\.\d points \(standard errors\)", lines[7])
+    assert re.fullmatch(r"calibration error \d+\.\d%", lines[8])  # no temperature but 1
+    assert lines[9:] == [f"wrote      {run}"]
     assert "\x1b" not in told and "\r" not in told  # no terminal, no bar
 
 
@@ -227,6 +240,41 @@ def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp
     half = json.loads((tmp_path / "half" / "metrics.json").read_text())
     for name, value in measured.items():  # an image on the brink may change sides
         assert half[name] == pytest.approx(value, abs=0.01 if "loss" in name else 0.05)
+
+
+def test_evaluate_leaves_out_what_training_saw(toy_weights, toy_data, tmp_path, capsys):
+    data = tmp_path / "toy"
+    shutil.copytree(toy_data, data)
+    source = data / "train" / "cyan_bar" / "image_0003.png"
+    shutil.copyfile(source, data / "validation" / "cyan_bar" / "image_0002.png")
+    command = ("evaluate", toy_weights, "--data", data, "--device", "cpu", "--out")
+    told = tell(capsys, *command, tmp_path / "out", "--without-duplicates")
+    assert "\nleft out   1 of 20 validation images, which have a near duplicate in train/\n" in told
+    per_class = (tmp_path / "out" / "per_class.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in per_class[1:]] == ["4", "3", "4", "4", "4"]
+    shutil.rmtree(data / "validation")
+    shutil.copytree(data / "train", data / "validation")
+    assert "none is left" in refuse(capsys, *command, tmp_path / "none", "--without-duplicates")
+
+
+def test_train_in_folds_tells_each_and_their_mean(toy_data, tmp_path, capsys):
+    command = ("train", "lenet5plus", "--data", toy_data, "--epochs", "1", "--batch-size", "16",
+               "--folds", "2", "--out", tmp_path / "cv", *QUICK)  # fmt: skip
+    told = tell(capsys, *command).splitlines()
+    folds = [line for line in told if line.startswith("fold ")]
+    assert len(folds) == 4  # each begins, and is told once more in the end
+    assert re.search(r"^accuracy \d+\.\d\d% ± \d+\.\d\d points$", "\n".join(told), re.MULTILINE)
+    assert told[-1] == f"wrote      {tmp_path / 'cv'}"
+
+
+def test_a_recipe_in_a_file_trains(toy_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("recipe: lenet5plus\nepochs: 1\naugment.rotate: 3\n")
+    command = ("train", "mine.yaml", "--data", toy_data, "--batch-size", "16", *QUICK)
+    assert tell(capsys, *command).endswith("wrote      runs/lenet5plus-mine-s0\n")
+    metrics = json.loads(Path("runs/lenet5plus-mine-s0/metrics.json").read_text())
+    assert metrics["command"].startswith("convlens train lenet5plus ")
+    assert "--augment.rotate 3.0" in metrics["command"] and "--epochs 1" in metrics["command"]
 
 
 def test_fast_answers_are_nearly_the_exact_ones(toy_weights, toy_data, tmp_path, capsys):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -117,3 +119,54 @@ def test_a_network_that_fails_comes_back_in_its_own_mode():
     with pytest.raises(RuntimeError):
         compute_logits(model, toy_split(2).images, HALF, HALF)
     assert model.training
+
+
+def drawn(random, accuracy, counts):
+    """An evaluation in which each image of class c is right with probability accuracy[c]."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    right = random.random(len(labels)) < np.asarray(accuracy)[labels]
+    logits = np.zeros((len(labels), len(counts)), dtype=np.float32)
+    logits[np.arange(len(labels)), np.where(right, labels, (labels + 1) % len(counts))] = 1
+    return score(logits, labels)
+
+
+def test_standard_errors_are_the_spread_over_drawn_images():
+    random = np.random.default_rng(0)
+    counts = [40, 8, 5, 20]
+    alike = [drawn(random, [0.7] * 4, counts) for _ in range(1500)]
+    stated = np.sqrt(np.mean([seen.standard_error**2 for seen in alike]))
+    assert stated == pytest.approx(np.std([seen.accuracy for seen in alike]), rel=0.06)
+    unlike = [drawn(random, [0.9, 0.5, 0.3, 0.8], counts) for _ in range(1500)]
+    stated = np.sqrt(np.mean([seen.mean_class_standard_error**2 for seen in unlike]))
+    assert stated == pytest.approx(np.std([s.mean_class_accuracy for s in unlike]), rel=0.06)
+
+
+def test_two_halves_differ_by_twice_the_standard_error():
+    random = np.random.default_rng(0)
+    seen = drawn(random, [0.7, 0.9, 0.4], [60, 30, 30])
+    differences = []
+    for _ in range(2000):
+        order = random.permutation(120)
+        differences.append(seen.take(order[:60]).accuracy - seen.take(order[60:]).accuracy)
+    assert np.std(differences) == pytest.approx(2 * seen.standard_error, rel=0.05)
+
+
+def test_standard_errors_by_hand():
+    # right: 3 of 4, and 1 of 1, whose own spread nobody knows
+    logits = np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1]]
+    seen = score(logits, np.array([0, 0, 0, 0, 1]))
+    assert seen.standard_error == pytest.approx(math.sqrt(0.8 * 0.2 / 5))
+    assert seen.mean_class_standard_error == pytest.approx(
+        math.sqrt(0.75 * 0.25 / 3 + 0.8 * 0.2) / 2
+    )
+
+
+def test_some_of_the_images():
+    seen = drawn(np.random.default_rng(0), [0.5, 0.5], [10, 10])
+    rows = np.array([3, 1, 15])
+    some = seen.take(rows)
+    np.testing.assert_array_equal(some.losses, seen.losses[rows])
+    np.testing.assert_array_equal(some.labels, [0, 0, 1])
+    assert some.confusion.sum() == 3
+    mask = np.isin(np.arange(20), rows)
+    assert sorted(seen.take(mask).losses) == sorted(some.losses)

@@ -434,3 +434,60 @@ def test_the_reliability_diagram_shows_the_bins_and_states_the_error():
     assert [bar.get_height() for bar in below.patches] == [0, 4, 8, 2]
     assert "Expected calibration error 7.1 %" in "\n".join(texts(figure))
     assert overlaps(figure.findobj(matplotlib.text.Text)) == []
+
+
+# --- duplicates and the search
+
+
+@pytest.mark.parametrize("count", [1, 3, 32])
+def test_duplicates_are_named_and_their_names_do_not_touch(count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 2, 8, 8, 3), dtype=np.uint8)
+    pairs = [(f"train/{LONG}/image_{i:04d}.jpg", f"validation/b/{i}.jpg") for i in range(count)]
+    figure = figures.duplicates(images, pairs, np.linspace(0.9, 1, count), "Duplicates")
+    written = texts(figure)
+    assert all(second in written for _, second in pairs)
+    assert written.count("0.900") == 1
+    shown = [image.get_array() for ax in figure.axes for image in ax.images]
+    np.testing.assert_array_equal(np.stack(shown), images.reshape(-1, 8, 8, 3))
+    assert overlaps(figure.findobj(matplotlib.text.Text)) == []
+
+
+def search(trials: int, importance: float):
+    random = np.random.default_rng(0)
+    return [
+        figures.Coordinate("learning_rate", 10 ** random.uniform(-4, -2, trials), log=True,
+                           importance=importance),
+        figures.Coordinate("augment.scale", random.uniform(0, 0.8, trials), importance=1 / 8),
+        figures.Coordinate("optimiser", random.integers(0, 3, trials).astype(float),
+                           ("adamw", "sgd", "muon"), importance=0.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("trials", [1, 2, 40])
+def test_a_search_shows_every_setting_and_marks_the_best_and_the_own(trials):
+    accuracy = np.linspace(0.3, 0.7, trials)
+    stopped = np.array([[trials, 0.1], [trials + 1, 0.2]])
+    figure = figures.tuning(search(trials, 0.5), accuracy, np.arange(trials), stopped, own=0)
+    top, importance, course = figure.axes[:3]
+    lines = [line for line in top.lines if len(line.get_xdata()) == 4]
+    assert len(lines) == trials + 2
+    assert all(np.isfinite(line.get_ydata()).all() for line in lines)
+    best = next(line for line in lines if line.get_label() == "the best")
+    assert best.get_ydata()[-1] == (1 if trials > 1 else 0.5)
+    assert [bar.get_width() for bar in importance.patches] == [50, 12.5, 0]
+    assert [label.get_text() for label in importance.get_yticklabels()] == [
+        "learning_rate", "augment.scale", "optimiser",
+    ]  # fmt: skip
+    np.testing.assert_allclose(course.lines[1].get_ydata(), [10, 20])
+    assert {"muon", "sgd", "adamw"} <= set(texts(figure)) or trials == 1
+
+
+def test_a_search_that_is_too_short_says_so():
+    figure = figures.tuning(
+        search(2, float("nan")), np.array([0.2, 0.1]), np.arange(2), np.empty((0, 2)), own=None
+    )
+    # a choice and a number whose importance is unknown are not drawn as 0
+    assert len(figure.axes[1].patches) == 2
+    unknown = [figures.Coordinate("a", np.zeros(2))]
+    figure = figures.tuning(unknown, np.array([0.2, 0.1]), np.arange(2), np.empty((0, 2)), None)
+    assert "too few trials to tell" in texts(figure)

@@ -40,15 +40,26 @@ def test_results_table_by_hand():
     record = {
         "recipe": "lenet5", "epochs": 3, "train_loss": 1.0, "train_accuracy": 0.5,
         "validation_loss": 2.0, "validation_accuracy": 0.25,
-        "validation_mean_class_accuracy": 0.125, "seconds": 90,
+        "validation_mean_class_accuracy": 0.125, "seconds": 90, "validation_images": 1911,
+        "validation_standard_error": 0.01, "validation_mean_class_standard_error": 0.015,
+        "validation_duplicates": 7, "validation_accuracy_without_duplicates": 0.2,
     }  # fmt: skip
-    other = {**record, "validation_accuracy": 0.35}
-    assert results_table([record]).splitlines()[-1] == (
-        "| `lenet5` | 1 | 3 | 1.000 | 50.0% | 2.000 | 25.0% | 12.5% | 2 "
-        "| `convlens reproduce lenet5` |"
-    )
+    other = {**record, "validation_accuracy": 0.35, "validation_standard_error": 0.013}
+    assert results_table([record]).splitlines()[2:] == [
+        "| `lenet5` | 1 | 3 | 1.000 | 50.0% | 2.000 | 25.0% | 20.0% | 12.5% | 2 "
+        "| `convlens reproduce lenet5` |",
+        "",
+        "On 1,911 images an accuracy has a standard error of 1.0 points and a mean per class one "
+        "of 1.5; the accuracies on two random halves of them differ by 2.0 points (one standard "
+        "deviation). 7 of them have a near duplicate in `train/`.",
+    ]
     # the standard error of 25 and 35 is 5
-    assert "30.0% ± 5.0%" in results_table([record, other])
+    table = results_table([record, other])
+    assert "30.0% ± 5.0%" in table and "standard error of 1.0 to 1.3 points" in table
+    older = dict.fromkeys(record, None) | {
+        name: record[name] for name in record if "duplicates" not in name and "error" not in name
+    }
+    assert "| 25.0% | – | 12.5% |" in results_table([older, {**record, "recipe": "convnet"}])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.safetensors")), ids=str)

@@ -19,6 +19,7 @@ import convlens
 from convlens.errors import UserError
 
 if TYPE_CHECKING:
+    from convlens.recipes import Recipe
     from convlens.train.checkpoint import Trained
     from convlens.train.distributed import World
     from convlens.train.machine import Machine
@@ -133,11 +134,12 @@ def _lookup(table: dict, name: str, what: str):
 # data
 
 
-def data_audit(data: DataOption = None, *, size: int = 64) -> None:
+def data_audit(data: DataOption = None, *, size: int = 64, out: FolderOption = None) -> None:
     """Name everything that is wrong with a data set, or worth knowing before trusting a number.
 
     Args:
         size: Side of the decoded images, pixels.
+        out: A folder for duplicates.csv and pictures of the pairs.
     """
     from convlens.data.audit import audit
     from convlens.data.sources import resolve
@@ -147,6 +149,11 @@ def data_audit(data: DataOption = None, *, size: int = 64) -> None:
     print(f"data set   {root} ({source})")
     found = audit(root, size)
     print(found.render())
+    if out is not None:
+        from convlens.pairs import write_pairs
+
+        for path in write_pairs(found, out):
+            print(f"wrote      {path}")
     if found.problems or found.unreadable:
         raise UserError(f"{root} is not in order; mend what is listed above")
 
@@ -226,6 +233,10 @@ def train(arguments: list[str], world: "World") -> None:
         """Of the split of a data set that has none."""
         holdout: float = 0.0
         """Share of train/ held out and monitored in the place of validation/, 0 to 0.9."""
+        folds: int = 0
+        """Cross-validation inside train/: so many runs, each with another part held out."""
+        fold: int = 0
+        """Of --folds only this one, counted from 1; 0 means all."""
         images: int = 0
         """Train on about this many images, the same share of each class; 0 means all."""
         teacher: Annotated[tuple[Path, ...], arg(metavar="RUN …")] = ()
@@ -260,22 +271,62 @@ def train(arguments: list[str], world: "World") -> None:
             for name, recipe in RECIPES.items():
                 print(f"  {name:<17} {_summary(recipe)}")
             print("\nconvlens train RECIPE --help shows the options and the recipe's own values.")
+            print("A file that `convlens tune` wrote, best.yaml, is a recipe too.")
             if arguments in (["-h"], ["--help"]):
                 return
             raise UserError("train needs a recipe or --resume RUN")
         name, *rest = arguments
-        recipe = _lookup(RECIPES, name, "there is no recipe")()
+        if name.endswith((".yaml", ".yml")):
+            from convlens.recipes.options import read_recipe
+
+            recipe = read_recipe(Path(name), RECIPES)
+            name = f"{recipe.name}-{Path(name).stem}"
+        else:
+            recipe = _lookup(RECIPES, name, "there is no recipe")()
         asked = tyro.cli(
             New, args=rest, prog=f"convlens train {name}", default=New(recipe), config=flags
         )
         run = asked.out or Path("runs") / f"{name}-s{asked.seed}"
         options = {f.name: getattr(asked, f.name) for f in dataclasses.fields(asked)}
         del options["recipe"], options["out"]
+        if asked.folds and not asked.fold:
+            run = asked.out or Path(f"{run}-folds")
+            _print_folds(_cross_validate(asked.recipe, run, options, world))
+            print(f"wrote      {run}")
+            return
         metrics = runs.start(asked.recipe, run, **options, world=world)
     for split in [key.removesuffix("_loss") for key in metrics if key.endswith("_loss")]:
         _print_split(split, *(metrics[f"{split}_{what}"] for what in _MEASURES))
+        if f"{split}_duplicates" in metrics:
+            _print_doubts(split, metrics)
     _print_calibration(metrics)
     print(f"wrote      {run}")
+
+
+def _cross_validate(recipe: "Recipe", folder: Path, options: dict, world: "World") -> dict:
+    from convlens.train.folds import cross_validate
+
+    del options["fold"]
+    if options.pop("overwrite"):
+        raise UserError(f"--overwrite and --folds do not go together; remove {folder} instead")
+    return cross_validate(recipe, folder, options.pop("folds"), **options, world=world)
+
+
+def _print_folds(result: dict) -> None:
+    """Each fold's accuracy, then the means with their standard errors."""
+    for fold, record in enumerate(result["records"], 1):
+        print(
+            f"fold {fold:<5} accuracy {record['holdout_accuracy']:.2%}  mean per class "
+            f"{record['holdout_mean_class_accuracy']:.2%}"
+        )
+    for label, name in (
+        ("accuracy", "holdout_accuracy"),
+        ("mean per class", "holdout_mean_class_accuracy"),
+        ("without near duplicates", "holdout_accuracy_without_duplicates"),
+    ):
+        if name in result:
+            error = 100 * result[f"{name}_standard_error"]
+            print(f"{label} {result[name]:.2%} ± {error:.2f} points")
 
 
 _MEASURES = ("loss", "accuracy", "mean_class_accuracy")
@@ -286,6 +337,19 @@ def _print_split(name: str, loss: float, accuracy: float, mean_class_accuracy: f
         f"{name:<10} loss {loss:.4f}  accuracy {accuracy:.2%}  "
         f"mean per class {mean_class_accuracy:.2%}"
     )
+
+
+def _print_doubts(split: str, metrics: dict) -> None:
+    """The line under a split's figures: how far they can be trusted."""
+    line = (
+        f"{'':<10} ± {100 * metrics[f'{split}_standard_error']:.1f} and "
+        f"{100 * metrics[f'{split}_mean_class_standard_error']:.1f} points (standard errors)"
+    )
+    if doubles := metrics[f"{split}_duplicates"]:
+        line += f"; {doubles:,} of {metrics[f'{split}_images']:,} images also in training"
+    if doubles and (rest := metrics[f"{split}_accuracy_without_duplicates"]) is not None:
+        line += f", without them accuracy {rest:.2%}"
+    print(line)
 
 
 def _print_calibration(metrics: dict) -> None:
@@ -321,15 +385,20 @@ def evaluate(
     also: AlsoOption = (),
     views: ViewsOption = False,
     fast: FastOption = False,
+    without_duplicates: bool = False,
     out: FolderOption = None,
 ) -> None:
     """Cross-entropy and accuracy of a trained network on both splits.
 
     Args:
         data: The data set; else the run's own, else as in training.
+        without_duplicates: Leave out validation images that have a near duplicate in train/.
         out: A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes.
     """
+    import numpy as np
+
     from convlens.calibration import calibration
+    from convlens.data.duplicates import leaked
     from convlens.evaluate import evaluate as measure
     from convlens.train.checkpoint import write_json
     from convlens.train.machine import choose
@@ -340,6 +409,14 @@ def evaluate(
     dataset = open_for(trained, run, data)
     print(f"data set   {dataset.describe()}")
     print(f"device     {machine.describe()}")
+    if without_duplicates:
+        doubles = leaked(dataset.root, dataset.train, dataset.validation)
+        if doubles.all():
+            raise UserError("every validation image has a near duplicate in train/; none is left")
+        print(f"left out   {doubles.sum():,} of {len(doubles):,} validation images, which have a "
+              "near duplicate in train/")
+        rest = dataset.validation.take(np.flatnonzero(~doubles))
+        dataset = dataclasses.replace(dataset, validation=rest)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad name costs nothing
     model = trained.model.to(machine.device)
@@ -493,6 +570,58 @@ def reproduce(
     print(f"wrote      {results} and {weights}")
 
 
+def tune(
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")],
+    *,
+    trials: int = 30,
+    epochs: int | None = None,
+    images: int = 0,
+    holdout: float = 0.1,
+    workers: int = 1,
+    seed: int = 0,
+    data: DataOption = None,
+    split_seed: int = 0,
+    device: DeviceOption = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    out: FolderOption = None,
+) -> None:
+    """Search the options of a recipe that matter most, on images held out of train/.
+
+    The same command continues a search that was cut, and started a second time helps it.
+
+    Args:
+        recipe: Its space is in convlens/recipes/spaces.py.
+        trials: Settings to try in all; the recipe's own is the first.
+        epochs: Of a trial; else the recipe's own number.
+        images: Train on about this many images; 0 means all.
+        holdout: Share of train/ that settings are judged on, 0 to 0.9; validation/ is not read.
+        workers: Processes; they share the cores.
+        seed: Of the search and of every trial.
+        split_seed: Of the split of a data set that has none.
+        precision: Of the training passes; auto measures which is faster.
+        out: The folder of the search; runs/tune-RECIPE if not given.
+    """
+    from convlens.recipes import RECIPES
+    from convlens.tune import tune as search
+
+    chosen = _lookup(RECIPES, recipe, "there is no recipe")()
+    folder = out or Path("runs") / f"tune-{recipe}"
+    best = search(
+        chosen, folder, trials=trials, epochs=epochs, images=images, holdout=holdout,
+        workers=workers, seed=seed, data=data, split_seed=split_seed, device=device,
+        precision=precision,
+    )  # fmt: skip
+    own = "" if best["own"] is None else f"; the recipe's own setting {best['own']:.2%}"
+    print(
+        f"best       {best['accuracy']:.2%} (trial {best['trial']}; standard error "
+        f"{100 * best['standard_error']:.1f} points){own}"
+    )
+    print("           the best of many is flattered by chance: compare several seeds or --folds")
+    for name, value in best["options"].items():
+        print(f"           {name} {value}")
+    print(f"wrote      {folder}; train it with `convlens train {folder / 'best.yaml'}`")
+
+
 def bench(
     *,
     only: tuple[str, ...] = (),
@@ -542,5 +671,6 @@ VERBS: dict[str, Callable | dict[str, Callable]] = {
     "look": look,
     "report": report,
     "reproduce": reproduce,
+    "tune": tune,
     "bench": bench,
 }

@@ -1,4 +1,4 @@
-"""The one exception whose text is meant for the user."""
+"""The exceptions whose text is meant for the user."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints the sentence and exits with status 2; no traceback is shown.
     """
+
+
+class Diverged(UserError):
+    """Training has met a loss that is not finite."""

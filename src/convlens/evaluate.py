@@ -51,6 +51,32 @@ class Evaluation:
         return float(np.nanmean(self.class_accuracy))
 
     @property
+    def standard_error(self) -> float:
+        """Of the accuracy, 0..1: √(p·(1 - p)/N), as of N images drawn at random.
+
+        The accuracies of two random halves of the images differ by twice this (one standard
+        deviation), so differences between networks that are smaller mean little.
+        """
+        return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.labels)))
+
+    @property
+    def mean_class_standard_error(self) -> float:
+        """Of the mean of the class accuracies, 0..1: each class's images drawn at random.
+
+        √(Σ p·(1 - p)/(n - 1))/C over the C classes that have images, n in a class; a class of one
+        image, whose spread is unknown, counts with that of all images.
+        """
+        count = self.confusion.sum(axis=1)
+        p, n = self.class_accuracy[count > 0], count[count > 0]
+        overall = self.accuracy * (1 - self.accuracy)
+        variance = np.where(n > 1, p * (1 - p) / np.maximum(n - 1, 1), overall)
+        return float(np.sqrt(variance.sum()) / len(n))
+
+    def take(self, rows: np.ndarray) -> "Evaluation":
+        """What the model makes of some of the images; rows: indices or a mask, (N,)."""
+        return score(self.logits[rows], self.labels[rows])
+
+    @property
     def predicted(self) -> np.ndarray:
         """int64, shape (N,): the most probable class of each image."""
         return self.logits.argmax(axis=1)

@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ from PIL import Image
 
 from convlens.data.audit import audit
 from convlens.errors import UserError
+from convlens.pairs import write_pairs
 
 RANDOM = np.random.default_rng(0)
 
@@ -32,7 +34,7 @@ def test_a_data_set_in_order(pets):
     assert found.splits == {"train": 6, "validation": 4}
     assert (found.grey, found.enlarged) == (0, 0)
     for findings in (found.problems, found.unreadable, found.tiny, found.constant,
-                     found.duplicates, found.leaks, found.clashes):
+                     found.duplicates, found.leaks, found.clashes, found.near, found.leaked):
         assert findings == ()
     assert found.render() == """\
 classes    2
@@ -44,7 +46,8 @@ problems   none
 unreadable none
 tiny       none
 constant   none
-duplicates none"""
+duplicates none
+near       none"""
 
 
 def test_all_problems_and_all_unreadable_files_are_listed(pets):
@@ -89,6 +92,34 @@ def test_duplicates_are_found_by_pixels_and_told_apart(pets):
     assert found.leaks == (leak,)
     assert found.clashes == (clash,)
     assert "of these, 1 groups lie in both splits and 1 in several classes" in found.render()
+
+
+def test_near_duplicates_are_counted_listed_and_drawn(pets, tmp_path_factory):
+    scene = RANDOM.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    whole = Image.fromarray(scene).resize((64, 64), Image.Resampling.BICUBIC)
+    save(pets / "train/cat/whole.png", np.asarray(whole))
+    save(pets / "validation/dog/crop.png", np.asarray(whole.crop((8, 10, 56, 60))))
+    with Image.open(pets / "train/cat/0.png") as image:
+        image.save(pets / "train/cat/same.bmp")
+    found = audit(pets)
+    (first, second, similarity), *others = found.near
+    assert (first, second, others) == ("train/cat/whole.png", "validation/dog/crop.png", [])
+    assert 0.9 <= similarity <= 1
+    assert found.leaked == ("validation/dog/crop.png",)
+    told = found.render()
+    assert "near       1 pairs show one photograph" in told
+    assert "of these, 1 lie in both splits and 1 in two classes" in told
+    assert "cat and dog: 1" in told
+    assert "leaked     1 validation images are also in train/" in told
+
+    out = tmp_path_factory.mktemp("pairs")
+    (out / "pairs-07.png").touch()  # of an earlier audit that found more
+    written = write_pairs(found, out)
+    assert written == [out / "duplicates.csv", out / "pairs-01.png"] == sorted(out.iterdir())
+    rows = list(csv.DictReader(written[0].read_text().splitlines()))
+    assert [(row["first"], row["kind"], row["splits"], row["classes"]) for row in rows] == [
+        ("train/cat/whole.png", "near", "2", "2"), ("train/cat/0.png", "same pixels", "1", "1"),
+    ]  # fmt: skip
 
 
 def test_an_unsplit_data_set_has_no_leaks(pets):

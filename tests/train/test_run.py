@@ -2,6 +2,8 @@ import csv
 import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from convlens.data import open_dataset
 from convlens.errors import UserError
 from convlens.evaluate import evaluate
 from convlens.predict import predict
@@ -24,7 +27,7 @@ from convlens.train.checkpoint import load_trained, read_history, save_weights
 FILES = {
     "config.yaml", "history.csv", "metrics.json", "best.safetensors", "last.safetensors",
     "state.pt", "curves.png", "confusion.png", "confusion.csv", "per_class.csv", "per_class.png",
-    "worst.png", "batch.png", "reliability.png",
+    "worst.png", "batch.png", "reliability.png", "MODEL_CARD.md",
 }  # fmt: skip
 
 
@@ -217,12 +220,80 @@ def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, capsy
         "lenet5.safetensors", "lenet5plus.safetensors",
     }  # fmt: skip
     assert (tmp_path / "results" / "lenet5" / "history.csv").exists()
+    cards = tmp_path / "results" / "cards"
+    assert {p.name for p in cards.iterdir()} == {"lenet5.md", "lenet5plus.md"}
+    assert "2 runs, seeds 0, 1." in (cards / "lenet5.md").read_text()
+    noise = (tmp_path / "results" / "summary.md").read_text().splitlines()[-1]
+    assert noise.startswith("On 20 images an accuracy has a standard error of ")
+    assert capsys.readouterr().out.splitlines()[-1] == noise
     capsys.readouterr()
     reproduce(("lenet5plus",), **options)
     assert "epoch" not in capsys.readouterr().out
     assert len(json.loads((tmp_path / "results" / "summary.json").read_text())) == 4
     with pytest.raises(UserError, match="other settings than those asked for now"):
         reproduce(("lenet5",), **{**options, "epochs": 2})
+
+
+def test_the_record_says_what_a_figure_is_worth(finished, toy_data):
+    run, metrics = finished
+    p = metrics["validation_accuracy"]
+    assert metrics["validation_standard_error"] == pytest.approx((p * (1 - p) / 20) ** 0.5)
+    assert (metrics["train_images"], metrics["validation_images"]) == (60, 20)
+    assert metrics["validation_duplicates"] == 0  # random noise is never the same twice
+    assert metrics["validation_accuracy_without_duplicates"] == p
+    card = (run / "MODEL_CARD.md").read_text()
+    assert f"| accuracy | {p:.1%} | {metrics['validation_standard_error']:.1%} |" in card
+    assert f"`{metrics['command']}`" in card
+
+
+def test_figures_without_the_images_that_training_saw(toy_data, tmp_path):
+    data = tmp_path / "toy"
+    shutil.copytree(toy_data, data)
+    for name in ("cyan_bar", "red_cross"):  # the first of each is now also in train/
+        leak = data / "validation" / name / "image_0001.png"
+        shutil.copyfile(data / "train" / name / "image_0003.png", leak)
+    run = tmp_path / "run"
+    metrics = runs.start(tiny(), run, data=data, device="cpu", precision="fp32")
+    assert metrics["validation_duplicates"] == 2
+    dataset, trained = open_dataset(data), load_trained(run)
+    seen = evaluate(trained.model, dataset.validation, trained.mean, trained.std)
+    names = [path.split("/", 1)[1] for path in dataset.validation.paths]
+    clean = [n not in ("cyan_bar/image_0001.png", "red_cross/image_0001.png") for n in names]
+    right = (seen.predicted == seen.labels)[clean]
+    assert metrics["validation_accuracy_without_duplicates"] == pytest.approx(right.mean())
+
+
+def test_a_run_of_an_older_version_is_completed_without_training(finished, toy_data, tmp_path):
+    run, metrics = finished
+    new = {name for name in metrics if re.search("error|duplicates|_images", name)}
+    old = {name: value for name, value in metrics.items() if name not in new}
+    (run / "metrics.json").write_text(json.dumps(old))
+    card = (run / "MODEL_CARD.md").read_text()
+    for name in ("MODEL_CARD.md", "reliability.png"):
+        (run / name).unlink()
+    assert runs.complete(run) == metrics
+    assert runs.read_metrics(run) == metrics
+    assert {p.name for p in run.iterdir()} == FILES
+    assert (run / "MODEL_CARD.md").read_text() == card
+
+    (run / "metrics.json").write_text(json.dumps(old | {"validation_accuracy": 0.01}))
+    with pytest.raises(UserError, match=r"found 1\.0% right and its weights now find"):
+        runs.complete(run)
+
+
+def test_a_run_is_resumed_on_a_copy_of_its_data_set_but_not_on_another(
+    finished, toy_data, tmp_path
+):
+    run, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(toy_data, copy)
+    assert runs.resume(run, epochs=3, data=copy)["epochs"] == 3
+    assert runs.read_config(run).data == str(copy)
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    (copy / "train" / "cyan_bar" / "image_0001.png").unlink()
+    with pytest.raises(UserError, match=r"does not hold the files that .* has been trained on"):
+        runs.resume(run, epochs=4)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_a_killed_run_continues_and_ends_bit_identical(toy_data, tmp_path):

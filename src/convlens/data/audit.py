@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from convlens.data.cache import open_rgb
+from convlens.data.cache import fit, open_rgb
+from convlens.data.duplicates import Pairs, across, thumbnails, within
 from convlens.data.sources import Listing, scan
 from convlens.errors import UserError
 
@@ -31,6 +32,8 @@ class Audit:
     constant: images of a single colour. grey: how many hold no colour.
     duplicates: groups of files that decode to the same pixels; leaks are those groups that lie in
     both splits, clashes those that lie in several classes.
+    near: pairs of files that show the same photograph otherwise: scaled, recoloured, mirrored or
+    cropped, with their similarity, 0.9..1; the most similar first.
     """
 
     root: Path
@@ -45,16 +48,25 @@ class Audit:
     constant: tuple[str, ...]
     grey: int
     duplicates: tuple[tuple[str, ...], ...]
+    near: tuple[tuple[str, str, float], ...]
 
     @property
     def leaks(self) -> tuple[tuple[str, ...], ...]:
-        if "" in self.splits:
-            return ()
-        return tuple(group for group in self.duplicates if len(set(_parts(group, 0))) > 1)
+        return tuple(group for group in self.duplicates if self.leaking(group))
 
     @property
     def clashes(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(group for group in self.duplicates if len(set(_parts(group, -2))) > 1)
+        return tuple(group for group in self.duplicates if clashing(group))
+
+    @property
+    def leaked(self) -> tuple[str, ...]:
+        """Validation files that have a duplicate or near duplicate in train/, sorted."""
+        groups = [*self.leaks, *(pair[:2] for pair in self.near if self.leaking(pair[:2]))]
+        return tuple(sorted({p for group in groups for p in group if not p.startswith("train/")}))
+
+    def leaking(self, paths: Iterable[str]) -> bool:
+        """Whether those files lie in both splits."""
+        return "" not in self.splits and len(set(_parts(paths, 0))) > 1
 
     def render(self) -> str:
         """The findings as plain text, a heading a line, every file named."""
@@ -85,7 +97,30 @@ class Audit:
                 f"           of these, {len(self.leaks)} groups lie in both splits and "
                 f"{len(self.clashes)} in several classes"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._near_lines()])
+
+    def _near_lines(self) -> list[str]:
+        """How many near duplicates there are and where; with every file named they fill pages."""
+        pairs = [pair[:2] for pair in self.near]
+        lines = [f"{'near':<11}{f'{len(pairs):,} pairs show one photograph' if pairs else 'none'}"]
+        if pairs:
+            leaks, clashes = (sum(map(test, pairs)) for test in (self.leaking, clashing))
+            lines.append(
+                f"           of these, {leaks:,} lie in both splits and {clashes:,} in two classes"
+            )
+            between = Counter(tuple(sorted(_parts(pair, -2))) for pair in pairs if clashing(pair))
+            lines += [f"           {a} and {b}: {n:,}" for (a, b), n in between.most_common(5)]
+        if self.leaked:
+            lines.append(
+                f"leaked     {len(self.leaked):,} validation images are also in train/; `convlens "
+                "evaluate RUN --without-duplicates` leaves them out"
+            )
+        return lines
+
+
+def clashing(paths: Iterable[str]) -> bool:
+    """Whether those files lie in several classes."""
+    return len(set(_parts(paths, -2))) > 1
 
 
 def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
@@ -100,7 +135,7 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         looks = list(
             bar.track(
-                pool.map(lambda path: _look(listing.root / path), listing.paths),
+                pool.map(lambda path: _look(listing.root / path, size), listing.paths),
                 total=len(listing.paths),
                 description="Looking at every image",
             )
@@ -113,6 +148,8 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
     groups = defaultdict(list)
     for path, look in seen:
         groups[look.digest].append(path)
+    num_train = len(listing.paths) if listing.num_train is None else listing.num_train
+    training = set(listing.paths[:num_train])
     return Audit(
         root=listing.root,
         size=size,
@@ -126,24 +163,62 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
         constant=tuple(sorted(path for path, look in seen if look.constant)),
         grey=sum(look.grey for _, look in seen),
         duplicates=tuple(sorted(tuple(sorted(g)) for g in groups.values() if len(g) > 1)),
+        near=_near(seen, sum(path in training for path, _ in seen), progress),
     )
+
+
+def _near(
+    seen: list[tuple[str, "_Look"]], num_train: int, progress: bool
+) -> tuple[tuple[str, str, float], ...]:
+    """Pairs of paths that are near duplicates, less those with the same pixels.
+
+    seen: the readable files; the first `num_train` of them are in train/.
+    """
+    paths, looks = zip(*seen, strict=True) if seen else ((), ())
+    images = np.concatenate([look.image for look in looks]) if looks else np.empty((0, 64, 64, 3))
+    train, rest = images[:num_train], images[num_train:]
+    # not in one go, so that what lies in both splits is what `evaluate` finds there
+    parts: list[tuple[Pairs, int, int]] = []
+    for first, second, start, other in (
+        (train, train, 0, 0), (rest, rest, num_train, num_train), (train, rest, 0, num_train),
+    ):  # fmt: skip
+        if len(first) and len(second):
+            same = first is second
+            found = within(first, progress) if same else across(first, second, progress)
+            parts.append((found, start, other))
+    rows = [
+        (start + int(i), other + int(j), round(float(similarity), 4))
+        for found, start, other in parts
+        for i, j, similarity in zip(found.first, found.second, found.similarity, strict=True)
+    ]
+    pairs = [
+        (*sorted((paths[i], paths[j])), similarity)
+        for i, j, similarity in rows
+        if looks[i].digest != looks[j].digest
+    ]
+    return tuple(sorted(pairs, key=lambda pair: (-pair[2], pair)))
 
 
 @dataclass(frozen=True)
 class _Look:
-    """side: the shorter one, pixels. digest: of the shape and the pixels."""
+    """side: the shorter one, pixels. digest: of the shape and the pixels.
+
+    image: uint8, (1, 64, 64, 3), as it looks once it is brought to the data set's size.
+    """
 
     side: int
     constant: bool
     grey: bool
     digest: bytes
+    image: np.ndarray
 
 
-def _look(path: Path) -> _Look | UserError:
+def _look(path: Path, size: int) -> _Look | UserError:
     try:
-        pixels = np.asarray(open_rgb(path))
+        whole = open_rgb(path)
     except UserError as problem:
         return problem
+    pixels = np.asarray(whole)
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels))
     return _Look(
@@ -151,6 +226,7 @@ def _look(path: Path) -> _Look | UserError:
         constant=bool((pixels == pixels[0, 0]).all()),
         grey=bool((pixels == pixels[..., :1]).all()),
         digest=digest.digest(),
+        image=thumbnails(fit(whole, size)[None]),
     )
 
 

@@ -46,6 +46,7 @@ class Dataset:
 
     root: the folder the images came from. size: side of the square images, pixels.
     skipped: unreadable files left out because the user asked for it, relative to root.
+    digest: of the names and sizes of all files, by which a copy of it elsewhere is known.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Dataset:
     train: Split
     validation: Split
     skipped: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def num_classes(self) -> int:

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.progress import Progress
 
-from convlens.data.whole import whole_folder
+from convlens.files import whole_folder
 
 VERSION = 2  # part of the folder's name; raise it whenever the images change
 

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from convlens.data.cache import TRAIN_FRACTION, to_rgb
 from convlens.data.sources import IMAGE_SUFFIXES, cache_home
 from convlens.data.split import split_per_class
-from convlens.data.whole import whole_folder
 from convlens.errors import UserError
+from convlens.files import whole_folder
 
 OFFICIAL_URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
 OFFICIAL_MD5 = "3138e1922a9193bfa496528edbbc45d0"

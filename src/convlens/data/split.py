@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from convlens.data.sources import scan
-from convlens.data.whole import whole_folder
 from convlens.errors import UserError
+from convlens.files import whole_folder
 
 
 def _shuffled_classes(labels: np.ndarray, seed: int) -> list[np.ndarray]:

@@ -5,20 +5,25 @@ Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 
 from convlens.figures.attribution import attribution, occlusion
 from convlens.figures.calibration import reliability
+from convlens.figures.duplicates import PAIRS_A_PAGE, duplicates
 from convlens.figures.features import embedding, invariance, neighbours, optimised
 from convlens.figures.layers import activations, filters
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
 from convlens.figures.patches import deconvolution, patches
 from convlens.figures.style import save
 from convlens.figures.training import batch, compare, learning_curves
+from convlens.figures.tuning import Coordinate, tuning
 
 __all__ = [
+    "PAIRS_A_PAGE",
+    "Coordinate",
     "activations",
     "attribution",
     "batch",
     "compare",
     "confusion",
     "deconvolution",
+    "duplicates",
     "embedding",
     "filters",
     "invariance",
@@ -31,5 +36,6 @@ __all__ = [
     "per_class",
     "reliability",
     "save",
+    "tuning",
     "worst",
 ]

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batches, mix_seed
 from convlens.data.dataset import Dataset, Split
-from convlens.data.split import split_per_class
-from convlens.errors import UserError
+from convlens.data.split import folds, split_per_class
+from convlens.errors import Diverged, UserError
 from convlens.evaluate import Evaluation
 from convlens.recipes.recipe import Recipe
 from convlens.train.autotune import Plan, apply_plan, choose_algorithms
@@ -39,9 +40,12 @@ from convlens.train.progress import Progress
 class Config:
     """Everything that decides a run; `config.yaml` holds it.
 
-    data: root of the data set. split_seed: of a data set that is not split. skip_bad: leave out
-    unreadable images. holdout: share of each class of `train/` held out of training and
-    monitored in the place of `validation/`, which is then not read at all.
+    data, digest: root of the data set, and what it is known by should it move.
+    split_seed: of a data set that is not split. skip_bad: leave out unreadable images.
+    holdout: share of each class of `train/` held out of training and monitored in the place of
+    `validation/`, which is then not read at all.
+    folds, fold: of cross-validation inside `train/`: of so many parts the one, counted from 1, that
+    is held out; 0 means none.
     images: train on about this many images only, the same share of each class; 0 means all.
     teacher: runs whose mean probabilities `recipe.distillation` has the network learn.
     device, precision: as resolved.
@@ -49,10 +53,13 @@ class Config:
 
     recipe: Recipe
     data: str
+    digest: str = ""
     seed: int = 0
     split_seed: int = 0
     skip_bad: bool = False
     holdout: float = 0.0
+    folds: int = 0
+    fold: int = 0
     images: int = 0
     teacher: tuple[str, ...] = ()
     device: str = "cpu"
@@ -82,7 +89,12 @@ class Outcome:
 
 
 def train(
-    config: Config, dataset: Dataset, run: Path, machine: Machine, world: World = ALONE
+    config: Config,
+    dataset: Dataset,
+    run: Path,
+    machine: Machine,
+    world: World = ALONE,
+    watch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Outcome:
     """Train `config.recipe` on `dataset`, from the state in `run` if there is one.
 
@@ -93,7 +105,10 @@ def train(
     Every process of `world` calls this with the same arguments and gets the same outcome; the first
     alone touches `run`. `batch_size` is that of all processes together.
 
-    Raises UserError when the loss is not finite; the state of the epoch before is kept.
+    watch: is shown each epoch's row of history.csv once it is saved; what it raises ends the run.
+
+    Raises Diverged, a UserError, when the loss is not finite; the state of the epoch before is
+    kept.
     """
     recipe, seed = config.recipe, config.seed
     splits = monitored_splits(config, dataset)
@@ -181,6 +196,7 @@ def train(
                 _save, run, trained, history, model, average, optimisers, plan, bool(config.holdout)
             )
             progress.end_epoch(history[-1], monitored_name)
+            watch(history[-1])
     evaluations = {
         name: world.evaluate(
             average.model, split, dataset.num_classes, mean, std, device=machine.device
@@ -196,6 +212,10 @@ def monitored_splits(config: Config, dataset: Dataset) -> dict[str, Split]:
     if config.holdout:
         # The same for every seed and recipe, so that runs can be compared on it.
         kept, held_out = split_per_class(training.labels, 1 - config.holdout, seed=0)
+        name, monitored = "holdout", training.take(held_out)
+        training = training.take(kept)
+    if config.fold:
+        kept, held_out = folds(training.labels, config.folds, seed=0)[config.fold - 1]
         name, monitored = "holdout", training.take(held_out)
         training = training.take(kept)
     if config.images and config.images < len(training):
@@ -270,7 +290,7 @@ def _train_epoch(
         correct += (logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
         progress.step(step, loss_sum, correct)
         if not math.isfinite(progress.loss):
-            raise UserError(
+            raise Diverged(
                 f"the loss is {progress.loss} in epoch {epoch + 1}, step {step + 1}: training has "
                 "diverged; lower --learning-rate and start again (the run folder keeps the last "
                 "good epoch)"

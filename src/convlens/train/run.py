@@ -16,14 +16,17 @@ import yaml
 
 from convlens import figures
 from convlens.calibration import calibration, fit_temperature, reliability
+from convlens.card import model_card
 from convlens.data import open_dataset
 from convlens.data.augment import augment
 from convlens.data.batches import Batches
 from convlens.data.dataset import Dataset
+from convlens.data.duplicates import leaked
 from convlens.errors import UserError
-from convlens.evaluate import Evaluation
+from convlens.evaluate import Evaluation, evaluate
 from convlens.files import replacing
 from convlens.recipes import RECIPES
+from convlens.recipes.options import flatten
 from convlens.recipes.recipe import Recipe
 from convlens.train.checkpoint import (
     Trained,
@@ -42,8 +45,12 @@ from convlens.train.machine import Machine, choose
 from convlens.train.objective import load_teachers
 
 SUMMARY_FIELDS = (
-    "recipe", "model", "seed", "epochs", "train_loss", "train_accuracy", "validation_loss",
-    "validation_accuracy", "validation_mean_class_accuracy", "seconds", "device", "precision",
+    "recipe", "model", "seed", "epochs", "train_images", "train_loss", "train_accuracy",
+    "validation_loss", "validation_accuracy", "validation_mean_class_accuracy",
+    "validation_images", "validation_standard_error", "validation_mean_class_standard_error",
+    "validation_duplicates", "validation_accuracy_without_duplicates",
+    "validation_mean_class_accuracy_without_duplicates",
+    "calibration_error", "calibrated_error", "temperature", "seconds", "device", "precision",
     "torch", "commit", "command",
 )  # fmt: skip
 
@@ -78,6 +85,8 @@ def start(
     split_seed: int = 0,
     skip_bad: bool = False,
     holdout: float = 0.0,
+    folds: int = 0,
+    fold: int = 0,
     images: int = 0,
     teacher: Sequence[Path | str] = (),
     device: str = "auto",
@@ -96,6 +105,13 @@ def start(
     check(recipe)
     if not 0 <= holdout <= 0.9:
         raise UserError(f"--holdout {holdout} is out of range; give a share from 0 to 0.9")
+    if holdout and folds:
+        raise UserError("--holdout and --folds do not go together; each holds images out")
+    if not (folds >= 2 and 1 <= fold <= folds) and (folds or fold):
+        raise UserError(
+            f"--fold {fold} of --folds {folds} is out of range; give at least 2 folds and one of "
+            "them, counted from 1"
+        )
     for option, value in (("seed", seed), ("split-seed", split_seed), ("images", images)):
         if value < 0:
             raise UserError(f"--{option} {value} is negative; give 0 or more")
@@ -111,10 +127,13 @@ def start(
     config = Config(
         recipe=recipe,
         data=str(dataset.root),
+        digest=dataset.digest,
         seed=seed,
         split_seed=split_seed,
         skip_bad=skip_bad,
         holdout=holdout,
+        folds=folds,
+        fold=fold,
         images=images,
         teacher=teacher,
         device=str(machine.device),
@@ -122,6 +141,29 @@ def start(
     )
     world.first(_begin, run, config, world)
     return _execute(config, dataset, run, machine, world)
+
+
+def start_or_go_on(
+    recipe: Recipe, run: Path, *, data: Path | None = None, world: World = ALONE, **options: Any
+) -> dict[str, Any]:
+    """The metrics of that run in `run`: read when it has finished, else continued, else started.
+
+    options: as `start` takes them. Raises UserError when `run` holds one of other settings.
+    """
+    if not world.first((run / "state.pt").exists):
+        return start(recipe, run, data=data, overwrite=True, world=world, **options)
+    config = world.first(read_config, run)
+    settings = ("seed", "split_seed", "holdout", "folds", "fold", "images")
+    asked = {name: value for name, value in options.items() if name in settings}
+    found = {name: getattr(config, name) for name in asked}
+    if (config.recipe, found) != (recipe, asked):
+        raise UserError(
+            f"{run} was trained with other settings than those asked for now; remove it or name "
+            "another folder"
+        )
+    if world.first((run / "metrics.json").exists):
+        return world.first(read_metrics, run)
+    return resume(run, data=data, world=world)
 
 
 def _check_free(run: Path, overwrite: bool) -> None:
@@ -176,17 +218,22 @@ def resume(
         split_seed=config.split_seed,
         skip_bad=config.skip_bad,
     )
-    world.first(_check_resumable, run, dataset)
-    config = dataclasses.replace(config, data=str(dataset.root))
+    world.first(_check_resumable, run, config, dataset)
+    config = dataclasses.replace(config, data=str(dataset.root), digest=dataset.digest)
     machine = world.first(choose, config.device, config.precision)
     world.first(write_yaml, run / "config.yaml", config.as_dict())
     return _execute(config, dataset, run, machine, world)
 
 
-def _check_resumable(run: Path, dataset: Dataset) -> None:
-    """Raise UserError when the run was on other classes than this data set's."""
+def _check_resumable(run: Path, config: Config, dataset: Dataset) -> None:
+    """Raise UserError when the run was on another data set than this one."""
     if (run / "last.safetensors").exists():
         _check_classes(load_trained(run / "last.safetensors"), run, dataset)
+    if config.digest not in ("", dataset.digest):  # runs of version 0.1 have none
+        raise UserError(
+            f"{dataset.root} does not hold the files that {run} has been trained on; give that "
+            "data set with --data, or start a new run"
+        )
 
 
 def read_config(run: Path) -> Config:
@@ -233,7 +280,7 @@ def _check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
 
 def check(recipe: Recipe) -> None:
     """Raise UserError for a recipe whose numbers make no sense."""
-    flat = _flat(recipe)
+    flat = flatten(recipe)
     for name, (least, most) in RANGES.items():
         if not least <= flat[name] <= most:
             to = f"to {most}" if most < math.inf else "up"
@@ -257,8 +304,8 @@ def command_of(config: Config) -> str:
     """The command that repeats this run, but for where the data lies."""
     recipe = config.recipe
     parts = ["convlens", "train", recipe.name]
-    plain = _flat(RECIPES[recipe.name]()) if recipe.name in RECIPES else {}
-    for option, value in _flat(recipe).items():
+    plain = flatten(RECIPES[recipe.name]()) if recipe.name in RECIPES else {}
+    for option, value in flatten(recipe).items():
         if option == "name" or plain.get(option) == value:
             continue
         if isinstance(value, bool):  # a flag, called no-… where it is on by default
@@ -268,6 +315,8 @@ def command_of(config: Config) -> str:
             parts += [_option(option), str(value)]
     if config.holdout:
         parts += ["--holdout", str(config.holdout)]
+    if config.fold:
+        parts += ["--folds", str(config.folds), "--fold", str(config.fold)]
     if config.images:
         parts += ["--images", str(config.images)]
     if config.teacher:
@@ -281,17 +330,6 @@ def command_of(config: Config) -> str:
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    """Options as the command line names them: nested ones with a dot."""
-    flat = {}
-    for key, value in dataclasses.asdict(recipe).items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{inner}": v for inner, v in value.items()}
-        else:
-            flat[key] = value
-    return flat
 
 
 def _execute(
@@ -308,11 +346,13 @@ def _execute(
     # it speaks of finished runs only
     world.first(functools.partial((run / "metrics.json").unlink, missing_ok=True))
     outcome = train(config, dataset, run, machine, world)
-    if config.holdout:
+    if config.holdout or config.fold:
         outcome = _calibrated(outcome)
         world.first(_keep_temperature, run, outcome.trained.temperature)
     world.first(write_tables_and_pictures, config, dataset, outcome, run)
-    metrics = measure(config, outcome, machine, world)
+    doubles = world.first(leaked, dataset.root, *monitored_splits(config, dataset).values())
+    metrics = measure(config, outcome, doubles, machine, world)
+    world.first(write_card, run, metrics)
     world.first(write_json, run / "metrics.json", metrics)  # last: its presence says all is there
     return metrics
 
@@ -332,21 +372,26 @@ def _keep_temperature(run: Path, temperature: float) -> None:
         save_weights(run / name, dataclasses.replace(trained, temperature=temperature))
 
 
-def measure(config: Config, outcome: Outcome, machine: Machine, world: World) -> dict[str, Any]:
-    """The run's record; the fields of `results/summary.json`, with those of each split."""
+def measure(
+    config: Config, outcome: Outcome, doubles: np.ndarray, machine: Machine, world: World
+) -> dict[str, Any]:
+    """The run's record; the fields of `results/summary.json`, with those of each split.
+
+    doubles: bool, (N,), which of the N monitored images have a near duplicate among those trained
+    on.
+    """
     record: dict[str, Any] = {
         "recipe": config.recipe.name,
         "model": config.recipe.model,
         "seed": config.seed,
         "epochs": len(outcome.history),
+        "train_images": len(outcome.evaluations["train"].labels),
     }
     for name, evaluation in outcome.evaluations.items():
         record[f"{name}_loss"] = evaluation.loss
         record[f"{name}_accuracy"] = evaluation.accuracy
         record[f"{name}_mean_class_accuracy"] = evaluation.mean_class_accuracy
-    return record | calibration(
-        evaluation.logits, evaluation.labels, outcome.trained.temperature
-    ) | {
+    return record | doubts(name, evaluation, doubles, outcome.trained.temperature) | {
         "seconds": round(outcome.seconds, 1),
         "device": f"{world.size} × {machine.name}" if world.size > 1 else machine.name,
         "precision": machine.precision,
@@ -354,6 +399,63 @@ def measure(config: Config, outcome: Outcome, machine: Machine, world: World) ->
         "commit": outcome.trained.commit,
         "command": command_of(config),
     }
+
+
+def doubts(
+    split: str, evaluation: Evaluation, doubles: np.ndarray, temperature: float
+) -> dict[str, Any]:
+    """How far a split's figures can be trusted: their noise, the leak and the calibration.
+
+    doubles: bool, (N,), which of its N images have a near duplicate among those trained on.
+    """
+    rest = evaluation.take(~doubles) if not doubles.all() else None
+    return {
+        f"{split}_images": len(evaluation.labels),
+        f"{split}_standard_error": evaluation.standard_error,
+        f"{split}_mean_class_standard_error": evaluation.mean_class_standard_error,
+        f"{split}_duplicates": int(doubles.sum()),
+        f"{split}_accuracy_without_duplicates": rest and rest.accuracy,
+        f"{split}_mean_class_accuracy_without_duplicates": rest and rest.mean_class_accuracy,
+        **calibration(evaluation.logits, evaluation.labels, temperature),
+    }
+
+
+def write_card(run: Path, metrics: dict[str, Any]) -> None:
+    """Write MODEL_CARD.md, atomically; everything else but metrics.json is in the run folder."""
+    config, trained = read_config(run), load_trained(run)
+    with replacing(run / "MODEL_CARD.md") as temporary:
+        text = model_card([metrics], trained, config, read_confusion(run))
+        temporary.write_text(text, encoding="utf-8")
+
+
+def complete(run: Path, data: Path | str | None = None) -> dict[str, Any]:
+    """The metrics of a finished run, with all fields; those that an older version did not measure
+    are measured now, on the weights that the run has left.
+
+    Raises UserError when these are not as accurate on the data set as the run had found.
+    """
+    metrics = read_metrics(run)
+    config, trained = read_config(run), load_trained(run / "last.safetensors")
+    if set(SUMMARY_FIELDS) <= metrics.keys():
+        return metrics
+    dataset = open_for(trained, run, data)
+    train_split, monitored = monitored_splits(config, dataset).values()
+    name = "holdout" if config.holdout or config.fold else "validation"
+    print(f"measuring  {run} once more, for what it was not asked then", flush=True)
+    seen = evaluate(trained.model, monitored, trained.mean, trained.std)
+    if abs(seen.accuracy - metrics[f"{name}_accuracy"]) > 0.01:
+        raise UserError(
+            f"{run} found {metrics[f'{name}_accuracy']:.1%} right and its weights now find "
+            f"{seen.accuracy:.1%}; give the data set it was trained on with --data"
+        )
+    doubles = leaked(dataset.root, train_split, monitored)
+    found = {"train_images": len(train_split)}
+    found |= doubts(name, seen, doubles, trained.temperature)
+    metrics |= {key: value for key, value in found.items() if key not in metrics}
+    write_evaluation(seen, monitored.images, dataset.classes, run, trained.temperature)
+    write_card(run, metrics)
+    write_json(run / "metrics.json", metrics)
+    return metrics
 
 
 def read_metrics(run: Path | str) -> dict[str, Any]:
@@ -367,6 +469,12 @@ def read_metrics(run: Path | str) -> dict[str, Any]:
         raise UserError(
             f"{path} is damaged; `convlens train --resume {run}` writes it anew"
         ) from None
+
+
+def read_confusion(run: Path | str) -> np.ndarray:
+    """confusion.csv, int64, shape (C, C), rows true."""
+    with open(Path(run) / "confusion.csv", newline="") as file:
+        return np.array([[int(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]])
 
 
 def write_tables_and_pictures(
