@@ -6,9 +6,9 @@ Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 from convlens.figures.attribution import attribution, occlusion
 from convlens.figures.calibration import reliability
 from convlens.figures.features import embedding, invariance, neighbours, optimised
-from convlens.figures.layers import activations, filters
+from convlens.figures.layers import activations, filters, kernels, sorted_activations
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
-from convlens.figures.patches import deconvolution, patches
+from convlens.figures.patches import deconvolution, growth, patches
 from convlens.figures.style import save
 from convlens.figures.training import batch, compare, learning_curves
 
@@ -21,7 +21,9 @@ __all__ = [
     "deconvolution",
     "embedding",
     "filters",
+    "growth",
     "invariance",
+    "kernels",
     "learning_curves",
     "most_confused",
     "neighbours",
@@ -31,5 +33,6 @@ __all__ = [
     "per_class",
     "reliability",
     "save",
+    "sorted_activations",
     "worst",
 ]

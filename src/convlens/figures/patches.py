@@ -68,6 +68,45 @@ def deconvolution(
     return figure
 
 
+@styled
+def growth(
+    projections: np.ndarray,
+    patches: np.ndarray,
+    maps: Sequence[int],
+    epochs: Sequence[int],
+    values: np.ndarray,
+    title: str,
+) -> Figure:
+    """Zeiler and Fergus 2014, fig. 4: a column for each epoch, two rows for each map.
+
+    projections: float, (E, M, h, w, 3), above the patches they explain: uint8, the same shape.
+    maps: M numbers. epochs: E. values: (E, M), the activations, written between; 0 or less: nothing
+    excites the map. Each projection has a scale of its own, symmetric about grey, 0.
+    """
+    columns = len(epochs)
+    side = (PAGE_WIDTH - 0.5) / max(columns, 6) * _aspect(patches[0])
+    figure = new_figure(len(maps) * (2 * side + 0.22) + 0.8, PAGE_WIDTH * max(columns, 6) / 6
+                        if columns > 9 else PAGE_WIDTH)  # fmt: skip
+    figure.suptitle(title)
+    axes = figure.subplots(2 * len(maps), columns, squeeze=False)
+    for row, number in enumerate(maps):
+        axes[2 * row, 0].set_ylabel(f"map {number}", fontsize=7.5)
+        for column, epoch in enumerate(epochs):
+            above, below = (bare(ax) for ax in axes[2 * row : 2 * row + 2, column])
+            limit = float(np.abs(projections[column, row]).max())
+            scaled = (projections[column, row] / (2 * limit or 1) + 0.5).clip(0, 1)
+            above.imshow(scaled, interpolation="nearest")
+            below.imshow(patches[column, row], interpolation="nearest")
+            value = values[column, row]
+            told = f"{value:.3g}" if value > 0 else "dead"
+            above.set_title(
+                f"epoch {epoch}\n{told}" if row == 0 else told, fontsize=6.5, pad=2,
+                color="black" if value > 0 else VERMILION,
+            )  # fmt: skip
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, hspace=0.01)
+    return figure
+
+
 def _aspect(patches: np.ndarray) -> float:
     """Height over width of a patch."""
     return patches.shape[2] / patches.shape[3]
