@@ -188,7 +188,7 @@ def kernels(
     columns = 2 if len(maps) > 1 else 1
     rows, shown = -(-len(maps) // columns), weights.shape[1]
     side = PAGE_WIDTH / (2 * (shown + 1.6))
-    figure = new_figure(rows * (1.5 * side + 0.3) + 0.75, PAGE_WIDTH * columns / 2)
+    figure = new_figure(rows * (1.5 * side + 0.15) + 0.75, PAGE_WIDTH * columns / 2)
     figure.suptitle(title)
     grid = figure.subfigures(rows, columns, squeeze=False).flat
     for i, (number, cell) in enumerate(zip(maps, grid, strict=False)):
