@@ -134,7 +134,7 @@ def test_nothing_is_left_behind():
 
 @pytest.mark.parametrize("look", [
     conv_relu_layers,
-    lambda model: activations(model, torch.zeros(1, 3, 8, 8), ["relu"]),
+    lambda model: activations(model, torch.zeros(1, 3, 8, 8), ["relu", ""]),
 ])  # fmt: skip
 def test_hooks_and_mode_are_mended_when_the_forward_raises(look):
     model = Failing().train()
@@ -154,6 +154,15 @@ def test_bfloat16_comes_back_as_float32():
 def test_an_unknown_layer_is_named_with_near_ones():
     with pytest.raises(UserError, match=r"LeNet5 has no layer 'relu9'.*for instance relu"):
         activations(LeNet5(), torch.zeros(1, 3, 64, 64), ["relu9"])
+
+
+def test_what_comes_after_the_last_layer_asked_for_is_not_run():
+    model = Failing().train()
+    x = torch.randn(1, 3, 8, 8)
+    maps = activations(model, x, ["relu", "conv"])
+    np.testing.assert_array_equal(maps["relu"], maps["conv"].clip(0))
+    assert count_hooks(model) == 0
+    assert all(module.training for module in model.modules())
 
 
 def test_with_gradients_on_the_outputs_hang_on_the_pass():

@@ -6,7 +6,7 @@ ResNet shares a ReLU), its second use is `name#2`, its third `name#3`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -98,12 +98,16 @@ def conv_relu_layers(model: nn.Module, size: int = 64) -> list[str]:
     return nonlinearities or convolutions
 
 
+class _Enough(Exception):
+    """Ends a forward pass of which all that is asked for is known."""
+
+
 def layer_outputs(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Copies of what the named layers output for `x`, in evaluation mode, on the model's device.
 
-    x: normalised float, shape (N, 3, H, W); moved there. Where gradients are on, each copy hangs on
-    the graph of this pass. "" names the model itself. UserError for a layer that the model does not
-    have or does not run.
+    x: normalised float, shape (N, 3, H, W); moved there. What comes after the last of `layers` is
+    not computed. Where gradients are on, each copy hangs on the graph of this pass. "" names the
+    model itself. UserError for a layer that the model does not have or does not run.
     """
     outputs: dict[str, Tensor] = {}
     seen: list[str] = []  # all layers, for the error's sentence
@@ -113,8 +117,10 @@ def layer_outputs(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[st
         if layer in layers and isinstance(output, Tensor):
             # A copy, because an in-place ReLU after this layer would overwrite what we return.
             outputs[layer] = output.clone()
+            if layer and outputs.keys() >= set(layers):
+                raise _Enough
 
-    with hooked(model, hook):
+    with hooked(model, hook), suppress(_Enough):
         model(x.to(next(model.parameters(), x).device))
     for layer in layers:
         if layer not in outputs:
