@@ -84,6 +84,7 @@ def export_onnx(trained: Trained, path: Path, layers: Sequence[str] | None = Non
 
         return _largest_difference(network, run)
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         written.save(temporary)
         difference = check(temporary)
@@ -102,6 +103,7 @@ def export_torch(trained: Trained, path: Path, layers: Sequence[str] | None = No
     metadata = json.dumps(_metadata(trained), ensure_ascii=False)
     with _quiet():
         torch.export.save(program, buffer, extra_files={"convlens.json": metadata})
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
         with _quiet():
