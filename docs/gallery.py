@@ -13,7 +13,6 @@ from pathlib import Path
 from PIL import Image
 
 PICTURES = Path(__file__).parent / "pictures"
-WIDTH = 1000  # pixels; GitHub shows a page less than that wide
 QUICK = Path("runs/gallery")
 
 # What `look` is asked for, and which of its pictures are kept under which name.
@@ -50,22 +49,19 @@ def main(weights: str = "weights/convnet.safetensors") -> None:
             with tempfile.TemporaryDirectory() as folder:
                 convlens("look", network, *options.split(), "--out", folder)
                 for source, name in kept.items():
-                    shrink(Path(folder, f"{source}.png"), PICTURES / f"{name}.png")
+                    keep(Path(folder, f"{source}.png"), PICTURES / f"{name}.png")
 
 
 def convlens(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "convlens", *arguments], check=True)
 
 
-def shrink(source: Path, target: Path) -> None:
-    """At most WIDTH wide, in 128 colours: a fifth of the bytes, and the eye sees no difference."""
-    with Image.open(source) as image:
-        picture = image.convert("RGB")
-    if picture.width > WIDTH:
-        height = round(picture.height * WIDTH / picture.width)
-        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-    picture.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
-    print(f"kept       {target} ({target.stat().st_size / 1000:.0f} kB)")
+def keep(source: Path, target: Path) -> None:
+    """The same pixels in fewer bytes. A smaller picture would take more of them: scaled squares
+    have blurred edges, which do not compress."""
+    with Image.open(source) as picture:
+        picture.convert("RGB").save(target, optimize=True)
+    print(f"kept       {target} ({target.stat().st_size / 1000:.0f} kB)", flush=True)
 
 
 if __name__ == "__main__":

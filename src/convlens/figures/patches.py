@@ -77,33 +77,40 @@ def growth(
     values: np.ndarray,
     title: str,
 ) -> Figure:
-    """Zeiler and Fergus 2014, fig. 4: a column for each epoch, two rows for each map.
+    """Zeiler and Fergus 2014, fig. 4: for each map a column for each epoch.
 
     projections: float, (E, M, h, w, 3), above the patches they explain: uint8, the same shape.
     maps: M numbers. epochs: E. values: (E, M), the activations, written between; 0 or less: nothing
     excites the map. Each projection has a scale of its own, symmetric about grey, 0.
     """
-    columns = len(epochs)
-    side = (PAGE_WIDTH - 0.5) / max(columns, 6) * _aspect(patches[0])
-    figure = new_figure(len(maps) * (2 * side + 0.22) + 0.8, PAGE_WIDTH * max(columns, 6) / 6
-                        if columns > 9 else PAGE_WIDTH)  # fmt: skip
+    blocks = 2 if len(maps) > 1 else 1
+    rows = -(-len(maps) // blocks)
+    side = PAGE_WIDTH / (2 * len(epochs) + 1) * _aspect(patches)
+    figure = new_figure(rows * (2 * side + 0.2) + 0.9, PAGE_WIDTH * blocks / 2)
     figure.suptitle(title)
-    axes = figure.subplots(2 * len(maps), columns, squeeze=False)
-    for row, number in enumerate(maps):
-        axes[2 * row, 0].set_ylabel(f"map {number}", fontsize=7.5)
-        for column, epoch in enumerate(epochs):
-            above, below = (bare(ax) for ax in axes[2 * row : 2 * row + 2, column])
-            limit = float(np.abs(projections[column, row]).max())
-            scaled = (projections[column, row] / (2 * limit or 1) + 0.5).clip(0, 1)
-            above.imshow(scaled, interpolation="nearest")
-            below.imshow(patches[column, row], interpolation="nearest")
-            value = values[column, row]
+    grids = [
+        block.subplots(2 * rows, len(epochs), squeeze=False)
+        for block in figure.subfigures(1, blocks, squeeze=False)[0]
+    ]
+    for ax in (ax for grid in grids for ax in grid.flat):
+        bare(ax).set_visible(False)
+    for i, number in enumerate(maps):
+        row = i // blocks
+        pairs = grids[i % blocks][2 * row : 2 * row + 2]
+        pairs[0, 0].set_ylabel(f"map {number}", fontsize=7.5)
+        for column, (above, below) in enumerate(pairs.T):
+            limit = float(np.abs(projections[column, i]).max())
+            scaled = (projections[column, i] / (2 * limit or 1) + 0.5).clip(0, 1)
+            for ax, picture in (above, scaled), (below, patches[column, i]):
+                ax.imshow(picture, interpolation="nearest")
+                ax.set_visible(True)
+            value = values[column, i]
             told = f"{value:.3g}" if value > 0 else "dead"
             above.set_title(
-                f"epoch {epoch}\n{told}" if row == 0 else told, fontsize=6.5, pad=2,
+                f"epoch {epochs[column]}\n{told}" if row == 0 else told, fontsize=6.5, pad=2,
                 color="black" if value > 0 else VERMILION,
             )  # fmt: skip
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, hspace=0.01)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0.01, hspace=0.01)
     return figure
 
 
