@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHORT := runs/short
 
-.PHONY: run test reproduce report bench clean
+.PHONY: run test reproduce report gallery bench clean
 
 run: $(VENV)/installed
 	rm -rf $(SHORT)
@@ -24,6 +24,10 @@ reproduce: $(VENV)/installed
 
 report: $(VENV)/installed
 	$(BIN)/convlens report
+
+# The pictures of docs/gallery.md, anew from weights/convnet.safetensors.
+gallery: $(VENV)/installed
+	$(BIN)/python docs/gallery.py
 
 # Ours against the loops people write today; needs a quiet machine.
 bench: $(VENV)/installed

@@ -640,7 +640,7 @@ else:
 # %%
 if LOOKED_AT:
     network = trained(LOOKED_AT)
-    dataset = open_dataset(DATA, size=network.size, progress=False)
+    dataset = open_dataset(DATA, size=network.loaded_size, progress=False).centre(network.size)
     layers = look.conv_relu_layers(network.model, network.size)[:2]
     paths, images = zip(*assigned_images(dataset), strict=True)  # uint8, (size, size, 3) each
     x = augment.normalise(batches.to_tensor(np.stack(images)), network.mean, network.std)
@@ -798,6 +798,131 @@ if LOOKED_AT:
             if alike[second] < alike[first] - 0.01
             else ": two layers in, the same maps are still active for both, only at other places."
         ),
+    )
+
+# %% [markdown]
+# #### What excites the second layer
+#
+# A map shows where a unit answers; three more views tell to what. *Strongest patches*: of all training
+# images, the places that excite a map most, cut to what the unit sees. *Deconvolution* (Zeiler and
+# Fergus 2014): what in such a patch did it, by carrying the activation back through pools, ReLUs and
+# filters to the pixels. *Composite filters*: the second layer's kernels read maps and have no colours,
+# but chained with the first layer's they make one filter in colour, as if there were no ReLU between
+# (expanded weights, Voss et al. 2021).
+
+# %% tags=["hide-input"]
+show_code(look.strongest_patches, look.deconvolution, look.composite_filters)
+
+# %%
+if LOOKED_AT:
+    second = layers[-1]
+    found = look.strongest_patches(
+        network.model, dataset.train.images, network.mean, network.std, second
+    )
+    strongest = {  # of each image the four maps with the largest mean
+        name: look.map_statistics(values).by_strength()[:4]
+        for name, values in zip(image_names, maps[second], strict=True)
+    }
+    chosen = tuple(dict.fromkeys(number for numbers in strongest.values() for number in numbers))
+    projections, patches = [], []
+    for number in chosen:
+        excited, boxes = dataset.train.images[found.rows[number]], found.boxes[number]
+        seen = augment.normalise(batches.to_tensor(excited), network.mean, network.std)
+        projected = look.deconvolution(
+            network.model, seen, second, [number] * len(seen), found.positions[number]
+        )
+        projections.append([look.crop(*pair, 0) for pair in zip(projected, boxes, strict=True)])
+        patches.append([look.crop(*pair) for pair in zip(excited, boxes, strict=True)])
+    show(
+        figures.deconvolution(
+            np.array(projections), np.array(patches), chosen, found.values[list(chosen)],
+            f"{LOOKED_AT}, {second}: projections (left) and training patches (right)",
+        ),
+        "What the second convolution answers to: "
+        + "; ".join(
+            f"the maps strongest for `{name}` are {', '.join(map(str, numbers))}"
+            for name, numbers in strongest.items()
+        )
+        + ". Each has a scale of its own, grey is 0.",
+    )  # fmt: skip
+    composites = look.composite_filters(network.model, second, network.size)
+    show(
+        figures.filters(composites),
+        f"The composite filters of the second convolution of `{LOOKED_AT}`, in the order of its maps.",
+    )
+
+
+# %% tags=["hide-input"]
+def likeness(pictures):
+    """Mean correlation of all pairs of k pictures, (k, h, w, 3)."""
+    flat = pictures.reshape(len(pictures), -1).astype(float)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    pairs = flat @ flat.T
+    return (pairs.sum() - pairs.trace()) / max(len(flat) * (len(flat) - 1), 1)
+
+
+def cut(rows, boxes):
+    images = dataset.train.images
+    return np.stack([look.crop(images[row], box) for row, box in zip(rows, boxes, strict=True)])
+
+
+if LOOKED_AT:
+    answering = np.flatnonzero(found.values[:, 0] > 0)  # not dead on all training images
+    drawn = np.random.default_rng(0).integers(0, len(dataset.train), found.rows.shape)
+    alike_patches, alike_drawn, classes_patches, classes_drawn, fits = [], [], [], [], []
+    for number in answering:
+        cuts = cut(found.rows[number], found.boxes[number])
+        alike_patches.append(likeness(cuts))
+        alike_drawn.append(likeness(cut(drawn[number], found.boxes[number])))
+        classes_patches.append(len(np.unique(dataset.train.labels[found.rows[number]])))
+        classes_drawn.append(len(np.unique(dataset.train.labels[drawn[number]])))
+        mean_patch = (cuts.mean(axis=0) / 255 - network.mean.numpy()) / network.std.numpy()
+        if mean_patch.std() > 0 and composites[number].std() > 0:
+            fits.append(np.corrcoef(mean_patch.ravel(), composites[number].ravel())[0, 1])
+    k = found.rows.shape[1]
+    together, apart = np.mean(alike_patches), np.mean(alike_drawn)
+    kinds, by_chance = np.mean(classes_patches), np.mean(classes_drawn)
+    fit = float(np.median(fits)) if fits else 0.0
+    asleep = len(found.values) - len(answering)
+    shared = len(chosen) < sum(map(len, strongest.values()))
+    text(
+        f"- *One arrangement a map.* The {k} training patches that excite a map most correlate with one "
+        f"another by {together:.2f} on average; patches at the same places of images drawn at random by "
+        f"{apart:.2f}. "
+        + (
+            "So a map of the second layer answers to one arrangement of light and colour, in whatever "
+            "image it stands, and the projections show which part of the patch counts."
+            if together > apart + 0.1
+            else "So what the strongest patches of a map have in common is little that pixels show."
+        ),
+        f"- *Parts, not objects.* Those {k} patches come from {kinds:.1f} different classes on average, "
+        f"and {k} training images drawn at random from {by_chance:.1f}. "
+        + (
+            "The features of this layer are shared by many classes, as is to be expected where a unit "
+            "sees a few pixels only; telling the classes apart is left to the layers above."
+            if kinds > 0.6 * by_chance
+            else "Some maps answer mostly to a few classes already, those whose images have a texture or "
+            "a background in common."
+        )
+        + (
+            " Some of the strongest maps are the same for both images."
+            if shared
+            else " The strongest maps of the two images are not the same ones."
+        ),
+        "- *What the weights say by themselves.* The composite filter of a map correlates with the mean "
+        f"of its {k} patches by {fit:.2f} (median over the maps). "
+        + (
+            "The chain of both kernels thus tells roughly which colours and directions a map looks for; "
+            "what it leaves open is the work of the ReLU between the layers, which lets a unit demand "
+            "several things at once instead of adding them up."
+            if fit > 0.3
+            else "The chain of both kernels alone does not tell what a map looks for: the ReLU between "
+            "the layers decides it."
+        ),
+        asleep
+        and f"- *Dead maps.* {plural(asleep, 'map')} of {len(found.values)} {'answers' if asleep == 1 else 'answer'} to nothing in the whole "
+        "training set.",
     )
 
 # %% [markdown]

@@ -158,6 +158,11 @@ BAD = {
     "look WEIGHTS FILE --out new": "FILE cannot be decoded",
     "look WEIGHTS --data OTHER --out new": "WEIGHTS knows 5 classes",
     "look WEIGHTS --data TOY --out FILE": "FILE cannot be used: File exists",
+    "look WEIGHTS --view growth filters --out new": "WEIGHTS holds no snapshots; train with --snap",
+    "look WEIGHTS --layer relu9 --out new": "LeNet5 has no layer 'relu9'",
+    "export NOWHERE": "NOWHERE does not exist; give a run folder or a .safetensors file",
+    "export WEIGHTS --out new.pt2": "--out new.pt2 must end in .onnx for --format onnx",
+    "export WEIGHTS --out new.onnx --layers relu9": "LeNet5 has no layer 'relu9'",
     "report --results EMPTY": "EMPTY holds no summary.json",
 }
 

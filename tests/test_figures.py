@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from convlens import figures
 from convlens.figures.mistakes import similarity_order
-from convlens.figures.style import shorten
+from convlens.figures.style import VERMILION, shorten
 
 LONG = "a_class_of_things_whose_name_nobody_would_ever_want_to_type_twice"
 
@@ -491,3 +491,41 @@ def test_a_search_that_is_too_short_says_so():
     unknown = [figures.Coordinate("a", np.zeros(2))]
     figure = figures.tuning(unknown, np.array([0.2, 0.1]), np.arange(2), np.empty((0, 2)), None)
     assert "too few trials to tell" in texts(figure)
+
+
+# --- deeper filters and sorted maps
+
+
+def test_deeper_filters_carry_their_own_numbers_and_title():
+    figure = figures.filters(np.ones((2, 3, 3, 3)), (5, 61), "of relu2")
+    assert [ax.get_title() for ax in image_axes(figure)] == ["5", "61"]
+    assert figure.get_suptitle().startswith("of relu2\n2 filters of 3×3")
+
+
+def test_kernels_stand_beside_what_they_make():
+    random = np.random.default_rng(0)
+    composites, weights = random.normal(size=(3, 5, 5, 3)), random.normal(size=(3, 4, 3, 3))
+    inputs = np.arange(12).reshape(3, 4)
+    figure = figures.kernels(composites, weights, inputs, (2, 8, 9), "kernels")
+    figure.draw_without_rendering()
+    axes = image_axes(figure)
+    assert [ax.get_title() for ax in axes[:5]] == ["map 2", "of 0", "of 1", "of 2", "of 3"]
+    np.testing.assert_allclose(axes[7].images[0].get_array(), weights[1, 1])
+    assert axes[7].images[0].get_clim() == (-np.abs(weights[1]).max(), np.abs(weights[1]).max())
+
+
+def test_sorted_activations_keep_the_order_given_and_show_what_each_map_does():
+    maps = np.random.default_rng(0).random((40, 2, 2)).astype(np.float32)
+    maps[7] = 0
+    order = np.random.default_rng(1).permutation(40).tolist()
+    mean, maximum = maps.mean(axis=(1, 2))[order], maps.max(axis=(1, 2))[order]
+    figure = figures.sorted_activations(
+        np.zeros((4, 4, 3), np.uint8), maps[order], order, mean, maximum, mean / 2, "sorted"
+    )
+    tiles = image_axes(figure)[-40:]
+    assert [int(ax.get_title().removesuffix(" dead")) for ax in tiles] == order
+    np.testing.assert_array_equal(tiles[3].images[0].get_array(), maps[order[3]])
+    assert tiles[order.index(7)].title.get_color() == VERMILION
+    bars, shares = (ax for ax in figure.axes if ax.patches and not ax.images and ax.get_ylabel())
+    np.testing.assert_allclose([bar.get_height() for bar in bars.patches], mean, rtol=1e-6)
+    np.testing.assert_allclose([bar.get_height() for bar in shares.patches], 50 * mean, rtol=1e-6)

@@ -35,8 +35,8 @@ def model_card(
         f"# Model card: {first['recipe']}",
         "",
         f"{first['model']} with {parameters:,} parameters, trained by ConvLens's recipe "
-        f"`{first['recipe']}` from random weights{_at(first)}. It takes {_input(trained)} and gives "
-        f"the probabilities of {len(trained.classes)} classes.",
+        f"`{first['recipe']}` from random weights{_at(first)}. It takes {_input(trained)} and "
+        f"gives the probabilities of {len(trained.classes)} classes.",
         "",
         "## Data",
         "",
@@ -98,7 +98,7 @@ def mean(records: Sequence[dict[str, Any]], field: str, form: str) -> str:
     return f"{middle} ± {form.format(statistics.stdev(values) / math.sqrt(len(values)))}"
 
 
-def _input(trained: Trained) -> str:
+def _input(trained: "Trained") -> str:
     size, loaded = trained.size, trained.loaded_size
     if size == loaded:
         return f"an RGB image of {size}×{size} pixels, to which others are scaled,"

@@ -37,7 +37,7 @@ RunArgument = Annotated[
 ImagesArgument = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE …")]
 View = Literal[
     "activations", "filters", "layers", "attribution", "occlusion", "invariance", "neighbours",
-    "patches", "deconvolution", "optimised", "embedding",
+    "patches", "deconvolution", "growth", "optimised", "embedding",
 ]
 DeviceOption = Annotated[
     str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
@@ -246,6 +246,8 @@ def train(arguments: list[str], world: "World") -> None:
         """Of the training passes; auto measures which is faster."""
         skip_bad: bool = False
         """Leave out files that cannot be read, and list them."""
+        snapshots: bool = False
+        """Keep the weights after epochs 1, 2, 5, 10, 20, 40, … for `look --view growth`."""
         overwrite: bool = False
         """Replace the run that is in the run folder."""
 
@@ -488,16 +490,17 @@ def look(
     data: FolderOption = None,
     out: Path = Path("looks"),
 ) -> None:
-    """Draw what a network sees: activations, first filters, layers, and what speaks for a class.
+    """Draw what a network sees: activations, filters, layers, and what speaks for a class.
 
     Args:
         images: Files or folders; else the assignment's two, or the first two classes' first ones.
         view: What to draw; layers is a table, printed.
         target: The class that attribution, occlusion and invariance ask about, else the predicted
             one; and that an image is optimised for, else the first ones.
-        layer: Whose maps patches and deconvolution show, else the deepest that sees parts only; and
-            that images are optimised for, else the logits.
-        map: Which of its maps, by number; else the strongest, or the first to be optimised for.
+        layer: Whose maps to show, by the name that `--view layers` or a title tells; else the first
+            two convolutions' activations, the first one's filters, patches, deconvolution and
+            growth of the deepest layer that sees parts only, and images optimised for the logits.
+        map: Which of its maps, by number; else all, the strongest, or the first.
         data: The data set; else the run's own, else as in training.
         out: The folder for the pictures.
     """
@@ -505,6 +508,44 @@ def look(
 
     for path in draw(run, images, view, data, out, target, layer, map):
         print(f"wrote      {path}")
+
+
+# export
+
+
+def export(
+    run: RunArgument,
+    *,
+    format: Literal["onnx", "torch"] = "onnx",
+    out: Annotated[Path | None, arg(metavar="FILE")] = None,
+    layers: Annotated[tuple[str, ...] | None, arg(metavar="NAME …")] = None,
+) -> None:
+    """Write a network as one file for other programs, which takes images and gives probabilities.
+
+    Its input `images` is uint8, (N, side, side, 3); its outputs are `logits`, `probabilities` and
+    the layers by name. The file is loaded back and compared with the network before it is kept.
+
+    Args:
+        format: ONNX, for onnxruntime; or torch.export's .pt2, for torch without ConvLens.
+        out: The file; else model.onnx or model.pt2 in the run folder, or beside the weights file.
+        layers: Outputs besides the two; else the layers after each convolution's ReLU.
+    """
+    from convlens.export import export_onnx, export_torch
+    from convlens.train.checkpoint import load_trained
+
+    trained = load_trained(run)
+    suffix = ".onnx" if format == "onnx" else ".pt2"
+    if out is None:
+        out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
+    elif out.suffix != suffix:
+        raise UserError(f"--out {out} must end in {suffix} for --format {format}")
+    written = (export_onnx if format == "onnx" else export_torch)(trained, out, layers)
+    print(f"outputs    {', '.join(written.outputs)}")
+    print(
+        f"checked    in {written.runner}: at most {written.difference:.1e} of an output's largest "
+        "value from torch's answer"
+    )
+    print(f"wrote      {written.path}")
 
 
 # reproduce, report
@@ -669,6 +710,7 @@ VERBS: dict[str, Callable | dict[str, Callable]] = {
     "evaluate": evaluate,
     "predict": predict,
     "look": look,
+    "export": export,
     "report": report,
     "reproduce": reproduce,
     "tune": tune,

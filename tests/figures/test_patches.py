@@ -61,3 +61,20 @@ def test_projections_are_symmetric_about_grey_on_a_scale_for_each_map():
     np.testing.assert_allclose(right[4, 4], [1, 0.5, 0.5])
     assert (beside[1:5, 1:5] == 9).all()
     assert "map 0, activations 8 to 8, m = 4" in texts(figure)
+
+
+def test_growth_has_projection_and_patch_of_each_map_and_a_column_for_each_epoch():
+    random = np.random.default_rng(0)
+    projections = random.normal(size=(3, 2, 5, 5, 3))
+    patches = random.integers(0, 255, (3, 2, 5, 5, 3), dtype=np.uint8)
+    values = np.array([[1.0, 0.0], [2.0, 3.0], [4.0, 5.0]])
+    figure = figures.growth(projections, patches, (7, 9), (1, 2, 5), values, "the title")
+    tiles = blocks(figure)
+    assert len(tiles) == 12  # the block of the first map, then that of the second
+    limit = np.abs(projections[1, 0]).max()
+    np.testing.assert_allclose(tiles[1], projections[1, 0] / (2 * limit) + 0.5)
+    np.testing.assert_array_equal(tiles[3], patches[0, 0])
+    np.testing.assert_array_equal(tiles[11], patches[2, 1])
+    assert figure.get_figheight() < 2 * figure.get_figwidth()
+    told = texts(figure)
+    assert "epoch 5\n4" in told and "dead" in told

@@ -7,7 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
-from convlens.look.activations import activations, conv_relu_layers
+from convlens.look.activations import (
+    activations,
+    conv_relu_layers,
+    layer_outputs,
+    map_statistics,
+)
 from convlens.models import ConvNet, LeNet5, ResNet18
 
 
@@ -129,7 +134,7 @@ def test_nothing_is_left_behind():
 
 @pytest.mark.parametrize("look", [
     conv_relu_layers,
-    lambda model: activations(model, torch.zeros(1, 3, 8, 8), ["relu"]),
+    lambda model: activations(model, torch.zeros(1, 3, 8, 8), ["relu", ""]),
 ])  # fmt: skip
 def test_hooks_and_mode_are_mended_when_the_forward_raises(look):
     model = Failing().train()
@@ -149,3 +154,40 @@ def test_bfloat16_comes_back_as_float32():
 def test_an_unknown_layer_is_named_with_near_ones():
     with pytest.raises(UserError, match=r"LeNet5 has no layer 'relu9'.*for instance relu"):
         activations(LeNet5(), torch.zeros(1, 3, 64, 64), ["relu9"])
+
+
+def test_what_comes_after_the_last_layer_asked_for_is_not_run():
+    model = Failing().train()
+    x = torch.randn(1, 3, 8, 8)
+    maps = activations(model, x, ["relu", "conv"])
+    np.testing.assert_array_equal(maps["relu"], maps["conv"].clip(0))
+    assert count_hooks(model) == 0
+    assert all(module.training for module in model.modules())
+
+
+def test_with_gradients_on_the_outputs_hang_on_the_pass():
+    model = LeNet5(5, size=16)
+    x = torch.randn(1, 3, 16, 16, requires_grad=True)
+    outputs = layer_outputs(model, x, ["relu1", ""])  # "" is the model itself
+    torch.testing.assert_close(outputs[""], model.eval()(x))
+    (gradient,) = torch.autograd.grad(outputs["relu1"].sum(), x)
+    assert gradient.abs().max() > 0
+    with torch.no_grad():
+        assert not layer_outputs(model, x, ["relu1"])["relu1"].requires_grad
+
+
+def test_statistics_of_maps_by_hand():
+    maps = np.zeros((4, 2, 3), np.float32)
+    maps[0, 0, 0] = 3  # mean 0.5
+    maps[1] = 1
+    maps[2] = -2
+    seen = map_statistics(maps)
+    assert seen.mean.tolist() == [0.5, 1, -2, 0]
+    assert seen.maximum.tolist() == [3, 1, -2, 0]
+    np.testing.assert_allclose(seen.active, [1 / 6, 1, 0, 0], rtol=1e-6)
+    assert seen.by_strength() == [1, 0, 3, 2]
+
+
+def test_features_of_a_linear_layer_have_statistics_too():
+    seen = map_statistics(np.array([0.0, 2.0, -1.0], np.float32))
+    assert (seen.by_strength(), seen.active.tolist()) == ([1, 0, 2], [0, 1, 0])

@@ -145,7 +145,7 @@ def test_nothing_is_left_behind():
 
 def test_unknown_layers_and_maps_are_refused():
     x = torch.zeros(1, 3, 12, 12)
-    with pytest.raises(UserError, match="Sequential has no layer '9' that gives maps"):
+    with pytest.raises(UserError, match="Sequential has no layer '9' whose output"):
         deconvolution(modules(), x, "9", [0])
-    with pytest.raises(UserError, match="layer 4 has no map 5; its last is 4"):
+    with pytest.raises(UserError, match="layer 4 has no map 5; choose from 0 to 4"):
         deconvolution(modules(), x, "4", [5])

@@ -25,7 +25,7 @@ def test_images_are_made_for_classes_and_for_maps(toy_weights, tmp_path, capsys)
     main([*command, "--target", "red_cross"])
     main([*command, "--layer", "relu2", "--map", "3", "60"])
     assert {path.name for path in tmp_path.iterdir()} == {
-        "optimised-classes.png", "optimised-relu2.png"
+        "optimised-for-red_cross.png", "optimised-relu2-map3-60.png"
     }  # fmt: skip
     assert "data set" not in capsys.readouterr().out
 

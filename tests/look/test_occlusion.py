@@ -66,9 +66,11 @@ def test_by_default_a_quarter_of_the_image_moves_by_a_quarter_of_itself(network)
     assert (seen.square, seen.stride, seen.probability.shape) == (8, 2, (16, 16))
 
 
-@pytest.mark.parametrize("layer", ["9", "6"])
-def test_a_layer_needs_maps(network, layer):
-    with pytest.raises(UserError, match=f"Sequential has no layer '{layer}' with maps"):
+@pytest.mark.parametrize(
+    ("layer", "why"), [("9", "Sequential has no layer '9'"), ("6", "layer 6 gives no maps")]
+)
+def test_a_layer_needs_maps(network, layer, why):
+    with pytest.raises(UserError, match=why):
         occlusion(network(), picture(8, 8), layer=layer)
 
 

@@ -53,7 +53,7 @@ def test_the_same_seed_makes_the_same_image():
 
 def test_what_is_not_there_is_named():
     model = ConvNet(3).eval()
-    with pytest.raises(UserError, match="logits has no map 3; choose from 0 to 2"):
+    with pytest.raises(UserError, match="logits have no class 3; choose from 0 to 2"):
         optimised(model, None, [3], MEAN, STD)
     with pytest.raises(UserError, match="has no layer 'relu9'"):
         optimised(model, "relu9", [0], MEAN, STD)

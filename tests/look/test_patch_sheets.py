@@ -23,8 +23,8 @@ def test_layer_and_maps_are_the_user_s_to_choose(toy_weights, toy_data, tmp_path
     where = ["--data", str(toy_data), "--out", str(tmp_path)]
     what = ["--view", "deconvolution", "--layer", "relu2", "--map", "3", "60"]
     main(["look", str(toy_weights), *what, *where])
-    assert [path.name for path in tmp_path.iterdir()] == ["deconvolution-relu2.png"]
-    assert "deconvolution-relu2.png" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["deconvolution-relu2-map3-60.png"]
+    assert "deconvolution-relu2-map3-60.png" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from convlens.errors import UserError
 from convlens.evaluate import evaluate
 from convlens.recipes import RECIPES
 from convlens.train import loop, objective
-from convlens.train.checkpoint import load_state, load_trained, read_history
-from convlens.train.loop import Config, channel_statistics, monitored_splits, train
+from convlens.train.checkpoint import load_snapshots, load_state, load_trained, read_history
+from convlens.train.loop import Config, channel_statistics, is_kept, monitored_splits, train
 from convlens.train.machine import Machine
 
 FP32 = Machine(torch.device("cpu"), "fp32", "for the test")
@@ -155,3 +155,30 @@ def test_channel_statistics_are_numpys(n, side, seed):
 def test_channel_statistics_of_one_colour_stay_usable():
     _, std = channel_statistics(np.full((3, 4, 4, 3), 9, dtype=np.uint8))
     assert (std > 0).all()
+
+
+def test_snapshots_are_dense_at_first_and_hold_the_last_epoch():
+    kept = [epoch for epoch in range(1, 91) if is_kept(epoch, 90)]
+    assert kept == [1, 2, 5, 10, 20, 40, 80, 90]
+    assert [epoch for epoch in range(1, 4) if is_kept(epoch, 3)] == [1, 2, 3]
+
+
+def test_a_snapshot_is_what_was_evaluated_and_survives_a_stop(dataset, tmp_path, monkeypatch):
+    recipe = short("lenet5plus", average=0.5)
+    options = {"snapshots": True}
+    folder, outcome = run_of(tmp_path, recipe, dataset, "whole", **options)
+    snapshots = load_snapshots(folder)
+    assert list(snapshots) == [1, 2, 3]
+    for epoch, trained in snapshots.items():
+        seen = evaluate(trained.model, dataset.validation, trained.mean, trained.std)
+        row = outcome.history[epoch - 1]
+        assert seen.loss == pytest.approx(row["validation_loss"], rel=1e-2)  # half precision
+
+    save_state = loop.save_state
+    monkeypatch.setattr(loop, "save_state", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError):  # after the first snapshot, before its state
+        run_of(tmp_path, recipe, dataset, "cut", **options)
+    monkeypatch.setattr(loop, "save_state", save_state)
+    cut, _ = run_of(tmp_path, recipe, dataset, "cut", **options)
+    for epoch, trained in load_snapshots(cut).items():
+        assert same_weights(trained, snapshots[epoch])

@@ -57,6 +57,23 @@ def test_config_is_read_back_as_it_was_written(finished, toy_data):
     assert config.data == str(toy_data.resolve())
 
 
+def test_snapshots_are_kept_where_asked_for_and_go_with_the_run(finished, toy_data, tmp_path):
+    run = tmp_path / "kept"
+    options = {"data": toy_data, "device": "cpu", "precision": "fp32"}
+    metrics = runs.start(tiny(), run, snapshots=True, **options)
+    assert {p.name for p in run.iterdir()} == FILES | {"snapshots"}
+    assert [p.name for p in sorted((run / "snapshots").iterdir())] == [
+        "epoch-0001.safetensors", "epoch-0002.safetensors"
+    ]  # fmt: skip
+    assert metrics["command"].endswith("--snapshots --seed 0")
+    timed = ("seconds", "command")
+    assert {k: v for k, v in metrics.items() if k not in timed} == {
+        k: v for k, v in finished[1].items() if k not in timed
+    }
+    runs.start(tiny(), run, overwrite=True, **options)
+    assert not (run / "snapshots").exists()
+
+
 def test_the_command_in_the_record_repeats_the_run(finished):
     assert finished[1]["command"] == (
         "convlens train lenet5plus --epochs 2 --batch-size 16 --seed 0"

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+
+Images = TypeVar("Images")  # an array or a tensor
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Split:
         return replace(self, images=centre(self.images, size))
 
 
-def centre(images: np.ndarray, size: int) -> np.ndarray:
+def centre(images: Images, size: int) -> Images:
     """The middle size × size pixels of images of shape (…, side, side, 3), as a view."""
     first = (images.shape[-2] - size) // 2
     return images[..., first : first + size, first : first + size, :]

@@ -7,9 +7,9 @@ from convlens.figures.attribution import attribution, occlusion
 from convlens.figures.calibration import reliability
 from convlens.figures.duplicates import PAIRS_A_PAGE, duplicates
 from convlens.figures.features import embedding, invariance, neighbours, optimised
-from convlens.figures.layers import activations, filters
+from convlens.figures.layers import activations, filters, kernels, sorted_activations
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
-from convlens.figures.patches import deconvolution, patches
+from convlens.figures.patches import deconvolution, growth, patches
 from convlens.figures.style import save
 from convlens.figures.training import batch, compare, learning_curves
 from convlens.figures.tuning import Coordinate, tuning
@@ -26,7 +26,9 @@ __all__ = [
     "duplicates",
     "embedding",
     "filters",
+    "growth",
     "invariance",
+    "kernels",
     "learning_curves",
     "most_confused",
     "neighbours",
@@ -36,6 +38,7 @@ __all__ = [
     "per_class",
     "reliability",
     "save",
+    "sorted_activations",
     "tuning",
     "worst",
 ]

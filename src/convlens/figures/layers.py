@@ -1,9 +1,20 @@
-"""Pictures of the inside of a network: activation maps and first-layer filters."""
+"""Pictures of the inside of a network: activation maps and filters."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
-from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, cells, new_figure, styled
+from convlens.figures.style import (
+    BLUE,
+    GREY,
+    PAGE_WIDTH,
+    VERMILION,
+    bare,
+    cells,
+    new_figure,
+    styled,
+)
 
 
 @styled
@@ -21,9 +32,70 @@ def activations(
     values, else to their maximum; the colour bar says which. Values below 0 are drawn as 0, which
     the colour bar says too. A map that is nowhere above 0 is marked as dead.
     """
-    count = len(maps)
-    columns = 8 if count <= 64 else 16
+    figure = new_figure(_maps_height(len(maps)))
+    figure.suptitle(title)
+    _draw_maps(figure, image, maps, range(len(maps)), vmax, percentile)
+    return figure
+
+
+@styled
+def sorted_activations(
+    image: np.ndarray,
+    maps: np.ndarray,
+    numbers: Sequence[int],
+    mean: np.ndarray,
+    maximum: np.ndarray,
+    active: np.ndarray,
+    title: str,
+) -> Figure:
+    """The input beside maps of one layer in the order given, above what each of them does.
+
+    image: uint8, shape (H, W, 3). maps: float, shape (M, h, w); (M, 1, 1) of a linear layer.
+    numbers: of the maps, written above them. mean, maximum, active: (M,), as `look.map_statistics`
+    gives them. The scale is that of `activations`, up to percentile 99.5.
+    """
+    height = _maps_height(len(maps))
+    figure = new_figure(height + 1.7)
+    figure.suptitle(title)
+    above, below = figure.subfigures(2, 1, height_ratios=(height, 1.7))
+    _draw_maps(above, image, maps, numbers, None, 99.5)
+    left, right = below.subplots(1, 2)
+    places = np.arange(len(maps))
+    left.bar(places, mean, width=1.0, color=BLUE, label="mean")
+    left.plot(places, maximum, ".", markersize=2.5, color=VERMILION, label="maximum")
+    left.set(ylabel="activation")
+    left.legend(loc="upper right")
+    right.bar(places, 100 * active, width=1.0, color=GREY)
+    right.set(ylabel="units above 0, %", ylim=(0, 100))
+    for ax in left, right:
+        ax.set(xlabel="maps, in the order above", xlim=(-0.5, len(maps) - 0.5), xticks=[])
+    return figure
+
+
+def _columns(count: int) -> int:
+    return 8 if count <= 64 else 16 if count <= 256 else 32
+
+
+MARGIN = 1.5  # inches, left of the maps, for the input and the colour bar
+
+
+def _maps_height(count: int) -> float:
+    """Inches that the maps take."""
+    columns = _columns(count)
     rows = -(-count // columns)
+    return max(rows * ((PAGE_WIDTH - MARGIN) / columns + 0.13) + 0.45, 2.6)
+
+
+def _draw_maps(
+    figure: Figure | SubFigure,
+    image: np.ndarray,
+    maps: np.ndarray,
+    numbers: Sequence[int],
+    vmax: float | None,
+    percentile: float | None,
+) -> None:
+    """The input, the colour bar and what there is to say beside the numbered maps."""
+    count = len(maps)
     highest = float(maps.max())
     if vmax is not None:
         source = "given"
@@ -34,24 +106,22 @@ def activations(
         vmax, source = highest, "maximum of all maps"
     vmax = vmax if vmax > 0 else 1.0  # all maps dead: any scale shows them black
 
-    left = 1.5  # inches for the input and the colour bar
-    side = (PAGE_WIDTH - left) / columns
-    height = max(rows * (side + 0.13) + 0.45, 2.6)
-    figure = new_figure(height)
-    figure.suptitle(title)
-    beside, grid = figure.subfigures(1, 2, width_ratios=(left, PAGE_WIDTH - left))
-    axes = beside.subplots(3, 1, height_ratios=(left, 0.12, height - left - 0.5))
+    beside, grid = figure.subfigures(1, 2, width_ratios=(MARGIN, PAGE_WIDTH - MARGIN))
+    rest = _maps_height(count) - MARGIN - 0.5
+    axes = beside.subplots(3, 1, height_ratios=(MARGIN, 0.12, rest))
     bare(axes[0]).imshow(image, interpolation="nearest")
     axes[0].set_title(f"input, {image.shape[1]}×{image.shape[0]}")
     axes[2].axis("off")
 
     dead = 0
-    for i, ax in enumerate(cells(grid, count, columns)):
-        picture = ax.imshow(maps[i], vmin=0, vmax=vmax, cmap="magma", interpolation="nearest")
-        ax.set_title(str(i), fontsize=6.5, pad=1.5)
-        if maps[i].max() <= 0:
+    columns = _columns(count)
+    says = " dead" if columns < 32 else ""  # in narrow cells the colour says it alone
+    for number, one, ax in zip(numbers, maps, cells(grid, count, columns), strict=True):
+        picture = ax.imshow(one, vmin=0, vmax=vmax, cmap="magma", interpolation="nearest")
+        ax.set_title(str(number), fontsize=6.5, pad=1.5)
+        if one.max() <= 0:
             dead += 1
-            ax.set_title(f"{i} dead", fontsize=6.5, pad=1.5, color=VERMILION)
+            ax.set_title(f"{number}{says}", fontsize=6.5, pad=1.5, color=VERMILION)
             ax.spines[:].set(visible=True, color=VERMILION)
     grid.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.02, hspace=0.02)
 
@@ -69,14 +139,16 @@ def activations(
     if dead:
         notes.append(f"{dead} dead (nowhere above 0)")
     bar.set_label("\n".join(notes), fontsize=7)
-    return figure
 
 
 @styled
-def filters(weights: np.ndarray) -> Figure:
-    """The first layer's filters in colour, numbered in raster order.
+def filters(
+    weights: np.ndarray, numbers: Sequence[int] | None = None, title: str = ""
+) -> Figure:
+    """Filters in colour, with their numbers; without `numbers` those of the raster order.
 
-    weights: float, shape (out, kh, kw, 3), as `look.first_filters` gives them. One scale for all,
+    weights: float, shape (out, kh, kw, 3), as `look.first_filters` and `look.composite_filters`
+    give them. title: stands above what the scale is. One scale for all,
     symmetric about 0: grey is 0, a channel is black at −m and full at m, where m is the largest
     absolute weight; the title states m.
     """
@@ -86,13 +158,51 @@ def filters(weights: np.ndarray) -> Figure:
     columns = 8 if count <= 32 else 16
     rows = -(-count // columns)
     side = PAGE_WIDTH / columns
-    figure = new_figure(height=rows * (side * kh / kw + 0.13) + 0.35)
+    figure = new_figure(height=rows * (side * kh / kw + 0.13) + 0.35 + 0.3 * bool(title))
     figure.suptitle(
-        f"{count} filters of {kw}×{kh}, one scale: grey is 0, each colour from "
-        f"−{limit:.2g} (none) to {limit:.2g} (full)"
+        f"{title}\n{count} filters of {kw}×{kh}, one scale: grey is 0, each colour from "
+        f"−{limit:.2g} (none) to {limit:.2g} (full)".strip()
     )
     for i, ax in enumerate(cells(figure, count, columns)):
         ax.imshow(shown[i].clip(0, 1), interpolation="nearest")
-        ax.set_title(str(i), fontsize=6.5, pad=1.5)
+        ax.set_title(str(i if numbers is None else numbers[i]), fontsize=6.5, pad=1.5)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    return figure
+
+
+@styled
+def kernels(
+    composites: np.ndarray,
+    weights: np.ndarray,
+    inputs: np.ndarray,
+    maps: Sequence[int],
+    title: str,
+) -> Figure:
+    """For each map its filter in colour and the kernels that it is put together from.
+
+    composites: float, (M, h, w, 3), as `look.composite_filters` gives them. weights: float,
+    (M, k, kh, kw), and inputs: (M, k), as `look.kernels` does. maps: their M numbers. Every
+    composite has a scale of its own, symmetric about grey, 0; a map's kernels share one, symmetric
+    about white, 0, red above it. The ends of both are the largest absolute value.
+    """
+    columns = 2 if len(maps) > 1 else 1
+    rows, shown = -(-len(maps) // columns), weights.shape[1]
+    side = PAGE_WIDTH / (2 * (shown + 1.6))
+    figure = new_figure(rows * (1.5 * side + 0.15) + 0.75, PAGE_WIDTH * columns / 2)
+    figure.suptitle(title)
+    grid = figure.subfigures(rows, columns, squeeze=False).flat
+    for i, (number, cell) in enumerate(zip(maps, grid, strict=False)):
+        axes = cell.subplots(1, shown + 1, width_ratios=(1.5, *[1] * shown))
+        limit = float(np.abs(composites[i]).max())
+        scaled = (composites[i] / (2 * limit or 1) + 0.5).clip(0, 1)
+        bare(axes[0]).imshow(scaled, interpolation="nearest")
+        axes[0].set_title(f"map {number}", fontsize=7.5, pad=2)
+        limit = float(np.abs(weights[i]).max()) or 1.0
+        for ax, kernel, source in zip(axes[1:], weights[i], inputs[i], strict=True):
+            bare(ax).imshow(
+                kernel, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+            )
+            ax.spines[:].set(visible=True, color=GREY, linewidth=0.5)
+            ax.set_title(f"of {source}", fontsize=6.5, pad=2)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.02)
     return figure

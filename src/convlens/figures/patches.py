@@ -68,6 +68,52 @@ def deconvolution(
     return figure
 
 
+@styled
+def growth(
+    projections: np.ndarray,
+    patches: np.ndarray,
+    maps: Sequence[int],
+    epochs: Sequence[int],
+    values: np.ndarray,
+    title: str,
+) -> Figure:
+    """Zeiler and Fergus 2014, fig. 4: for each map a column for each epoch.
+
+    projections: float, (E, M, h, w, 3), above the patches they explain: uint8, the same shape.
+    maps: M numbers. epochs: E. values: (E, M), the activations, written between; 0 or less: nothing
+    excites the map. Each projection has a scale of its own, symmetric about grey, 0.
+    """
+    blocks = 2 if len(maps) > 1 else 1
+    rows = -(-len(maps) // blocks)
+    side = PAGE_WIDTH / (2 * len(epochs) + 1) * _aspect(patches)
+    figure = new_figure(rows * (2 * side + 0.2) + 0.9, PAGE_WIDTH * blocks / 2)
+    figure.suptitle(title)
+    grids = [
+        block.subplots(2 * rows, len(epochs), squeeze=False)
+        for block in figure.subfigures(1, blocks, squeeze=False)[0]
+    ]
+    for ax in (ax for grid in grids for ax in grid.flat):
+        bare(ax).set_visible(False)
+    for i, number in enumerate(maps):
+        row = i // blocks
+        pairs = grids[i % blocks][2 * row : 2 * row + 2]
+        pairs[0, 0].set_ylabel(f"map {number}", fontsize=7.5)
+        for column, (above, below) in enumerate(pairs.T):
+            limit = float(np.abs(projections[column, i]).max())
+            scaled = (projections[column, i] / (2 * limit or 1) + 0.5).clip(0, 1)
+            for ax, picture in (above, scaled), (below, patches[column, i]):
+                ax.imshow(picture, interpolation="nearest")
+                ax.set_visible(True)
+            value = values[column, i]
+            told = f"{value:.3g}" if value > 0 else "dead"
+            above.set_title(
+                f"epoch {epochs[column]}\n{told}" if row == 0 else told, fontsize=6.5, pad=2,
+                color="black" if value > 0 else VERMILION,
+            )  # fmt: skip
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0.01, hspace=0.01)
+    return figure
+
+
 def _aspect(patches: np.ndarray) -> float:
     """Height over width of a patch."""
     return patches.shape[2] / patches.shape[3]

@@ -1,6 +1,6 @@
 """What a model sees: functions that return arrays; `convlens.figures` draws them."""
 
-from convlens.look.activations import activations, conv_relu_layers
+from convlens.look.activations import MapStatistics, activations, conv_relu_layers, map_statistics
 from convlens.look.attribution import (
     grad_cam,
     grad_cam_layer,
@@ -9,7 +9,8 @@ from convlens.look.attribution import (
 )
 from convlens.look.deconvolution import deconvolution
 from convlens.look.features import Neighbours, embedding, features, nearest
-from convlens.look.filters import first_filters
+from convlens.look.filters import Kernels, composite_filters, first_filters, kernels
+from convlens.look.growth import Growth, growth
 from convlens.look.invariance import Invariance, invariance
 from convlens.look.layers import layer_table, receptive_field
 from convlens.look.occlusion import Occlusion, occlusion
@@ -17,11 +18,15 @@ from convlens.look.optimised import optimised
 from convlens.look.patches import Patches, crop, strongest_patches
 
 __all__ = [
+    "Growth",
     "Invariance",
+    "Kernels",
+    "MapStatistics",
     "Neighbours",
     "Occlusion",
     "Patches",
     "activations",
+    "composite_filters",
     "conv_relu_layers",
     "crop",
     "deconvolution",
@@ -30,10 +35,13 @@ __all__ = [
     "first_filters",
     "grad_cam",
     "grad_cam_layer",
+    "growth",
     "guided_backprop",
     "integrated_gradients",
     "invariance",
+    "kernels",
     "layer_table",
+    "map_statistics",
     "nearest",
     "occlusion",
     "optimised",

@@ -6,7 +6,8 @@ ResNet shares a ReLU), its second use is `name#2`, its third `name#3`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
@@ -97,26 +98,30 @@ def conv_relu_layers(model: nn.Module, size: int = 64) -> list[str]:
     return nonlinearities or convolutions
 
 
-def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, np.ndarray]:
-    """What the named layers output for `x`, in evaluation mode, without gradients.
+class _Enough(Exception):
+    """Ends a forward pass of which all that is asked for is known."""
 
-    x: normalised float, shape (N, 3, H, W); moved to the model's device.
-    Returns for each layer float32, shape (N, C, h, w) for a convolution's map, (N, features) for
-    a linear layer. UserError for a layer that the model does not have or does not run.
+
+def layer_outputs(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Copies of what the named layers output for `x`, in evaluation mode, on the model's device.
+
+    x: normalised float, shape (N, 3, H, W); moved there. What comes after the last of `layers` is
+    not computed. Where gradients are on, each copy hangs on the graph of this pass. "" names the
+    model itself. UserError for a layer that the model does not have or does not run.
     """
-    outputs: dict[str, np.ndarray] = {}
+    outputs: dict[str, Tensor] = {}
     seen: list[str] = []  # all layers, for the error's sentence
 
     def hook(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
         seen.append(layer)
         if layer in layers and isinstance(output, Tensor):
             # A copy, because an in-place ReLU after this layer would overwrite what we return.
-            copy = output.detach().to("cpu", torch.float32, copy=True)
-            outputs[layer] = np.ascontiguousarray(copy.numpy())
+            outputs[layer] = output.clone()
+            if layer and outputs.keys() >= set(layers):
+                raise _Enough
 
-    parameter = next(model.parameters(), x)
-    with hooked(model, hook), torch.no_grad():
-        model(x.to(parameter.device))
+    with hooked(model, hook), suppress(_Enough):
+        model(x.to(next(model.parameters(), x).device))
     for layer in layers:
         if layer not in outputs:
             known = ", ".join(get_close_matches(layer, filter(None, seen), n=10, cutoff=0))
@@ -125,3 +130,58 @@ def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str,
                 f"choose another, for instance {known}"
             )
     return {layer: outputs[layer] for layer in layers}
+
+
+def check_maps(layer: str, output: Tensor | np.ndarray, maps: Sequence[int] = ()) -> None:
+    """UserError unless the layer's output, (N, C, h, w), is of maps and has those numbers."""
+    if output.ndim != 4:
+        raise UserError(f"layer {layer} gives no maps; choose a convolution or what follows it")
+    check_numbers(maps, output.shape[1], f"layer {layer} has no map")
+
+
+def check_numbers(numbers: Sequence[int], count: int, none: str) -> None:
+    """UserError for a map (or class) that is not among `count`; `none` is "layer x has no map"."""
+    for number in numbers:
+        if not 0 <= number < count:
+            raise UserError(f"{none} {number}; choose from 0 to {count - 1}")
+
+
+def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, np.ndarray]:
+    """What the named layers output for `x`, in evaluation mode, without gradients.
+
+    x: normalised float, shape (N, 3, H, W); moved to the model's device.
+    Returns for each layer float32, shape (N, C, h, w) for a convolution's map, (N, features) for
+    a linear layer. UserError for a layer that the model does not have or does not run.
+    """
+    with torch.no_grad():
+        outputs = layer_outputs(model, x, layers)
+    return {
+        layer: np.ascontiguousarray(output.to("cpu", torch.float32).numpy())
+        for layer, output in outputs.items()
+    }
+
+
+@dataclass(frozen=True)
+class MapStatistics:
+    """What each of a layer's C maps does on one image; float32, shape (C,).
+
+    mean, maximum: activations. active: share of its units above 0, 0..1; a map with none is dead
+    on this image.
+    """
+
+    mean: np.ndarray
+    maximum: np.ndarray
+    active: np.ndarray
+
+    def by_strength(self) -> list[int]:
+        """The maps' numbers, the one with the largest mean first; of equals the first."""
+        return np.argsort(-self.mean, kind="stable").tolist()
+
+
+def map_statistics(maps: np.ndarray) -> MapStatistics:
+    """maps: float, (C, h, w), an image's maps as `activations` gives them; or (C,), of single
+    numbers."""
+    units = maps.reshape(len(maps), -1)
+    return MapStatistics(
+        units.mean(axis=1), units.max(axis=1), (units > 0).mean(axis=1, dtype=np.float32)
+    )

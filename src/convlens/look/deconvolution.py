@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.errors import UserError
-from convlens.look.activations import hooked
+from convlens.look.activations import check_maps, layer_outputs
 
 
 def deconvolution(
@@ -37,25 +36,11 @@ def deconvolution(
     in the activation; all 0 where that is not above 0, for the paper's maps are rectified.
     UserError for a layer or map that is not there.
     """
-    kept: list[Tensor] = []
-
-    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if name == layer and isinstance(output, Tensor):
-            kept.append(output.clone())  # an in-place ReLU after this layer would overwrite it
-
     parameter = next(model.parameters(), x)
     image = x.detach().to(parameter.device).requires_grad_()
-    with hooked(model, hook), torch.enable_grad():
-        model(image)
-    if not kept or kept[0].ndim != 4:
-        raise UserError(
-            f"{type(model).__name__} has no layer {layer!r} that gives maps; choose a convolution "
-            "or what follows it"
-        )
-    output = kept[0]
-    beyond = [m for m in maps if not 0 <= m < output.shape[1]]
-    if beyond:
-        raise UserError(f"layer {layer} has no map {beyond[0]}; its last is {output.shape[1] - 1}")
+    with torch.enable_grad():
+        output = layer_outputs(model, image, [layer])[layer]
+    check_maps(layer, output, maps)
 
     images = torch.arange(len(output), device=output.device)
     maps = torch.as_tensor(maps, device=output.device)

@@ -6,7 +6,8 @@ inclusive, and the fields of neighbouring units lie j apart: a = b = 0 and j = 1
 a − p·j, b + ((k − 1)·d − p)·j and j·s (Araujo et al. 2019, Computing Receptive Fields of
 Convolutional Neural Networks, eq. 2 and 5). Where paths join, the field reaches over all of
 theirs (there, "Arbitrary computation graphs"). The paths are read from autograd's graph, so sums,
-concatenations and reshapes written in a model's `forward` are followed like any module.
+concatenations and reshapes written in a model's `forward` are followed like any module. Behind an
+upsampling fields are no longer alike and evenly spaced; there the whole image is told.
 """
 
 import math
@@ -35,6 +36,10 @@ class _Window:
 
 
 WHOLE_MAP = _Window((math.inf, math.inf))
+
+# Functions whose outputs' fields are not alike and evenly spaced; nor are those of a transposed
+# convolution. All that can be said of a unit behind them is that it may read the whole map.
+UNEVEN = ("Upsample", "PixelShuffle", "AdaptiveAvgPool", "AdaptiveMaxPool")
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def layer_table(model: nn.Module, size: int = 64) -> list[Layer]:
 
 
 def receptive_field(model: nn.Module, layer: str, size: int = 64) -> Field | None:
-    """Where the units of any layer look; None where each reads the whole image.
+    """Where the units of any layer look; None where each reads the whole image, or may.
 
     layer: a module's name, as in `look.activations`. size: side of the image the model is run on,
     pixels. UserError for a layer that the model does not run.
@@ -245,6 +250,8 @@ class _Graph:
         last = tuple(map(max, zip(*(r.last for r in reaches), strict=True)))
         stride = tuple(map(max, zip(*(r.stride for r in reaches), strict=True)))
         window = _saved_window(node) or self.windows.get(node)
+        if window is None and node.name().startswith(UNEVEN):
+            window = WHOLE_MAP
         if window is None:
             return _Reach(first, last, stride)
         sides = list(zip(window.kernel, window.dilation, window.padding, stride, strict=True))
@@ -270,6 +277,8 @@ def _saved_window(node: object) -> _Window | None:
         kernel = _pair(node._saved_kernel_size)
         # torch writes "as the kernel" as an empty stride
         stride = _pair(node._saved_stride) if node._saved_stride else kernel
+    elif getattr(node, "_saved_transposed", False):
+        return WHOLE_MAP
     elif hasattr(node, "_saved_output_padding"):
         kernel, stride = _pair(node._saved_weight.shape[2:]), _pair(node._saved_stride)
     elif "Pad" in node.name():  # left, right, top, bottom

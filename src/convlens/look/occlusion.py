@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.errors import UserError
-from convlens.look.activations import conv_relu_layers, hooked
+from convlens.look.activations import check_maps, conv_relu_layers, layer_outputs
 from convlens.look.attribution import targets
 
 
@@ -98,16 +98,8 @@ def occlusion(
 
 def _sums_and_probabilities(model: nn.Module, x: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     """The sum of each map of `layer`, shape (N, C), and the probabilities, (N, num_classes)."""
-    sums: list[Tensor] = []
-
-    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if name == layer and isinstance(output, Tensor) and output.dim() == 4:
-            sums.append(output.sum(dim=(2, 3), dtype=torch.float32))
-
-    with hooked(model, hook), torch.no_grad():
-        probabilities = model(x).float().softmax(dim=1)
-    if not sums:
-        raise UserError(
-            f"{type(model).__name__} has no layer {layer!r} with maps; choose a convolution's"
-        )
-    return sums[0], probabilities
+    with torch.no_grad():
+        outputs = layer_outputs(model, x, [layer, ""])  # "" is the model itself
+    check_maps(layer, outputs[layer])
+    sums = outputs[layer].sum(dim=(2, 3), dtype=torch.float32)
+    return sums, outputs[""].float().softmax(dim=1)

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.errors import UserError
-from convlens.look.activations import hooked
+from convlens.look.activations import check_numbers, layer_outputs
 
 # From frequencies to colours that are correlated as those of photographs are: the square root of
 # the colours' covariance in natural images, as Olah et al. use it, to a norm of 1.
@@ -86,23 +85,9 @@ def _excitation(
     unit: tuple[int, int] | None,
 ) -> Tensor:
     """(M,): of image i, the mean of map maps[i] of the layer, or its unit."""
-    kept: list[Tensor] = []
-
-    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if name == (layer or "") and isinstance(output, Tensor):  # "" is the model itself
-            kept.append(output.clone())  # an in-place ReLU after this layer would overwrite it
-
-    with hooked(model, hook):
-        model(x)
-    if not kept:
-        raise UserError(
-            f"{type(model).__name__} has no layer {layer!r} whose output is a tensor; see "
-            "`convlens look --view layers`"
-        )
-    output = kept[0].float()
-    if max(maps) >= output.shape[1]:
-        name = "logits" if layer is None else f"layer {layer}"
-        raise UserError(f"{name} has no map {max(maps)}; choose from 0 to {output.shape[1] - 1}")
+    output = layer_outputs(model, x, [layer or ""])[layer or ""].float()  # "" is the model itself
+    name = "logits have no class" if layer is None else f"layer {layer} has no map"
+    check_numbers(maps, output.shape[1], name)
     chosen = output[torch.arange(len(maps)), list(maps)]  # (M, h, w), or (M,) of a linear layer
     if chosen.dim() == 1:
         return chosen

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from convlens.data.augment import normalise
 from convlens.data.batches import to_tensor
-from convlens.errors import UserError
-from convlens.look.activations import activations, conv_relu_layers
+from convlens.look.activations import activations, check_maps, conv_relu_layers
 from convlens.look.layers import receptive_field
 
 
@@ -27,6 +26,10 @@ class Patches:
     rows: np.ndarray
     positions: np.ndarray
     boxes: np.ndarray
+
+    def by_strength(self) -> list[int]:
+        """The maps' numbers, the one with the largest activation first; of equals the first."""
+        return np.argsort(-self.values[:, 0], kind="stable").tolist()
 
 
 def strongest_patches(
@@ -49,8 +52,7 @@ def strongest_patches(
     for start in range(0, len(images), batch_size):
         x = normalise(to_tensor(images[start : start + batch_size]), mean, std)
         maps = activations(model, x, [layer])[layer]
-        if maps.ndim != 4:
-            raise UserError(f"layer {layer} gives no maps; choose a convolution or what follows it")
+        check_maps(layer, maps)
         flat = maps.reshape(*maps.shape[:2], -1)
         unit = flat.argmax(axis=2)  # (B, C): one an image
         value = np.take_along_axis(flat, unit[..., None], axis=2)[..., 0]

@@ -5,6 +5,7 @@
     last.safetensors   the weights after the last epoch (their average, if the recipe has one)
     best.safetensors   the weights to use: with a hold-out the best epoch on it, else `last`
     state.pt           the full training state; `convlens train --resume` continues from it
+    snapshots/         with `--snapshots`: the weights after some epochs, in half precision
     metrics.json       loss and accuracy on both splits, once the run is finished
 
 A weights file carries all that is needed to use it (`Trained`) in its safetensors metadata, so it
@@ -157,6 +158,22 @@ def load_trained(run: Path | str) -> Trained:
             f"{path} is not a weights file of ConvLens ({type(problem).__name__}); give a run "
             "folder or a file that `convlens train` wrote"
         ) from None
+
+
+def save_snapshot(run: Path, trained: Trained, epoch: int) -> None:
+    """Keep the weights as they are after that epoch (counted from 1), in half precision."""
+    (run / "snapshots").mkdir(exist_ok=True)
+    save_weights(run / "snapshots" / f"epoch-{epoch:04d}.safetensors", trained, half=True)
+
+
+def load_snapshots(run: Path | str) -> dict[int, Trained]:
+    """The networks that a run kept, by epoch, in order. UserError where it kept none."""
+    files = sorted(Path(run).glob("snapshots/epoch-*.safetensors"))
+    if not files:
+        raise UserError(
+            f"{run} holds no snapshots; train with --snapshots and give the run's folder"
+        )
+    return {int(file.stem.removeprefix("epoch-")): load_trained(file) for file in files}
 
 
 def write_history(run: Path, history: list[dict[str, float]]) -> None:

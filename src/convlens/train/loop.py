@@ -24,6 +24,7 @@ from convlens.train.checkpoint import (
     Trained,
     build,
     load_state,
+    save_snapshot,
     save_state,
     save_weights,
     source_commit,
@@ -48,7 +49,7 @@ class Config:
     is held out; 0 means none.
     images: train on about this many images only, the same share of each class; 0 means all.
     teacher: runs whose mean probabilities `recipe.distillation` has the network learn.
-    device, precision: as resolved.
+    device, precision: as resolved. snapshots: keep the weights after the epochs of `is_kept`.
     """
 
     recipe: Recipe
@@ -64,6 +65,7 @@ class Config:
     teacher: tuple[str, ...] = ()
     device: str = "cpu"
     precision: str = "fp32"
+    snapshots: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
@@ -192,6 +194,8 @@ def train(
                     "seconds": time.perf_counter() - start,
                 }
             )
+            if config.snapshots and is_kept(epoch + 1, recipe.epochs):
+                world.first(save_snapshot, run, trained, epoch + 1)
             world.first(
                 _save, run, trained, history, model, average, optimisers, plan, bool(config.holdout)
             )
@@ -204,6 +208,16 @@ def train(
         for name, split in splits.items()
     }
     return Outcome(trained, evaluations, history, sum(row["seconds"] for row in history))
+
+
+def is_kept(epoch: int, last: int) -> bool:
+    """Whether a snapshot is taken after that epoch: 1, 2, 5, 10, 20, 40, 80, … and the last.
+
+    Features change fast at first and slowly later (Zeiler and Fergus 2014, fig. 4).
+    """
+    tens = epoch // 10
+    doubled = epoch % 10 == 0 and tens & (tens - 1) == 0
+    return doubled or epoch in (1, 2, 5, last)
 
 
 def monitored_splits(config: Config, dataset: Dataset) -> dict[str, Split]:

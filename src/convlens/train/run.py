@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def start(
     teacher: Sequence[Path | str] = (),
     device: str = "auto",
     precision: str = "auto",
+    snapshots: bool = False,
     overwrite: bool = False,
     world: World = ALONE,
 ) -> dict[str, Any]:
@@ -138,6 +140,7 @@ def start(
         teacher=teacher,
         device=str(machine.device),
         precision=machine.precision,
+        snapshots=snapshots,
     )
     world.first(_begin, run, config, world)
     return _execute(config, dataset, run, machine, world)
@@ -186,6 +189,7 @@ def _begin(run: Path, config: Config, world: World) -> None:
     # What is left of an overwritten run must not pass for this one's, should it be cut early.
     for old in ("state.pt", "history.csv", "best.safetensors", "last.safetensors"):
         (run / old).unlink(missing_ok=True)
+    shutil.rmtree(run / "snapshots", ignore_errors=True)
     write_yaml(run / "config.yaml", config.as_dict())
     world.remember(str(run))
 
@@ -325,6 +329,8 @@ def command_of(config: Config) -> str:
         parts += ["--split-seed", str(config.split_seed)]
     if config.skip_bad:
         parts.append("--skip-bad")
+    if config.snapshots:
+        parts.append("--snapshots")
     return shlex.join([*parts, "--seed", str(config.seed)])
 
 

@@ -10,13 +10,16 @@ import numpy as np
 
 from convlens import figures
 from convlens.data.dataset import Dataset
-from convlens.look.filters import first_filters
+from convlens.look.activations import check_numbers
+from convlens.look.filters import composite_filters, first_filters
 from convlens.look.layers import layer_table, to_text
 from convlens.look.patches import deepest_local_layer, strongest_patches
 from convlens.look.sheets.of_data import (
-    check_maps,
+    count_maps,
     draw_deconvolution,
     draw_embedding,
+    draw_filters,
+    draw_growth,
     draw_optimised,
     draw_patches,
     maps_to_optimise,
@@ -27,18 +30,20 @@ from convlens.look.sheets.of_image import (
     draw_activations,
     draw_attribution,
     draw_invariance,
+    draw_layer,
     draw_neighbours,
     draw_occlusion,
 )
 from convlens.predict import find_images
-from convlens.train.checkpoint import load_trained
+from convlens.train.checkpoint import load_snapshots, load_trained
 from convlens.train.run import open_for
 
 __all__ = ["assigned_images", "describe_prediction", "draw"]
 
 IMAGE_VIEWS = {"activations", "attribution", "occlusion", "invariance", "neighbours"}
 PATCH_VIEWS = {"patches", "deconvolution"}
-DATA_VIEWS = {*PATCH_VIEWS, "embedding", "neighbours"}
+LOCAL_VIEWS = {*PATCH_VIEWS, "growth"}
+DATA_VIEWS = {*LOCAL_VIEWS, "embedding", "neighbours"}
 ASSIGNED = ("accordion/image_0001", "camera/image_0001")
 
 
@@ -75,11 +80,18 @@ def draw(
     """Draw `views` of the network in `run` into the folder `out`; returns the files written.
 
     target: the class that attribution, occlusion and invariance ask about, by default the predicted
-    one, and that an image is made for by optimisation. layer: whose maps patches and deconvolution
-    show, by default `deepest_local_layer`'s, and that images are made for, by default the logits.
-    maps: which of them, by default the strongest or the first.
+    one, and that an image is made for by optimisation. layer: whose maps are shown; by default the
+    first two convolutions' activations, the first one's filters, the patches, deconvolutions and
+    growth of `deepest_local_layer`, and images made for the logits. maps: which of them, by default
+    all, the strongest or the first.
     """
     trained = load_trained(run)
+    local = layer
+    if LOCAL_VIEWS.intersection(views):
+        local = layer or deepest_local_layer(trained.model, trained.size)
+    if local is not None:
+        check_numbers(maps, count_maps(trained, local), f"layer {local} has no map")
+    snapshots = load_snapshots(run) if "growth" in views else {}
     number = None if target is None else class_number(trained, target)
     of_images = IMAGE_VIEWS.intersection(views)
     chosen: list[tuple[str, np.ndarray]] = []
@@ -92,18 +104,20 @@ def draw(
         chosen = assigned_images(dataset)
     if PATCH_VIEWS.intersection(views):
         found = strongest_patches(
-            trained.model, dataset.train.images, trained.mean, trained.std,
-            layer or deepest_local_layer(trained.model, trained.size),
-        )  # fmt: skip
-        check_maps(maps, len(found.values), f"layer {found.layer} has no map")
+            trained.model, dataset.train.images, trained.mean, trained.std, local
+        )
     if "optimised" in views:
         wanted = maps_to_optimise(trained, layer, maps, number)
+    if "filters" in views and layer is not None:
+        composites = composite_filters(trained.model, layer, trained.size)
     # Nothing is written before everything asked for has been found.
     written: list[Path] = []
     out.mkdir(parents=True, exist_ok=True)
     if "layers" in views:
         print(to_text(layer_table(trained.model, trained.size)))
-    if "filters" in views:
+    if "filters" in views and layer is not None:
+        written += draw_filters(trained, layer, composites, maps, out)
+    elif "filters" in views:
         figures.save(figures.filters(first_filters(trained.model)), out / "filters.png")
         written.append(out / "filters.png")
     if "patches" in views:
@@ -114,8 +128,12 @@ def draw(
         written.append(draw_optimised(trained, layer, wanted, out))
     if "embedding" in views:
         written.append(draw_embedding(trained, dataset, out))
+    if "growth" in views:
+        written.append(draw_growth(trained, snapshots, dataset, local, maps, out))
     for path, image in chosen:
-        if "activations" in views:
+        if "activations" in views and layer is not None:
+            written += draw_layer(trained, path, image, layer, maps, out)
+        elif "activations" in views:
             written += draw_activations(trained, path, image, out)
         if "attribution" in views:
             written.append(draw_attribution(trained, path, image, number, out))

@@ -8,24 +8,52 @@ from convlens import figures
 from convlens.data.augment import normalise
 from convlens.data.batches import to_tensor
 from convlens.data.dataset import Dataset
-from convlens.errors import UserError
 from convlens.evaluate import compute_logits
-from convlens.look.activations import activations, blank_image
+from convlens.look.activations import activations, blank_image, check_numbers
 from convlens.look.deconvolution import deconvolution
 from convlens.look.features import embedding, features
+from convlens.look.filters import kernels
+from convlens.look.growth import growth
 from convlens.look.optimised import optimised
 from convlens.look.patches import Patches, crop
+from convlens.look.sheets.names import file_name
 from convlens.train.checkpoint import Trained
 
 MOST_MAPS = 96  # in the picture of patches: more would be too small to see
+MOST_KERNELS = 16  # maps in the picture of kernels
 MOST_IMAGES = 24  # made by optimisation: each takes a second or so
 
 
-def check_maps(maps: tuple[int, ...], count: int, none: str) -> None:
-    """UserError for a map (or class) that is not among `count`; `none` is "layer x has no map"."""
-    for number in maps:
-        if not 0 <= number < count:
-            raise UserError(f"{none} {number}; choose from 0 to {count - 1}")
+def count_maps(trained: Trained, layer: str) -> int:
+    """How many maps, or features, the layer has; UserError where there is no such layer."""
+    blank = blank_image(trained.model, trained.size)
+    return activations(trained.model, blank, [layer])[layer].shape[1]
+
+
+def draw_filters(
+    trained: Trained, layer: str, composites: np.ndarray, maps: tuple[int, ...], out: Path
+) -> list[Path]:
+    """The composite filters of a layer's maps, and the kernels that some are put together from."""
+    chosen = maps or tuple(range(len(composites)))
+    title = (
+        f"{trained.network}, {layer}: what its maps would weigh the pixels by if all layers up to "
+        "it were linear"
+    )
+    drawn = figures.filters(composites[list(chosen)], chosen, title)
+    written = [figures.save(drawn, out / f"{file_name('filters', layer, maps)}.png")]
+    if not maps:
+        norms = np.linalg.norm(composites.reshape(len(composites), -1), axis=1)
+        chosen = tuple(sorted(np.argsort(-norms, kind="stable")[:MOST_KERNELS].tolist()))
+    seen = kernels(trained.model, layer, chosen, size=trained.size)
+    title = (
+        f"{trained.network}, {layer}: the kernels of {seen.convolution} behind "
+        f"{'maps given' if maps else f'the {len(chosen)} maps of the largest filters'}\n"
+        "left the filter on the pixels, as if linear; then the kernels on the input maps where "
+        "they are strongest:\nred adds, blue takes away; every filter and every map's kernels "
+        "have a scale of their own"
+    )
+    drawn = figures.kernels(composites[list(chosen)], seen.weights, seen.inputs, chosen, title)
+    return [*written, figures.save(drawn, out / f"{file_name('kernels', layer, maps)}.png")]
 
 
 def draw_patches(
@@ -37,21 +65,21 @@ def draw_patches(
     if not maps and count > MOST_MAPS:
         which = f"the strongest {MOST_MAPS} of {count} maps"
     # Every map in its own order; of more than a picture holds, the strongest.
-    chosen = maps or tuple(sorted(_by_strength(found)[:MOST_MAPS]))
+    chosen = maps or tuple(sorted(found.by_strength()[:MOST_MAPS]))
     title = (
         f"{trained.network}, {found.layer}: the strongest training patches of "
         f"{'maps given' if maps else which}, one an image\n{_describe_patches(dataset, found)}"
     )
     blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
     figure = figures.patches(np.stack(blocks), chosen, found.values[list(chosen)], title)
-    return figures.save(figure, out / f"patches-{found.layer}.png")
+    return figures.save(figure, out / f"{file_name('patches', found.layer, maps)}.png")
 
 
 def draw_deconvolution(
     trained: Trained, dataset: Dataset, found: Patches, maps: tuple[int, ...], out: Path
 ) -> Path:
     """Zeiler and Fergus 2014, fig. 2: deconvolutions of a layer's maps beside their patches."""
-    chosen = maps or tuple(_by_strength(found)[:8])
+    chosen = maps or tuple(found.by_strength()[:8])
     projections = []
     for number in chosen:
         images = dataset.train.images[found.rows[number]]
@@ -73,12 +101,7 @@ def draw_deconvolution(
     blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
     values = found.values[list(chosen)]
     figure = figures.deconvolution(np.stack(projections), np.stack(blocks), chosen, values, title)
-    return figures.save(figure, out / f"deconvolution-{found.layer}.png")
-
-
-def _by_strength(found: Patches) -> list[int]:
-    """The maps, the one with the largest activation first."""
-    return np.argsort(-found.values[:, 0], kind="stable").tolist()
+    return figures.save(figure, out / f"{file_name('deconvolution', found.layer, maps)}.png")
 
 
 def _cropped(images: np.ndarray, found: Patches, number: int) -> np.ndarray:
@@ -95,6 +118,30 @@ def _describe_patches(dataset: Dataset, found: Patches) -> str:
         f"{dataset.name}, {len(dataset.train):,} training images, fields of "
         f"{right - left}×{bottom - top} pixels, {'grey beyond' if fits else 'cut to'} the image"
     )
+
+
+def draw_growth(
+    trained: Trained,
+    snapshots: dict[int, Trained],
+    dataset: Dataset,
+    layer: str,
+    maps: tuple[int, ...],
+    out: Path,
+) -> Path:
+    """The same maps at the epochs that a run kept; `dataset` is the one it trained on."""
+    models = {epoch: each.model for epoch, each in snapshots.items()}
+    seen = growth(models, dataset.train.images, trained.mean, trained.std, layer, maps)
+    title = (
+        f"{trained.network}, {layer}: {'maps given' if maps else 'its strongest maps'}, epoch by "
+        "epoch\n"
+        f"the strongest activation in {len(dataset.train):,} training images of {dataset.name}, "
+        "projected to pixels, above what is there\n"
+        "every projection has a scale of its own, grey is 0; the number is the activation"
+    )
+    drawn = figures.growth(
+        seen.projections, seen.patches, seen.maps, seen.epochs, seen.values, title
+    )
+    return figures.save(drawn, out / f"{file_name('growth', layer, maps)}.png")
 
 
 def draw_embedding(trained: Trained, dataset: Dataset, out: Path) -> Path:
@@ -119,12 +166,9 @@ def maps_to_optimise(
     """
     if layer is None and target is not None:
         return (target,)
-    count = len(trained.classes)
-    if layer is not None:
-        blank = blank_image(trained.model, trained.size)
-        count = activations(trained.model, blank, [layer])[layer].shape[1]
+    count = len(trained.classes) if layer is None else count_maps(trained, layer)
     none = f"layer {layer} has no map" if layer else f"{trained.network} has no class"
-    check_maps(maps, count, none)
+    check_numbers(maps, count, none)
     return maps or tuple(range(min(count, MOST_IMAGES)))
 
 
@@ -141,5 +185,8 @@ def draw_optimised(
         + ("classes, with their logit" if layer is None else f"maps of {layer}, with their mean")
         + "\ngradient ascent on the image's frequencies, shifted at random before each step"
     )
-    name = f"optimised-{layer or 'classes'}.png"
-    return figures.save(figures.optimised(images, names, values, title), out / name)
+    asked = () if maps == tuple(range(len(maps))) and len(maps) > 1 else maps
+    name = file_name("optimised", layer or "classes", asked)
+    if layer is None and len(maps) == 1:
+        name = f"optimised-for-{names[0]}"
+    return figures.save(figures.optimised(images, names, values, title), out / f"{name}.png")

@@ -1,5 +1,6 @@
 """Sheets of given images: what the network makes of them, and why."""
 
+import csv
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from convlens.data.augment import normalise
 from convlens.data.batches import to_tensor
 from convlens.data.dataset import Dataset
 from convlens.errors import UserError
-from convlens.look.activations import activations, conv_relu_layers
+from convlens.files import replacing
+from convlens.look.activations import activations, conv_relu_layers, map_statistics
 from convlens.look.attribution import (
     grad_cam,
     grad_cam_layer,
@@ -22,6 +24,7 @@ from convlens.look.attribution import (
 from convlens.look.features import features, nearest
 from convlens.look.invariance import CHANGES, invariance
 from convlens.look.occlusion import occlusion
+from convlens.look.sheets.names import file_name
 from convlens.train.checkpoint import Trained
 
 UNITS = {"translation": "pixels down", "scale": "times", "rotation": "degrees"}
@@ -57,12 +60,46 @@ def draw_activations(trained: Trained, path: str, image: np.ndarray, out: Path) 
             f"{trained.network}, {layer}: after the ReLU of convolution {number}\n"
             f"{path}, predicted {describe_prediction(trained, x)}"
         )
-        name = "-".join(Path(path).with_suffix("").parts[-2:])
-        target = out / f"activations-{name}-conv{number}.png"
+        target = out / f"activations-{_stem(trained, path, None)}-conv{number}.png"
         # a few bright pixels would leave all other maps dark under their maximum
         figures.save(figures.activations(image, maps[layer][0], title, percentile=99.5), target)
         written.append(target)
     return written
+
+
+def draw_layer(
+    trained: Trained,
+    path: str,
+    image: np.ndarray,
+    layer: str,
+    asked: tuple[int, ...],
+    out: Path,
+) -> list[Path]:
+    """All maps of a layer, or those asked for, strongest first; their statistics also as a table.
+
+    A linear layer's features are drawn as maps of one unit.
+    """
+    x = _normalised(trained, [image])
+    maps = activations(trained.model, x, [layer])[layer][0]
+    maps = maps.reshape(len(maps), *(maps.shape[1:] or (1, 1)))
+    seen = map_statistics(maps)
+    order = [number for number in seen.by_strength() if not asked or number in asked]
+    title = (
+        f"{trained.network}, {layer}: {'maps given' if asked else f'its {len(order)} maps'}, the "
+        f"one with the largest mean first\n{path}, predicted {describe_prediction(trained, x)}"
+    )
+    stem = file_name(f"activations-{_stem(trained, path, None)}", layer, asked)
+    drawn = figures.sorted_activations(
+        image, maps[order], order, seen.mean[order], seen.maximum[order], seen.active[order], title
+    )
+    table = out / f"{stem}.csv"
+    with replacing(table) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["map", "mean", "maximum", "share_active"])
+        for i in order:
+            row = (seen.mean[i], seen.maximum[i], seen.active[i])
+            writer.writerow([i, *(f"{value:.6g}" for value in row)])
+    return [figures.save(drawn, out / f"{stem}.png"), table]
 
 
 def draw_attribution(

@@ -1,0 +1,68 @@
+"""Draws the pictures of gallery.md anew: `make gallery`, or `python docs/gallery.py [WEIGHTS]`.
+
+The network is `convnet`; that of the growth of features is a `quick` run, trained here where
+runs/gallery does not hold it yet (a minute on two cores), because the committed weights are those
+of the last epoch only. The data set is found as by every verb.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+PICTURES = Path(__file__).parent / "pictures"
+QUICK = Path("runs/gallery")
+
+# What `look` is asked for, and which of its pictures are kept under which name.
+LOOKS = {
+    "--view activations filters attribution occlusion invariance neighbours optimised embedding": {
+        "activations-accordion-image_0001-conv1": "activations-accordion-image_0001-conv1",
+        "activations-camera-image_0001-conv2": "activations-conv2",
+        "filters": "filters",
+        "attribution-accordion-image_0001": "attribution",
+        "occlusion-camera-image_0001": "occlusion",
+        "invariance": "invariance",
+        "neighbours": "neighbours",
+        "optimised-classes": "optimised",
+        "embedding": "embedding",
+    },
+    "--view activations --layer stage4.relu2": {
+        "activations-accordion-image_0001-stage4.relu2": "activations-last-layer",
+    },
+    "--view filters --layer relu2": {
+        "filters-relu2": "filters-composite",
+        "kernels-relu2": "kernels",
+    },
+    "--view patches --layer relu2": {"patches-relu2": "patches"},
+    "--view deconvolution --layer stage2.relu2": {"deconvolution-stage2.relu2": "deconvolution"},
+}
+GROWTH = {"--view growth --layer stage1.relu2": {"growth-stage1.relu2": "growth"}}
+
+
+def main(weights: str = "weights/convnet.safetensors") -> None:
+    if not (QUICK / "metrics.json").exists():
+        convlens("train", "quick", "--snapshots", "--overwrite", "--out", str(QUICK))
+    for network, looks in (weights, LOOKS), (str(QUICK), GROWTH):
+        for options, kept in looks.items():
+            with tempfile.TemporaryDirectory() as folder:
+                convlens("look", network, *options.split(), "--out", folder)
+                for source, name in kept.items():
+                    keep(Path(folder, f"{source}.png"), PICTURES / f"{name}.png")
+
+
+def convlens(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "convlens", *arguments], check=True)
+
+
+def keep(source: Path, target: Path) -> None:
+    """The same pixels in fewer bytes. A smaller picture would take more of them: scaled squares
+    have blurred edges, which do not compress."""
+    with Image.open(source) as picture:
+        picture.convert("RGB").save(target, optimize=True)
+    print(f"kept       {target} ({target.stat().st_size / 1000:.0f} kB)", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
