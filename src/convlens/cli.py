@@ -428,6 +428,51 @@ def look(
         print(f"wrote      {path}")
 
 
+# explore
+
+
+def explore(
+    run: RunArgument,
+    other: Annotated[Positional[Path | None], arg(metavar="RUN2")] = None,
+    *,
+    data: FolderOption = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    browser: bool = False,
+    export: FolderOption = None,
+    images: tuple[Path, ...] = (),
+    overwrite: bool = False,
+) -> None:
+    """Serve a page on which to look inside a network, or two side by side, until it is stopped.
+
+    Args:
+        other: A second run, shown beside the first on the same images.
+        data: The data set; else the run's own, else as in training.
+        host: The address to listen at; all but this computer's own ask for a token.
+        port: The port to listen at; 0 takes any that is free.
+        browser: Open the page in the browser.
+        export: Instead of serving, write the page with all its views into this folder, for any
+            file server.
+        images: For --export: files or folders; else a few validation images and the worst mistakes.
+        overwrite: Replace the page that --export wrote there before.
+    """
+    from convlens.explorer.inside import Explorer
+
+    runs = [run] if other is None else [run, other]
+    explorer = Explorer.open(runs, data)
+    about = explorer.dataset.describe() if explorer.dataset else "none that has the run's classes"
+    print(f"data set   {about}")
+    for network in explorer.networks:
+        print(f"run        {network.name}: {network.trained.network}")
+    try:
+        from convlens.explorer.server import serve
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"explore needs {missing.name}; install it with `pip install \"convlens[explorer]\"`"
+        ) from None
+    serve(explorer, host, port, browser)
+
+
 # reproduce, report
 
 
@@ -538,6 +583,7 @@ VERBS: dict[str, Callable | dict[str, Callable]] = {
     "evaluate": evaluate,
     "predict": predict,
     "look": look,
+    "explore": explore,
     "report": report,
     "reproduce": reproduce,
     "bench": bench,

@@ -14,13 +14,16 @@ from convlens.look.invariance import Invariance, invariance
 from convlens.look.layers import layer_table, receptive_field
 from convlens.look.occlusion import Occlusion, occlusion
 from convlens.look.optimised import optimised
-from convlens.look.patches import Patches, crop, strongest_patches
+from convlens.look.patches import Patches, Strongest, crop, strongest_patches
+from convlens.look.stages import Stage, stages
 
 __all__ = [
     "Invariance",
     "Neighbours",
     "Occlusion",
     "Patches",
+    "Stage",
+    "Strongest",
     "activations",
     "conv_relu_layers",
     "crop",
@@ -38,5 +41,6 @@ __all__ = [
     "occlusion",
     "optimised",
     "receptive_field",
+    "stages",
     "strongest_patches",
 ]

@@ -192,9 +192,19 @@ def read_config(run: Path) -> Config:
 
 
 def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dataset:
-    """The data set to use a network on: `data`; else the one its run folder names; else as usual.
+    """The data set to use a network on, as `open_as` finds it.
 
     Raises UserError when its classes are not the network's.
+    """
+    dataset = open_as(run, data, trained.size)
+    _check_classes(trained, run, dataset)
+    return dataset
+
+
+def open_as(run: Path, data: Path | str | None, size: int) -> Dataset:
+    """`data`, else the data set that the run folder names, else as usual; split as the run had it.
+
+    size: side of the decoded images, pixels.
     """
     split_seed, skip_bad = 0, False
     if (run / "config.yaml").exists():
@@ -202,9 +212,7 @@ def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dat
         split_seed, skip_bad = config.split_seed, config.skip_bad
         if data is None and Path(config.data).is_dir():
             data = config.data
-    dataset = open_dataset(data, size=trained.size, split_seed=split_seed, skip_bad=skip_bad)
-    _check_classes(trained, run, dataset)
-    return dataset
+    return open_dataset(data, size=size, split_seed=split_seed, skip_bad=skip_bad)
 
 
 def _check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
