@@ -441,7 +441,6 @@ def explore(
     browser: bool = False,
     export: FolderOption = None,
     images: tuple[Path, ...] = (),
-    overwrite: bool = False,
 ) -> None:
     """Serve a page on which to look inside a network, or two side by side, until it is stopped.
 
@@ -452,25 +451,29 @@ def explore(
         port: The port to listen at; 0 takes any that is free.
         browser: Open the page in the browser.
         export: Instead of serving, write the page with all its views into this folder, for any
-            file server.
+            file server; a page that --export wrote there before is replaced.
         images: For --export: files or folders; else a few validation images and the worst mistakes.
-        overwrite: Replace the page that --export wrote there before.
     """
     from convlens.explorer.inside import Explorer
 
-    runs = [run] if other is None else [run, other]
-    explorer = Explorer.open(runs, data)
+    if images and export is None:
+        raise UserError("--images are chosen for --export DIR; the page itself takes any image")
+    if export is None:
+        try:
+            from convlens.explorer.server import serve
+        except ModuleNotFoundError as missing:
+            raise UserError(
+                f'explore needs {missing.name}; install it with `pip install "convlens[explorer]"`'
+            ) from None
+    explorer = Explorer.open([run] if other is None else [run, other], data)
     about = explorer.dataset.describe() if explorer.dataset else "none that has the run's classes"
     print(f"data set   {about}")
-    for network in explorer.networks:
-        print(f"run        {network.name}: {network.trained.network}")
-    try:
-        from convlens.explorer.server import serve
-    except ModuleNotFoundError as missing:
-        raise UserError(
-            f"explore needs {missing.name}; install it with `pip install \"convlens[explorer]\"`"
-        ) from None
-    serve(explorer, host, port, browser)
+    if export is None:
+        serve(explorer, host, port, browser)
+    else:
+        from convlens.explorer.export import write_page
+
+        print(f"wrote      {write_page(explorer, export, images)}")
 
 
 # reproduce, report

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 import convlens
 from convlens.errors import UserError
 from convlens.explorer import pictures
-from convlens.explorer.attribution import METHODS, Picture
+from convlens.explorer.attribution import METHODS, Picture, methods_of
 from convlens.explorer.images import MOST_BYTES, MOST_PIXELS
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
@@ -24,6 +25,12 @@ from convlens.look.features import embedding, nearest
 
 NEIGHBOURS = 8
 JSON, PNG = "application/json", "image/png"
+KINDS = {  # of the page's own files
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 
 class NotThere(UserError):
@@ -37,6 +44,16 @@ class Answer:
     body: bytes
     kind: str
     final: bool = True
+
+
+def page_files() -> dict[str, Answer]:
+    """The files of the page by their names."""
+    files = {}
+    for file in resources.files("convlens.explorer").joinpath("page").iterdir():
+        suffix = "." + file.name.rpartition(".")[2]
+        if suffix in KINDS:
+            files[file.name] = Answer(file.read_bytes(), KINDS[suffix])
+    return files
 
 
 def answer(explorer: Explorer, path: str) -> Answer:
@@ -106,7 +123,8 @@ def _stage(network: Network, layer: str) -> int:
 def _map(network: Network, stage: int, number: str) -> int:
     count = network.stages[stage].shape[0]
     if int(number) >= count:
-        raise NotThere(f"layer {network.layers[stage]} has no map {number}; its last is {count - 1}")
+        name = network.layers[stage]
+        raise NotThere(f"layer {name} has no map {number}; its last is {count - 1}")
     return int(number)
 
 
@@ -161,6 +179,7 @@ def _describe(number: int, network: Network) -> dict:
         "temperature": trained.temperature,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "summary": network.summary,
+        "methods": methods_of(network),
         "layers": [
             {
                 "name": stage.name,

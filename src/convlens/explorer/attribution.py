@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from convlens.explorer import pictures
 from convlens.explorer.network import Network
@@ -114,3 +115,9 @@ METHODS = {
         slow=True,
     ),
 }
+
+
+def methods_of(network: Network) -> list[str]:
+    """Those of METHODS that work on this network."""
+    relu = any(isinstance(module, nn.ReLU) for module in network.trained.model.modules())
+    return [name for name in METHODS if relu or name != "guided-backpropagation"]

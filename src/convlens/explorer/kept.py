@@ -11,8 +11,8 @@ Value = TypeVar("Value")
 class Kept(Generic[Value]):
     """A dictionary that forgets what was not used for longest once it weighs more than `most`.
 
-    weight: of a value, by default 1. The newest value stays even where it alone weighs more. Several
-    threads may use it at once.
+    weight: of a value, by default 1. The newest value stays even where it alone weighs more.
+    Several threads may use it at once.
     """
 
     def __init__(self, most: int, weight: Callable[[Value], int] = lambda value: 1):

@@ -75,7 +75,8 @@ class Network:
     """A trained network by a name.
 
     history: columns and rows of history.csv, empty where there is none. summary: metrics.json, None
-    where there is none.
+    where there is none. reads_features: whether a linear layer decides, before which features are
+    read.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Network:
         self.size = trained.size
         self.stages: list[Stage] = stages(trained.model, trained.size)
         self.layers = [stage.name for stage in self.stages]
+        self.reads_features = any(isinstance(m, nn.Linear) for m in trained.model.modules())
         self.copy = copy.deepcopy(trained.model)  # for what takes long
         self._passes: Kept[Pass] = Kept(PASSES_KEPT)
         self._drawn: Kept[Picture] = Kept(PICTURES_KEPT)

@@ -50,7 +50,8 @@ def tiled(cells: np.ndarray, columns: int) -> np.ndarray:
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
     """uint8 (N, size, size, 3) → one sprite of thumbnails in raster order, uint8 (H, W, 3)."""
-    cells = np.zeros((-(-len(images) // THUMBNAILS) * THUMBNAILS, THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    count = -(-len(images) // THUMBNAILS) * THUMBNAILS  # whole rows
+    cells = np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8)
     for cell, image in zip(cells, images, strict=False):
         cell[:] = Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     return tiled(cells, THUMBNAILS)

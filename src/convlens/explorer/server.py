@@ -15,7 +15,6 @@ import socket
 import webbrowser
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convlens.errors import UserError
-from convlens.explorer.answers import Answer, NotThere, answer, as_json, slow
+from convlens.explorer.answers import Answer, NotThere, answer, as_json, page_files, slow
 from convlens.explorer.images import MOST_BYTES, TooLarge
 from convlens.explorer.inside import Explorer
 from convlens.explorer.kept import Kept
@@ -44,14 +43,6 @@ DRAINED = 4 * MOST_BYTES  # of an upload that is too large, so that the client h
 CONNECTIONS = 400
 COOKIE = "convlens-token"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-KINDS = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".webmanifest": "application/manifest+json",
-}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -63,18 +54,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, no-cache",  # kept, but asked about by its ETag
 }
-
-
-def page_files() -> dict[str, Answer]:
-    """The files of the page by their names; index.html also by none."""
-    files = {}
-    for file in resources.files("convlens.explorer").joinpath("page").iterdir():
-        suffix = "." + file.name.rpartition(".")[2]
-        if suffix in KINDS:
-            files[file.name] = Answer(file.read_bytes(), KINDS[suffix])
-    if "index.html" in files:
-        files[""] = files["index.html"]
-    return files
 
 
 class Busy(Exception):
@@ -113,6 +92,7 @@ class Service:
     def __init__(self, explorer: Explorer):
         self.explorer = explorer
         self.files = page_files()
+        self.files[""] = self.files["index.html"]
         self.kept: Kept[Answer] = Kept(KEPT_BYTES, lambda answer: len(answer.body))
         self.quick, self.slow = Lane("quick"), Lane("slow")
         self.reading = asyncio.Semaphore(READING)
@@ -352,6 +332,6 @@ def _bound(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise UserError(
-            f"{host}:{port} cannot be used ({reason}); give another with --host or --port, of which "
-            "0 takes any that is free"
+            f"{host}:{port} cannot be used ({reason}); give another with --host or --port (0 takes "
+            "any port that is free)"
         ) from None

@@ -48,20 +48,14 @@ def stages(model: nn.Module, size: int = 64) -> list[Stage]:
     def close(layer: str, output: Tensor, nonlinearity: nn.Module | None = None) -> None:
         nonlocal parameters, linear
         made = [rows[name] for name in executed]
-        if layer in rows:
-            main = rows[layer]
-        else:
-            main = max(made, key=lambda row: row.multiply_adds)
+        main = rows[layer] if layer in rows else max(made, key=lambda row: row.multiply_adds)
         kind = main.kind
         if nonlinearity is not None:
             kind += f", {type(nonlinearity).__name__}"
-        found.append(
-            Stage(
-                layer, kind, tuple(output.shape[1:]), None, parameters,
-                sum(row.multiply_adds for row in made),
-                main.name if main.kind.startswith("conv") else None,
-            )  # fmt: skip
-        )
+        multiply_adds = sum(row.multiply_adds for row in made)
+        filters = main.name if main.kind.startswith("conv") else None
+        shape = tuple(output.shape[1:])
+        found.append(Stage(layer, kind, shape, None, parameters, multiply_adds, filters))
         executed.clear()
         parameters, linear = 0, None
 
