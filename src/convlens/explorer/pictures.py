@@ -8,8 +8,8 @@ from PIL import Image
 
 PERCENTILE = 99.5  # of the magnitudes that fill a scale; one bright pixel would leave the rest dark
 OPAQUE = 0.85  # of the strongest heat, so that the image below it is still seen
-# red speaks for a class, blue against it: Okabe and Ito 2008, told apart by colour-blind readers
-FOR, AGAINST = np.array([213, 94, 0.0]), np.array([0, 114, 178.0])
+# red speaks for a class, blue against it, in the colours that the sheets of `convlens look` use
+FOR, AGAINST = np.array([178, 24, 43.0]), np.array([33, 102, 172.0])
 GREY = 128.0
 THUMBNAIL = 32  # pixels, the side of those in the sprite of all validation images
 THUMBNAILS = 32  # in a row of it
@@ -59,7 +59,8 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
 def scale_of(values: np.ndarray) -> float:
     """What fills a scale that starts at 0: the percentile, else the maximum, else 1; above 0."""
-    return float(np.percentile(values, PERCENTILE)) or float(values.max()) or 1.0
+    highest = np.percentile(values, PERCENTILE), values.max()
+    return next((float(value) for value in highest if value > 0), 1.0)
 
 
 def magnitude_of(values: np.ndarray) -> float:

@@ -326,12 +326,13 @@ def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> No
 
 
 def _bound(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port {port} is out of range; give 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
+    except OSError as problem:
         raise UserError(
-            f"{host}:{port} cannot be used ({reason}); give another with --host or --port (0 takes "
-            "any port that is free)"
+            f"{host}:{port} cannot be used ({problem.strerror}); give another with --host or "
+            "--port (0 takes any port that is free)"
         ) from None

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from torch import nn
@@ -145,7 +146,7 @@ class Survey:
     def load(self, path: Path) -> bool:
         """Take everything from the file `path`; False where there is none or it is damaged."""
         try:
-            with np.load(path, allow_pickle=False) as kept:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
                 arrays = dict(kept)
             patches = []
             for number, stage in enumerate(self.network.stages):
@@ -158,7 +159,7 @@ class Survey:
                 Seen(arrays[f"{split}-logits"], arrays.get(f"{split}-features"))
                 for split in ("validation", "train")
             )
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
         self.patches, self.validation, self.training = patches, validation, training
         for task in self.tasks.values():
