@@ -95,7 +95,7 @@ def test_a_deconvolution_is_grey_where_it_is_0(explorer: Explorer):
 def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(explorer: Explorer):
     paths = [
         "api/0/patches-0.json", "api/0/evaluation.json", "api/0/embedding.json",
-        "api/0/v0/neighbours.json",
+        "api/0/v0/neighbours.json", "api/0/dead.json",
     ]  # fmt: skip
     for path in paths:
         with pytest.raises(NotYet):
@@ -114,6 +114,8 @@ def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(exp
         assert (number in patches["dead"]) == (values[0] <= 0)
         for patch in of_map:
             assert patch["label"] == data.train.labels[int(patch["image"][1:])]
+    dead = told(explorer, "api/0/dead.json")["dead"]
+    assert (len(dead), dead[2]) == (7, patches["dead"])
     evaluation = told(explorer, "api/0/evaluation.json")
     assert evaluation["labels"] == data.validation.labels.tolist()
     probability = [

@@ -180,6 +180,7 @@ def _describe(number: int, network: Network) -> dict:
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "summary": network.summary,
         "methods": methods_of(network),
+        "features": network.reads_features,
         "layers": [
             {
                 "name": stage.name,
@@ -328,7 +329,17 @@ def patches(explorer: Explorer, run: str, number: str) -> Answer:
             found.rows.tolist(), found.values, found.boxes.tolist(), strict=True
         )
     ]
-    return as_json({"maps": maps, "dead": np.flatnonzero(found.values[:, 0] <= 0).tolist()})
+    return as_json({"maps": maps, "dead": _dead(survey, int(number))})
+
+
+def dead(explorer: Explorer, run: str) -> Answer:
+    """By layer, the maps that no training image excites."""
+    survey = _survey(explorer, run)
+    return as_json({"dead": [_dead(survey, stage) for stage in range(len(survey.network.stages))]})
+
+
+def _dead(survey: Survey, stage: int) -> list[int]:
+    return np.flatnonzero(survey.strongest(stage).values[:, 0] <= 0).tolist()
 
 
 def history(explorer: Explorer, run: str) -> Answer:
@@ -395,6 +406,7 @@ ROUTES: list[tuple[re.Pattern, Callable[..., Answer]]] = [
         (rf"{RUN}/{IMAGE}/([a-z-]{{1,40}})-{NUMBER}\.json", caption),
         (rf"{RUN}/filter-{NUMBER}-{NUMBER}\.json", filters),
         (rf"{RUN}/patches-{NUMBER}\.json", patches),
+        (rf"{RUN}/dead\.json", dead),
         (rf"{RUN}/history\.json", history),
         (rf"{RUN}/evaluation\.json", evaluation),
         (rf"{RUN}/embedding\.json", places),

@@ -166,6 +166,7 @@ def _paths(explorer: Explorer, targets: dict[str, list[int]]) -> Iterator[str]:
         yield f"api/{run}/history.json"
         if explorer.dataset is not None:
             yield f"api/{run}/evaluation.json"
+            yield f"api/{run}/dead.json"
             yield from (f"api/{run}/patches-{number}.json" for number in numbers)
             if network.reads_features:
                 yield f"api/{run}/embedding.json"

@@ -248,8 +248,9 @@ async def _not_there(request: Request, problem: NotThere) -> Response:
 
 async def _not_yet(request: Request, problem: NotYet) -> Response:
     task = problem.task
-    content = {"error": str(problem), "wait": task.name, "done": task.done, "total": task.total}
-    return _json(content, 503, {"Retry-After": "1"})
+    content = {"wait": task.name, "done": task.done, "total": task.total}
+    # no error, which a browser would write to its console: the question was heard
+    return _json(content, 202, {"Retry-After": "1"})
 
 
 async def _busy(request: Request, problem: Busy) -> Response:
