@@ -19,7 +19,7 @@ export class Chooser {
       onchange: () => { this.send(this.file.files[0]); this.file.value = ""; },
     });
     this.search = h("input", {
-      type: "search", id: "search", placeholder: "class or file name", autocomplete: "off",
+      type: "text", inputmode: "search", id: "search", placeholder: "class or file name", autocomplete: "off",
       oninput: () => this.#list(),
     });
     this.wrong = h("input", { type: "checkbox", id: "wrong", onchange: () => this.#list() });

@@ -34,7 +34,7 @@ export class Confusion {
         if (this.signal.aborted) return;
         const matrix = new Matrix(site, run, evaluation);
         this.matrices.push(matrix);
-        slot.classList.add("matrix");
+        slot.classList.add("beside");
         slot.replaceChildren(...matrix.elements);
         if (this.address) this.#showCell();
       })),
@@ -80,7 +80,6 @@ class Matrix {
     Object.assign(this, { site, run, evaluation });
     this.counts = confusion(evaluation, run.classes.length);
     this.totals = this.counts.map((row) => row.reduce((sum, count) => sum + count, 0));
-    this.readout = h("p", { class: "readout", role: "status" }, "Point at a cell, or step through them by arrow keys.");
     this.plane = new Plane({
       label: `Confusion matrix of ${run.name}, ${run.classes.length} by ${run.classes.length}; arrows choose a cell, Enter shows its images`,
       margin: (width) => Math.min(Math.max(width * 0.14, 56), 100),
@@ -89,7 +88,8 @@ class Matrix {
       pick: (x, y) => this.#open(this.#cellAt(x, y)),
       key: (event) => this.#key(event),
     });
-    this.elements = [h("div", {}, this.plane.element, this.readout), this.#pairs()];
+    this.plane.readout.textContent = "Point at a cell, or step through them by arrow keys.";
+    this.elements = [this.plane.element, this.#pairs()];
   }
 
   /** Frames the cell that the address names. */
@@ -107,7 +107,7 @@ class Matrix {
   #point(cell) {
     this.pointed = cell;
     this.plane.canvas.classList.toggle("pointing", cell !== null);
-    if (cell) this.readout.textContent = this.#words(cell);
+    if (cell) this.plane.readout.textContent = this.#words(cell);
     this.plane.redraw();
   }
 

@@ -4,10 +4,11 @@ import { Latest, during, keep, ask, picture } from "./answers.js";
 import { go } from "./address.js";
 import { h } from "./dom.js";
 import { evaluationOf } from "./evaluation.js";
+import { sentence } from "./mistakes.js";
 import { percent } from "./numbers.js";
 import { Plane } from "./plane.js";
 import { eachRunOnData } from "./runs.js";
-import { SPRITE, TILE, onSprite } from "./thumbnails.js";
+import { SPRITE, TILE, onSprite, thumbnail } from "./thumbnails.js";
 
 const EDGE = 0.03; // of the square, free around the outermost points
 
@@ -38,6 +39,7 @@ export class Embedding {
         if (signal.aborted) return;
         const map = new Scatter(site, run, embedding, evaluation, sprite);
         this.maps.push(map);
+        slot.classList.add("beside");
         slot.replaceChildren(...map.elements);
       })),
     );
@@ -54,7 +56,7 @@ class Scatter {
   constructor(site, run, { points, share }, evaluation, sprite) {
     Object.assign(this, { site, run, evaluation, sprite });
     this.places = inSquare(points);
-    this.readout = h("p", { class: "readout", role: "status" });
+    this.preview = h("div", { class: "preview" });
     this.share = share;
     this.plane = new Plane({
       label: `Embedding of ${points.length} validation images by ${run.name}; plus and minus enlarge, arrows move, Enter opens the image in the middle`,
@@ -66,8 +68,8 @@ class Scatter {
     for (const event of ["focus", "blur"]) {
       this.plane.canvas.addEventListener(event, () => this.plane.redraw());
     }
-    this.elements = [this.plane.element, this.readout];
-    this.#point(null);
+    this.elements = [this.plane.element, this.preview];
+    this.pointed = null;
   }
 
   only(name) {
@@ -85,7 +87,7 @@ class Scatter {
     const side = this.#thumbSide();
     const colours = { right: plane.colour("--accent"), wrong: plane.colour("--wrong") };
     const focused = document.activeElement === plane.canvas ? this.#middle() : null;
-    const above = focused ?? this.pointed;
+    const above = this.pointed ?? focused;
     context.imageSmoothingQuality = "high";
     const stamp = (row, size) => {
       const [left, top] = plane.toScreen(...places[row]).map((value) => value - size / 2);
@@ -101,7 +103,7 @@ class Scatter {
     context.globalAlpha = 1;
     places.forEach((_, row) => this.#isShown(row) && stamp(row, side));
     if (above != null) stamp(above, Math.max(side * 1.6, 56));
-    if (focused != null) this.readout.textContent = this.#words(focused);
+    this.#describe(above);
   }
 
   #thumbSide() {
@@ -126,10 +128,18 @@ class Scatter {
   #point(row) {
     this.pointed = row;
     this.plane.canvas.classList.toggle("pointing", row !== null);
-    this.readout.textContent = row === null
+    this.plane.redraw();
+  }
+
+  #describe(row) {
+    if (row === this.described) return;
+    this.described = row;
+    this.plane.readout.textContent = row === null
       ? `The two directions in which the features vary most, ${percent(this.share, 0)} of their variance.`
       : this.#words(row);
-    this.plane.redraw();
+    if (row !== null) {
+      this.preview.replaceChildren(thumbnail(row, 160), h("p", { class: "words" }, sentence(this.run, this.evaluation, row)));
+    }
   }
 
   #words(row) {

@@ -47,8 +47,7 @@ export class ImageView {
       attribution: h("div", { class: "pane" }, this.attribution.element),
       neighbours: h("div", { class: "pane" }, this.neighbours.element),
     };
-    this.element = h(
-      "div", { class: "image-view" },
+    this.parts = [
       h("div", { class: "side" },
         h("figure", { class: "input", tabindex: 0, "aria-label": "The image; arrow keys step through the images" },
           h("div", { class: "stack" }, this.photograph, this.frame)),
@@ -59,25 +58,24 @@ export class ImageView {
         h("nav", { class: "tabs", "aria-label": "Looks" }, this.tabs),
         Object.values(this.panes)),
       this.panel.element,
-    );
+    ];
+    this.element = h("div", { class: "image-view" },
+      h("p", { class: "opening" }, "Drop, paste or choose an image to look at it. ",
+        h("button", { type: "button", class: "primary", onclick: choose }, "Choose")));
     this.element.addEventListener("keydown", (event) => this.#key(event));
   }
 
   get title() {
-    return this.nameOf(this.image);
+    return this.image && this.nameOf(this.image);
   }
 
   async update(address) {
     const image = address.image ?? this.site.examples[0] ?? this.site.images[0]?.id;
-    if (image === undefined) {
-      this.element.replaceChildren(
-        h("p", { class: "opening" }, "Drop, paste or choose an image to look at it."), this.steps);
-      return;
-    }
+    if (image === undefined) return; // there is no data set, and nothing was uploaded yet
     this.address = { ...address, image };
     this.#tab(address.tab ?? "network");
-    const isNew = image !== this.image;
-    if (isNew) this.#load(image);
+    if (this.image === undefined) this.element.replaceChildren(...this.parts);
+    if (image !== this.image) this.#load(image);
     this.#showMap();
     if (address.tab === "attribution") {
       await this.predicted;

@@ -78,7 +78,7 @@ export class Network {
   }
 
   #arrange() {
-    const width = this.list.clientWidth;
+    const width = this.rows[0].element.clientWidth;
     if (!width) return; // not shown now
     const tile = parseFloat(getComputedStyle(this.list).getPropertyValue("--tile"));
     this.columns = Math.max(1, Math.floor((width + GAP) / (tile + GAP)));
@@ -168,9 +168,8 @@ class Maps {
     const shown = this.order.slice(0, this.all ? count : ROWS * network.columns);
     if (this.chosen != null && !shown.includes(this.chosen)) shown[shown.length - 1] = this.chosen;
     while (this.tiles.length < shown.length) this.tiles.push(this.#tile());
-    this.tiles.length = shown.length;
+    for (const tile of this.tiles.splice(shown.length)) tile.remove();
     this.tiles.forEach((tile, i) => this.#draw(tile, shown[i]));
-    this.grid.replaceChildren(...this.tiles);
     const entrance = this.tiles.find((tile) => tile.matches(".chosen")) ?? this.tiles[0];
     for (const tile of this.tiles) tile.tabIndex = tile === entrance ? 0 : -1;
 
@@ -182,7 +181,9 @@ class Maps {
   }
 
   #tile() {
-    return h("button", { type: "button", class: "tile", "data-layer": this.index }, h("canvas"));
+    const tile = h("button", { type: "button", class: "tile", "data-layer": this.index }, h("canvas"));
+    this.grid.append(tile);
+    return tile;
   }
 
   #draw(tile, map) {

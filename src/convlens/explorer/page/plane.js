@@ -7,7 +7,8 @@ const STILL = 5; // pixels that a pointer may move between down and up and still
 
 /**
  * draw(context, plane) draws in CSS pixels; hover(x, y) and pick(x, y) get places of the square,
- * hover() none when the pointer leaves; key(event) may take a key by returning true.
+ * hover() none when the pointer leaves; key(event) may take a key by returning true. `readout` is
+ * for what is pointed at, in words.
  */
 export class Plane {
   constructor({ label, margin = () => 0, draw, hover, pick, key = () => false }) {
@@ -15,12 +16,13 @@ export class Plane {
     this.zoom = 1;
     this.centre = [0.5, 0.5];
     this.pointers = new Map();
+    this.readout = h("p", { class: "readout", role: "status" });
     this.canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": label });
     const button = (text, words, action) =>
       h("button", { type: "button", class: "quiet", title: words, "aria-label": words, onclick: action }, text);
     this.element = h(
       "div", { class: "plane" }, this.canvas,
-      h("div", { class: "zoom" },
+      h("div", { class: "plane-foot" }, this.readout,
         button("+", "Enlarge (+)", () => this.enlarge(1.5)),
         button("−", "Make smaller (−)", () => this.enlarge(1 / 1.5)),
         button("⤢", "Show all (0)", () => this.reset())),
