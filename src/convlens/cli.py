@@ -542,6 +542,7 @@ def reproduce(
 def bench(
     *,
     only: tuple[str, ...] = (),
+    explore: bool = False,
     quick: bool = False,
     pairs: int | None = None,
     against: Path | None = None,
@@ -559,6 +560,7 @@ def bench(
 
     Args:
         only: Rows of the table, or growth; all if none is given.
+        explore: Only the rows of the explorer.
         quick: Fewer and shorter pairs.
         pairs: Times that ours and the peer are measured in turn.
         against: A bench.json measured before; status 1 if a ratio has become worse.
@@ -569,8 +571,10 @@ def bench(
         results: The folder for bench.json, bench.md and bench.png.
         weights: The folder that holds convnet.safetensors.
     """
+    from convlens.bench import EXPLORER
     from convlens.bench import bench as measure
 
+    only = (*only, *EXPLORER) if explore else only
     held = measure(
         only, quick=quick, pairs=pairs, data=data, against=against, tolerance=tolerance,
         long=long, peer_epochs=peer_epochs, large=large, results_folder=results,
