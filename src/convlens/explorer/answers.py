@@ -231,20 +231,18 @@ def prediction(explorer: Explorer, run: str, name: str) -> Answer:
 
 def layers(explorer: Explorer, run: str, name: str) -> Answer:
     network = _network(explorer, run)
-    return as_json([_statistics(maps[0]) for maps in _look(explorer, network, name)])
+    seen = network.look(name, _pixels(explorer, name, network))
+    pairs = zip(seen.maps, seen.scales, strict=True)
+    return as_json([_statistics(maps[0], scale) for maps, scale in pairs])
 
 
-def _look(explorer: Explorer, network: Network, name: str) -> list[np.ndarray]:
-    return network.look(name, _pixels(explorer, name, network)).maps
-
-
-def _statistics(maps: np.ndarray) -> dict:
+def _statistics(maps: np.ndarray, scale: float) -> dict:
     """Of a stage's maps, (C, h, w); the strongest has the largest maximum."""
     flat = maps.reshape(len(maps), -1)
     highest = flat.max(axis=1)
     return {
         "columns": pictures.columns_of(len(maps)),
-        "scale": _short([pictures.scale_of(maps)])[0],
+        "scale": _short([scale])[0],
         "mean": _short(flat.mean(axis=1)),
         "max": _short(highest),
         "active": _short((flat > 0).mean(axis=1)),
@@ -255,8 +253,8 @@ def _statistics(maps: np.ndarray) -> dict:
 def layer(explorer: Explorer, run: str, name: str, number: str) -> Answer:
     network = _network(explorer, run)
     stage = _stage(network, number)
-    maps = _look(explorer, network, name)[stage][0]
-    return _png(pictures.sprite(maps, pictures.scale_of(maps)))
+    seen = network.look(name, _pixels(explorer, name, network))
+    return _png(pictures.sprite(seen.maps[stage][0], seen.scales[stage]))
 
 
 def deconvolution(explorer: Explorer, run: str, name: str, number: str, map_: str) -> Answer:
@@ -384,7 +382,7 @@ def _label(number: int) -> int | None:
 
 def _short(values: Any, digits: int = 4) -> list[float]:
     """Few digits are more than a picture or a caption shows."""
-    return [float(f"{value:.{digits}g}") for value in values]
+    return [float(f"{value:.{digits}g}") for value in np.asarray(values).tolist()]
 
 
 IMAGE = r"([vt]\d{1,9}|u[0-9a-f]{16})"

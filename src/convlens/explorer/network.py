@@ -7,6 +7,7 @@ asked of a copy, so that a second thread can wait for it while the first goes on
 import copy
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from convlens.data.augment import normalise
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
 from convlens.explorer.kept import Kept
+from convlens.explorer.pictures import scale_of
 from convlens.look.activations import hooked
 from convlens.look.stages import Stage, stages
 from convlens.train.checkpoint import Trained, load_trained, read_history
@@ -42,6 +44,11 @@ class Pass:
     logits: np.ndarray
     maps: list[np.ndarray]
     features: np.ndarray | None
+
+    @cached_property
+    def scales(self) -> list[float]:
+        """Of each stage what is drawn white."""
+        return [scale_of(maps) for maps in self.maps]
 
 
 def look_inside(model: nn.Module, x: Tensor, layers: list[str]) -> Pass:
