@@ -58,8 +58,7 @@ async function request(path, options, news) {
     const answer = await reach(path, options);
     if (answer.status === 200 || answer.status === 201) return answer;
     const body = await answer.json().catch(() => ({}));
-    const later = answer.status === 202 || body.wait !== undefined;
-    if (!later && answer.status !== 429 && answer.status !== 503) {
+    if (![202, 429, 503].includes(answer.status)) { // not yet, and twice too much to do
       throw new Problem(body.error ?? `the server answers ${answer.status} to ${path}`, answer.status);
     }
     news?.({ wait: body.wait ?? "the server has much to do", ...body });

@@ -33,10 +33,10 @@ export class Attribution {
   async show(image, target, predictions) {
     const key = `${image},${target}`;
     if (key === this.key) return;
+    if (!predictions.every((prediction) => prediction.image === image)) return; // it says why not
     this.key = key;
     this.image = image;
     const signal = this.latest.next();
-    if (!predictions.every((p) => p.image === image && p.probabilities)) return; // its error shows
     this.#offer(target, predictions);
     const classes = this.site.runs[0].classes;
     const columns = predictions.map((prediction) => {

@@ -174,11 +174,10 @@ class Matrix {
       context.fillText(images, x + cell / 2, y + cell / 2);
     }));
     context.globalAlpha = 1;
-    for (const [place, colour] of [[this.marked, "--ink"], [this.pointed, "--ink"]]) {
-      if (!place || place[0] < 0) continue;
-      context.strokeStyle = plane.colour(colour);
-      context.lineWidth = 2;
-      const [truth, predicted] = place;
+    context.strokeStyle = plane.colour("--ink");
+    context.lineWidth = 2;
+    for (const [truth, predicted] of [this.marked, this.pointed].filter(Boolean)) {
+      if (truth < 0) continue;
       if (predicted < 0) context.strokeRect(left, top + truth * cell - 1, plane.side, cell + 2);
       else context.strokeRect(left + predicted * cell - 1, top + truth * cell - 1, cell + 2, cell + 2);
     }

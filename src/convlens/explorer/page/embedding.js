@@ -7,7 +7,7 @@ import { evaluationOf } from "./evaluation.js";
 import { sentence } from "./mistakes.js";
 import { percent } from "./numbers.js";
 import { Plane } from "./plane.js";
-import { eachRunOnData } from "./runs.js";
+import { eachRunOnFeatures } from "./runs.js";
 import { SPRITE, TILE, onSprite, thumbnail } from "./thumbnails.js";
 
 const EDGE = 0.03; // of the square, free around the outermost points
@@ -31,7 +31,7 @@ export class Embedding {
         "Images that excite the features before the classifier alike lie together. A frame in blue: "
         + "answered right; in orange: wrong. Keys: + and − enlarge, arrows move, Enter opens the image in the middle."),
       h("p", { class: "controls" }, h("label", { for: "shown" }, "Show "), this.chooser),
-      eachRunOnData(site, (run, r, slot) => during(slot, signal, async (news) => {
+      eachRunOnFeatures(site, (run, r, slot) => during(slot, signal, async (news) => {
         const [embedding, evaluation, sprite] = await Promise.all([
           keep(ask, `api/${r}/embedding.json`, { signal, news }),
           evaluationOf(r, { signal, news }), keep(picture, SPRITE, { signal, news }),

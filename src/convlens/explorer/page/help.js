@@ -8,8 +8,8 @@ const KEYS = [
   ["n, p", "next image, image before"],
   ["1 … 6", "the views: image, training, confusion, classes, mistakes, embedding"],
   ["Tab", "on to the next layer, list or button"],
-  ["← → ↑ ↓", "between maps, and over a layer's edge to the next layer; in a matrix, from cell to cell; on the large map, from unit to unit; on the image, from image to image"],
-  ["Enter", "open the map, cell or image; Home and End lead to a layer's ends"],
+  ["← → ↑ ↓", "between maps (Home, End: to a layer's ends), and over a layer's edge to the next layer; in a matrix, from cell to cell; on the large map, from unit to unit; on the image, from image to image"],
+  ["Enter", "open the map, cell or image; once more on a map: into its panel"],
   ["+ − 0", "enlarge, make smaller, show all: matrix and embedding"],
   ["Escape", "close the map or this help"],
 ];

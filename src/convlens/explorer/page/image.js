@@ -29,7 +29,7 @@ export class ImageView {
     this.predictions = site.runs.map((run, r) => new Prediction(run, r));
     for (const prediction of this.predictions.slice(1)) prediction.numbering = site.runs[0].classes;
     this.networks = site.runs.map((run, r) => new Network(run, r, {
-      open: (layer, map, how) => go({ image: this.image, run: r, layer, map }, how),
+      open: (layer, map, how) => this.#open({ run: r, layer, map }, how),
       field: (layer, unit) => this.#point(run, layer, unit),
     }));
     this.panel = new Panel(site, {
@@ -126,6 +126,13 @@ export class ImageView {
       (there && r === run ? network.select(layer, map) : network.select()));
     if (there) this.panel.show(image, run, layer, map);
     else this.panel.hide();
+  }
+
+  /** Opens a map's panel; once it is open, leads into it. */
+  #open(place, how) {
+    const isOpen = Object.entries(place).every(([name, value]) => this.address[name] === value);
+    if (isOpen) this.panel.title.focus();
+    else go({ image: this.image, ...place }, how);
   }
 
   #closePanel() {

@@ -3,7 +3,7 @@
 import { Latest, ask, during } from "./answers.js";
 import { format } from "./address.js";
 import { h } from "./dom.js";
-import { eachRunOnData } from "./runs.js";
+import { eachRunOnFeatures } from "./runs.js";
 
 export class Neighbours {
   constructor(site) {
@@ -22,7 +22,7 @@ export class Neighbours {
     if (image === this.key) return;
     this.key = image;
     const signal = this.latest.next();
-    this.runs.replaceChildren(eachRunOnData(this.site, (run, r, slot) =>
+    this.runs.replaceChildren(eachRunOnFeatures(this.site, (run, r, slot) =>
       during(slot, signal, async (news) => {
         const found = await ask(`api/${r}/${image}/neighbours.json`, { signal, news });
         if (!signal.aborted) slot.replaceChildren(this.#list(run, found));

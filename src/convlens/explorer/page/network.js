@@ -47,8 +47,9 @@ export class Network {
 
   /** Marks the maps that no training image excites, once the server has read them all. */
   async markDead(signal) {
-    const { dead } = await keep(ask, `${this.path}/dead.json`, { signal });
-    this.rows.forEach((row, l) => row.markDead?.(dead[l] ?? []));
+    if (this.dead) return;
+    this.dead = (await keep(ask, `${this.path}/dead.json`, { signal })).dead;
+    this.rows.forEach((row, l) => row.markDead?.(this.dead[l]));
   }
 
   /** Marks the map that the panel shows; none without arguments. */

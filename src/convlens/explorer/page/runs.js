@@ -11,8 +11,16 @@ export function eachRun(site, show) {
   }));
 }
 
-/** The columns of a view of the data set; in words where there is none. */
+/** Like `eachRun`, for what needs the data set. */
 export function eachRunOnData(site, show) {
   if (site.data) return eachRun(site, show);
   return h("p", { class: "note" }, "This needs the data set: start convlens explore with --data DIR.");
+}
+
+/** Like `eachRunOnData`, for what needs the features before a classifier. */
+export function eachRunOnFeatures(site, show) {
+  return eachRunOnData(site, (run, r, slot) => {
+    if (run.features) show(run, r, slot);
+    else slot.append(h("p", { class: "note" }, "This network has no linear layer whose features could be compared."));
+  });
 }
