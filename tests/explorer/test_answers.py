@@ -1,5 +1,6 @@
 """Every path gives what the views say, and a path that is none gives one sentence."""
 
+import dataclasses
 import io
 import json
 
@@ -11,11 +12,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convlens import look
+from convlens.errors import UserError
 from convlens.explorer.answers import ROUTES, NotThere, answer, page_files, slow
 from convlens.explorer.attribution import METHODS
 from convlens.explorer.inside import Explorer
+from convlens.explorer.network import short
 from convlens.explorer.survey import NotYet
 from convlens.look.patches import strongest_patches
+from convlens.models import LeNet5
+from convlens.train.checkpoint import save_weights
 
 
 def told(explorer: Explorer, path: str):
@@ -222,6 +227,29 @@ def test_without_a_data_set_images_can_still_be_uploaded(toy_weights, toy_data, 
             answer(explorer, path)
     with pytest.raises(NotThere, match="no image v0"):
         answer(explorer, "api/0/v0/prediction.json")
+
+
+def test_a_data_set_that_cannot_be_read_is_told_and_not_left_out(toy_weights, monkeypatch):
+    monkeypatch.setenv("CONVLENS_DATA", "/nowhere/at/all")
+    with pytest.raises(UserError, match="/nowhere/at/all does not exist"):
+        Explorer.open([toy_weights])
+
+
+def test_a_data_set_that_was_asked_for_must_have_the_run_s_classes(toy_data, own, vgg, tmp_path):
+    trained = own(vgg).networks[0].trained
+    path = tmp_path / "other.safetensors"
+    other = dataclasses.replace(
+        trained, model=LeNet5(2, size=24), network="LeNet5", classes=("one", "two")
+    )
+    save_weights(path, other)
+    with pytest.raises(UserError, match="not the same ones"):
+        Explorer.open([path], toy_data)
+
+
+def test_what_json_has_no_word_for_is_null(explorer: Explorer):
+    explorer.networks[0].history = {"columns": ["loss"], "rows": [[0.5], [float("nan")]]}
+    assert told(explorer, "api/0/history.json")["rows"] == [[0.5], [None]]
+    assert short(np.array([1.23456, np.inf, np.nan], np.float32)) == [1.235, None, None]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from convlens.explorer import pictures
 from convlens.explorer.attribution import METHODS, Picture, methods_of
 from convlens.explorer.images import MOST_BYTES, MOST_PIXELS
 from convlens.explorer.inside import Explorer
-from convlens.explorer.network import Network
+from convlens.explorer.network import Network, short
 from convlens.explorer.survey import NotYet, Survey
 from convlens.look.features import embedding, nearest
 
@@ -223,7 +223,7 @@ def prediction(explorer: Explorer, run: str, name: str) -> Answer:
     label, classes = explorer.images.label(name), network.trained.classes
     return as_json(
         {
-            "probabilities": _short(network.probabilities(seen.logits)[0], 6),
+            "probabilities": short(network.probabilities(seen.logits)[0], 6),
             "label": classes.index(label) if label in classes else None,
         }
     )
@@ -242,10 +242,10 @@ def _statistics(maps: np.ndarray, scale: float) -> dict:
     highest = flat.max(axis=1)
     return {
         "columns": pictures.columns_of(len(maps)),
-        "scale": _short([scale])[0],
-        "mean": _short(flat.mean(axis=1)),
-        "max": _short(highest),
-        "active": _short((flat > 0).mean(axis=1)),
+        "scale": short([scale])[0],
+        "mean": short(flat.mean(axis=1)),
+        "max": short(highest),
+        "active": short((flat > 0).mean(axis=1)),
         "order": np.argsort(-highest, kind="stable").tolist(),
     }
 
@@ -321,7 +321,7 @@ def patches(explorer: Explorer, run: str, number: str) -> Answer:
     maps = [
         [
             {"image": f"t{row}", "label": _label(labels[row]), "value": value, "box": box}
-            for row, value, box in zip(rows, _short(values), boxes, strict=True)
+            for row, value, box in zip(rows, short(values), boxes, strict=True)
         ]
         for rows, values, boxes in zip(
             found.rows.tolist(), found.values, found.boxes.tolist(), strict=True
@@ -359,8 +359,8 @@ def evaluation(explorer: Explorer, run: str) -> Answer:
         {
             "labels": [_label(label) for label in labels],
             "predicted": probabilities.argmax(axis=1).tolist(),
-            "probability": _short(probabilities.max(axis=1)),
-            "of_label": _short(np.where(labels < 0, 0, of_label)),
+            "probability": short(probabilities.max(axis=1)),
+            "of_label": short(np.where(labels < 0, 0, of_label)),
             "train": accuracy,
         },
         final=accuracy is not None,
@@ -373,16 +373,11 @@ def places(explorer: Explorer, run: str) -> Answer:
     if vectors is None:
         raise NotThere(f"{network.name} has no linear layer, before which features are read")
     points, share = embedding(vectors)
-    return as_json({"points": [_short(point) for point in points], "share": round(share, 4)})
+    return as_json({"points": [short(point) for point in points], "share": round(share, 4)})
 
 
 def _label(number: int) -> int | None:
     return None if number < 0 else int(number)
-
-
-def _short(values: Any, digits: int = 4) -> list[float]:
-    """Few digits are more than a picture or a caption shows."""
-    return [float(f"{value:.{digits}g}") for value in np.asarray(values).tolist()]
 
 
 IMAGE = r"([vt]\d{1,9}|u[0-9a-f]{16})"

@@ -36,6 +36,7 @@ def write_page(explorer: Explorer, out: Path, images: Sequence[Path] = ()) -> Pa
     was written there before is replaced, once the new one is whole. UserError where `out` holds
     anything else, and for an image that cannot be read.
     """
+    out = out.resolve()
     _check(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")

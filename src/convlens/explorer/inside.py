@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from convlens.data.dataset import Dataset
-from convlens.errors import UserError
 from convlens.explorer.images import UPLOADS_KEPT, Images
 from convlens.explorer.network import Network
 from convlens.explorer.survey import Survey, Surveyor
@@ -45,17 +44,16 @@ class Explorer:
         """
         networks = [Network.of_run(run) for run in runs]
         first = networks[0]
-        try:
-            datasets = {first.size: open_for(first.trained, runs[0], data)}
-        except UserError:
-            if data is not None:
-                raise
-            return cls(networks, keep=keep)
+        if data is None:
+            dataset = open_as(runs[0], None, first.size)
+            if dataset.classes != first.trained.classes:
+                return cls(networks, keep=keep)
+        else:
+            dataset = open_for(first.trained, runs[0], data)
+        datasets = {first.size: dataset}
         for network in networks[1:]:
             if network.size not in datasets:
-                datasets[network.size] = open_as(
-                    runs[0], datasets[first.size].root, network.size
-                )
+                datasets[network.size] = open_as(runs[0], dataset.root, network.size)
         return cls(networks, datasets, keep)
 
     def labels(self, network: Network, split: str) -> np.ndarray:

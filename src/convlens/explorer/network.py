@@ -6,6 +6,8 @@ asked of a copy, so that a second thread can wait for it while the first goes on
 
 import copy
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -162,12 +164,15 @@ class Network:
             "of": name,
             "kernel": list(weight.shape[1:]),
             "inputs": [
-                {"map": first + int(i), "weights": [_short(row) for row in weight[i]]}
+                {"map": first + int(i), "weights": [short(row) for row in weight[i]]}
                 for i in order
             ],
         }
 
 
-def _short(values: np.ndarray) -> list[float]:
-    """Four digits are more than a picture or a caption shows."""
-    return [float(f"{value:.4g}") for value in values]
+def short(values: Sequence[float] | np.ndarray, digits: int = 4) -> list[float | None]:
+    """As many digits as a picture or a caption shows; None for what JSON has no word for."""
+    return [
+        float(f"{value:.{digits}g}") if math.isfinite(value) else None
+        for value in np.asarray(values).tolist()
+    ]

@@ -312,7 +312,7 @@ def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> No
     token = None if is_loopback(host) else secrets.token_urlsafe(16)
     config = uvicorn.Config(
         application(explorer, token), log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=2, ws="none",
+        proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=2, ws="none",
     )  # fmt: skip
     with _bound(host, port) as listening:
         name = f"[{host}]" if ":" in host else host
@@ -331,7 +331,10 @@ def _bound(host: str, port: int) -> socket.socket:
         raise UserError(f"--port {port} is out of range; give 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
+        # Head and body are two packets, and the second would wait 40 ms for the first's receipt.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as problem:
         raise UserError(
             f"{host}:{port} cannot be used ({problem.strerror}); give another with --host or "
