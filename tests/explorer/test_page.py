@@ -867,6 +867,9 @@ def test_two_runs_stand_side_by_side_on_the_same_image(served_two, show):
     for view, each in (("confusion", ".plane"), ("classes", "table"), ("mistakes", ".gallery")):
         page.goto(f"{served_two}#/{view}")
         expect(settled(page).locator(f"main {each}")).to_have_count(2)
+    page.goto(f"{served_two}#/confusion/0")
+    names = settled(page).locator(".cell h3").all_inner_texts()
+    assert names == [run["name"] for run in site["runs"]]
     page.goto(f"{served_two}#/training")
     expect(page.locator("main")).to_contain_text("keeps no history")  # of a weights file
 

@@ -12,7 +12,8 @@ const LISTED = 240; // thumbnails at once
 export class Chooser {
   constructor(site) {
     this.site = site;
-    this.latest = new Latest();
+    this.sending = new Latest();
+    this.listing = new Latest();
     this.names = new Map(); // of uploaded images, by id
     this.file = h("input", {
       type: "file", accept: "image/*", id: "file",
@@ -61,7 +62,7 @@ export class Chooser {
   /** Uploads a file and leads to it; a newer file takes over. */
   async send(file) {
     if (!file) return;
-    const signal = this.latest.next();
+    const signal = this.sending.next();
     const { bytes } = this.site.upload;
     if (!this.element.open) this.open();
     await during(this.status, signal, async (news) => {
@@ -107,7 +108,9 @@ export class Chooser {
   }
 
   async #list() {
-    const images = await this.#images();
+    const signal = this.listing.next();
+    const images = this.wrong.checked ? await this.#mistakes(signal) : this.site.images;
+    if (signal.aborted) return;
     const words = this.search.value.trim().toLowerCase().split(/\s+/);
     const found = images.filter(({ path }) => words.every((word) => path.toLowerCase().includes(word)));
     this.count.textContent = found.length > LISTED
@@ -119,11 +122,10 @@ export class Chooser {
       : h("img", { src: `images/${id}.png`, alt: "", width: 56, height: 56, loading: "lazy" }))));
   }
 
-  async #images() {
-    if (!this.wrong.checked) return this.site.images;
+  async #mistakes(signal) {
     let rows = [];
-    await during(this.status, this.latest.next(), async (news) => {
-      rows = mistakes(await evaluationOf(0, { news }));
+    await during(this.status, signal, async (news) => {
+      rows = mistakes(await evaluationOf(0, { signal, news }));
     });
     const byId = new Map(this.site.images.map((image) => [image.id, image]));
     return rows.map((row) => byId.get(`v${row}`)).filter(Boolean);

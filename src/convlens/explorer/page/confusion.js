@@ -33,7 +33,7 @@ export class Confusion {
         const evaluation = await evaluationOf(r, { signal: this.signal, news });
         if (this.signal.aborted) return;
         const matrix = new Matrix(site, run, evaluation);
-        this.matrices.push(matrix);
+        this.matrices[r] = matrix;
         slot.classList.add("beside");
         slot.replaceChildren(...matrix.elements);
         if (this.address) this.#showCell();
@@ -56,7 +56,8 @@ export class Confusion {
     this.images.hidden = names[truth] === undefined;
     if (this.images.hidden) return;
     const taken = names[predicted];
-    const lists = this.matrices.map(({ run, evaluation }) => {
+    const matrices = this.matrices.filter(Boolean); // those that are here
+    const lists = matrices.map(({ run, evaluation }) => {
       const [row, column] = [truth, predicted].map((c) => run.classes.indexOf(names[c]));
       const rows = range(evaluation.labels.length).filter((i) =>
         evaluation.labels[i] === row && (!taken || evaluation.predicted[i] === column));
@@ -71,7 +72,7 @@ export class Confusion {
       h("div", { class: "panel-top" }, h("h2", {}, words),
         h("a", { href: format({ view: "confusion" }), class: "quiet", "aria-label": "Close the images" }, "✕")),
       h("div", { class: "runs" }, lists));
-    for (const matrix of this.matrices) matrix.mark(names[truth], taken);
+    for (const matrix of matrices) matrix.mark(names[truth], taken);
   }
 }
 
@@ -209,7 +210,7 @@ class Matrix {
     if (cell >= LEGIBLE || this.pointed) return;
     context.fillStyle = plane.colour("--muted");
     context.textAlign = "right";
-    context.fillText("true class", inset - 6, inset + 10);
+    context.fillText("true", inset - 6, inset + 10);
     context.textAlign = "left";
     context.fillText("predicted", inset + 2, inset - 12);
   }

@@ -99,18 +99,10 @@ export class Panel {
       }),
       during(this.deconvolution, signal, async (news) => {
         const statistics = await ask(`${base}/layers.json`, { signal, news });
-        if (statistics[l].max[map] <= 0) { // nothing to lead back to the pixels
-          if (!signal.aborted) this.deconvolution.replaceChildren(h("p", { class: "note" }, "Nothing: the map is silent."));
-          return;
-        }
-        const bitmap = await picture(`${base}/deconvolution-${l}-${map}.png`, { signal, news });
-        if (signal.aborted) return;
-        const canvas = h("canvas", {
-          class: "large", role: "img", width: bitmap.width, height: bitmap.height,
-          "aria-label": `Deconvolution of map ${map} of ${layer.name}: the parts of the image that excite it`,
-        });
-        canvas.getContext("2d").drawImage(bitmap, 0, 0);
-        this.deconvolution.replaceChildren(canvas);
+        const bitmap = statistics[l].max[map] > 0
+          ? await picture(`${base}/deconvolution-${l}-${map}.png`, { signal, news })
+          : null; // nothing leads back to the pixels
+        if (!signal.aborted) this.deconvolution.replaceChildren(projection(bitmap, layer, map));
       }),
       this.filterPart.hidden || during(this.filter, signal, async (news) => {
         const shown = await filterPicture(r, l, map, signal, news);
@@ -203,4 +195,14 @@ export class Panel {
     this.readout.textContent =
       `Unit ${row}, ${column}${value} reads rows ${top}–${bottom - 1}, columns ${left}–${right - 1}.`;
   }
+}
+
+function projection(bitmap, layer, map) {
+  if (!bitmap) return h("p", { class: "note" }, "Nothing: the map is silent.");
+  const canvas = h("canvas", {
+    class: "large", role: "img", width: bitmap.width, height: bitmap.height,
+    "aria-label": `Deconvolution of map ${map} of ${layer.name}: what in the image excites its strongest unit`,
+  });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  return h("figure", {}, canvas, h("figcaption", {}, "What excites its strongest unit"));
 }
