@@ -312,7 +312,8 @@ def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> No
     token = None if is_loopback(host) else secrets.token_urlsafe(16)
     config = uvicorn.Config(
         application(explorer, token), log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=2, ws="none",
+        proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=60,
+        timeout_graceful_shutdown=2, ws="none",
     )  # fmt: skip
     with _bound(host, port) as listening:
         name = f"[{host}]" if ":" in host else host
