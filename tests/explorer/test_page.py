@@ -277,6 +277,10 @@ def test_the_layers_stand_in_the_order_of_the_data_and_show_their_maps(base, sho
             expected = sheet[row * height :, column * width :][:height, :width]
             drawn = pixels(page, f".tile[data-layer='{number}'][data-map='{map_}'] canvas")
             np.testing.assert_array_equal(drawn, np.repeat(expected[..., None], 3, axis=2))
+    last = statistics[-1]["mean"]
+    strongest = site["runs"][0]["classes"][int(np.argmax(last))]
+    _, name, value, *_ = page.locator(".strip").last.get_attribute("aria-label").split()
+    assert (name, float(value.rstrip(","))) == (strongest, pytest.approx(max(last), rel=0.006))
     page.get_by_label("channel").check()
     assert maps_of(page, 0) == list(range(layers[0]["shape"][0]))
 
@@ -385,6 +389,8 @@ def test_attribution_stands_side_by_side_for_any_class(base, show):
             np.testing.assert_array_equal(drawn, expected)
         assert drawn.shape[:2] == expected.shape[:2]
 
+    page.locator(".attribution canvas").last.hover()  # the occlusion map tells what is left
+    expect(page.locator(".attribution .note").last).to_contain_text("This hidden: ")
     offered = page.locator("#target option").evaluate_all("all => all.map((o) => Number(o.value))")
     if site["targets"] == "any":
         assert sorted(offered) == list(range(5))
@@ -521,6 +527,19 @@ def test_the_embedding_is_enlarged_moved_and_opened_by_keys(served, show):
     page.keyboard.press("ArrowRight")
     until(lambda: drawn() != enlarged)
     page.keyboard.press("0")
+    until(lambda: drawn() == whole)
+
+    area = plane.bounding_box()
+    page.mouse.move(area["x"] + 200, area["y"] + 200)
+    page.mouse.wheel(0, -300)
+    page.mouse.down()
+    page.mouse.move(area["x"] + 260, area["y"] + 230, steps=4)
+    page.mouse.up()  # moved, not opened
+    until(lambda: drawn() != whole)
+    assert page.url == f"{served}#/embedding"
+    page.get_by_label("Show all (0)").click()
+    page.mouse.move(0, 0)
+    plane.focus()
     until(lambda: drawn() == whole)
     middle = page.locator(".plane .readout").inner_text().split(":")[0]
     page.keyboard.press("Enter")
@@ -748,12 +767,10 @@ def test_everything_is_reached_by_keys_alone(served, show):
         expect(page.locator("main h1")).to_have_text(heading)
 
 
-@pytest.mark.parametrize("which", ["served", "served_two"])
-def test_no_view_is_wider_than_a_phone(which, request, show):
-    address = request.getfixturevalue(which)
-    page = show(address, viewport=PHONE)
+def test_no_view_is_wider_than_a_phone(served_two, show):
+    page = show(served_two, viewport=PHONE)
     for view in VIEWS:
-        page.goto(address + view)
+        page.goto(served_two + view)
         settled(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
         cut = page.evaluate("""[...document.querySelectorAll("main *")].filter((e) =>

@@ -40,8 +40,7 @@ export class Attribution {
     this.#offer(target, predictions);
     const classes = this.site.runs[0].classes;
     const columns = predictions.map((prediction) => {
-      const { run, probabilities } = prediction;
-      const best = probabilities.indexOf(Math.max(...probabilities));
+      const { run, best } = prediction;
       const own = target === undefined ? best : run.classes.indexOf(classes[target]);
       return { prediction, own };
     });
@@ -56,12 +55,11 @@ export class Attribution {
 
   #offer(target, [first]) {
     const made = this.site.targets === "any" ? null : this.site.targets[this.image] ?? [];
-    const best = first.probabilities.indexOf(Math.max(...first.probabilities));
     const order = first.probabilities.map((_, i) => i)
       .filter((c) => !made || made.includes(c))
       .sort((a, b) => first.probabilities[b] - first.probabilities[a]);
     this.chooser.replaceChildren(...order.map((c) =>
-      h("option", { value: c, selected: c === (target ?? best) },
+      h("option", { value: c, selected: c === (target ?? first.best) },
         `${first.run.classes[c]} (${percent(first.probabilities[c])})`)));
   }
 

@@ -3,7 +3,7 @@
 import { Attribution } from "./attribution.js";
 import { Latest } from "./answers.js";
 import { format, go } from "./address.js";
-import { h } from "./dom.js";
+import { announce, h } from "./dom.js";
 import { fieldBox, hasMaps, placeBox } from "./field.js";
 import { Neighbours } from "./neighbours.js";
 import { Network } from "./network.js";
@@ -102,6 +102,9 @@ export class ImageView {
     this.name.replaceChildren(...this.nameOf(image).split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]));
     this.photograph.alt = `The image ${this.nameOf(image)}`;
     this.predicted = Promise.all(this.predictions.map((p) => p.show(image, signal)));
+    this.predicted.then(([first]) => {
+      if (first.image === image) announce(`${this.nameOf(image)}: ${first.run.classes[first.best]}`);
+    });
     for (const network of this.networks) {
       network.show(image, signal);
       if (this.site.data) network.markDead(signal).catch(() => {}); // a mark less

@@ -35,6 +35,11 @@ export class Prediction {
     return this;
   }
 
+  /** The most probable class. */
+  get best() {
+    return this.probabilities.indexOf(Math.max(...this.probabilities));
+  }
+
   #draw() {
     const { probabilities, label, run } = this;
     const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
