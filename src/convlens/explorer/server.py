@@ -36,7 +36,7 @@ from convlens.explorer.survey import NotYet
 
 KEPT_BYTES = 128_000_000  # of answers
 WAITING = {"quick": 128, "slow": 16}  # questions in a lane, at most
-READING = 8  # uploads read at once; the others wait their turn, at most
+READING = 8  # uploads in memory at once; the others wait their turn, at most
 TURN_SECONDS = 5.0
 UPLOAD_SECONDS = 30.0  # for one of them to arrive
 DRAINED = 4 * MOST_BYTES  # of an upload that is too large, so that the client hears why
@@ -141,9 +141,10 @@ class Service:
             raise HTTPException(
                 408, "the image did not arrive in time; try again", {"Connection": "close"}
             ) from None
+        else:  # still holding its place, so that few uploads are in memory at once
+            upload = await self.quick.ask(request, self.explorer.images.add, content)
         finally:
             self.reading.release()
-        upload = await self.quick.ask(request, self.explorer.images.add, content)
         return _json({"id": upload.name, "width": upload.width, "height": upload.height})
 
 
