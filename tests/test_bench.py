@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convlens.bench import Effort, bench, growth, processes, results
+from convlens.bench import EXPLORER, Effort, bench, growth, processes, results
+from convlens.bench.explorer import explorer_seconds
 from convlens.bench.matrix import multiply_adds
 from convlens.bench.peers import read_history, steady
 from convlens.bench.ratios import compare, flops_per_image, pairwise, spread
@@ -263,6 +264,11 @@ def fake_processes(monkeypatch):
         "caching": {"caching_images_per_second": 5.0, "cache_mb": 1.0},
         "second_start": {"start_seconds": 0.1, "reading_images_per_second": 9.0,
                          "training_images_per_second": 7.0},
+        "explorer_seconds": [
+            {"forward": 0.02, "image": 0.08, "click": 0.05, "page": 0.1},
+            {"forward": 0.01, "image": 0.06, "click": 0.05, "page": 0.1},
+            {"forward": 0.02, "image": 0.09, "click": 0.04, "page": 0.3},
+        ],
     }  # fmt: skip
 
     def run_ours(measure, environment, **arguments):
@@ -300,7 +306,14 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
     assert value == {
         "resnet18": 4.0, "resnet18-tuned": 4.0, "lenet5": 4.0, "waiting": 0.004, "inference": 0.9,
         "matrix-rate": pytest.approx(share), "seconds-to-71": 42.0, "time-to-71": 20.0,
+        "explorer-image": 0.08, "explorer-click": 0.05, "explorer-page": 0.1,
     }  # fmt: skip
+    image = result["rows"]["explorer-image"]
+    assert image["passes"]["values"] == pytest.approx([4, 6, 4.5])
+    assert image["ours"]["settings"] == {"forward passes": 4.5}
+    table = (tmp_path / "bench.md").read_text()
+    assert "| 80 ms (forward passes 4.5) | 20 ms (bare forward pass) |" in table
+    assert [name for name, _ in fake_processes].count("explorer_seconds") == 1  # for all three
     assert [run["seconds"] for run in result["rows"]["seconds-to-71"]["runs"]] == [40, None, 42]
     best = {"workers": 1, "batch": 32, "threads": 1}
     assert result["rows"]["resnet18"]["peer"]["settings"] == best
@@ -321,6 +334,27 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
     kept = results.load(tmp_path / "bench.json")["rows"]
     assert kept.keys() == result["rows"].keys()
     assert kept["time-to-71"]["value"] == 20.0
+
+
+def test_the_explorer_is_left_out_where_it_is_not_installed(
+    toy_data, tmp_path, fake_processes, capsys, monkeypatch
+):
+    monkeypatch.setattr("convlens.bench.command.find_spec", lambda name: None)
+    where = {"data": toy_data, "results_folder": tmp_path}
+    assert bench(**where, effort=Effort(pairs=1, seeds=1, growth=(60,)))
+    measured = results.load(tmp_path / "bench.json")["rows"]
+    assert {name for name in ROWS if name not in measured} == set(EXPLORER)
+    assert "left out   the explorer, which needs starlette" in capsys.readouterr().out
+    with pytest.raises(UserError, match="the explorer needs starlette; install it"):
+        bench(["explorer-click"], **where)
+
+
+def test_the_explorer_is_measured_as_its_page_asks(toy_weights, toy_data):
+    seconds = explorer_seconds(str(toy_weights), str(toy_data), rounds=2)
+    assert len(seconds) == 2
+    for row in seconds:
+        assert row.keys() == {"forward", "image", "click", "page"}
+        assert all(0 < value < 60 for value in row.values())
 
 
 def test_a_ratio_that_fell_is_found(toy_data, tmp_path, fake_processes, capsys):

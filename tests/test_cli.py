@@ -451,3 +451,33 @@ def test_a_run_stopped_by_ctrl_c_keeps_its_last_epoch_and_goes_on(toy_data, tmp_
     assert told.count("\nepoch ") == 1
     assert len(read_history(run)["epoch"]) == done + 1
     assert json.loads((run / "metrics.json").read_text())["epochs"] == done + 1
+
+
+def test_explore_serves_or_exports(toy_weights, toy_data, tmp_path, capsys, monkeypatch):
+    from convlens.explorer import server
+
+    asked = []
+    monkeypatch.setattr(server, "serve", lambda explorer, *options: asked.append(options))
+    tell(capsys, "explore", toy_weights, "--data", toy_data, "--port", 0)
+    assert asked == [("127.0.0.1", 0, False)]
+    image, page = toy_data / "train/blue_disc/image_0001.png", tmp_path / "page"
+    told = tell(
+        capsys, "explore", toy_weights, toy_weights, "--data", toy_data, "--export", page,
+        "--images", image,
+    )  # fmt: skip
+    assert f"wrote      {page}" in told
+    assert (page / "api" / "1" / "history.json").exists()
+
+
+def test_explore_tells_what_is_missing(toy_weights, toy_data, capsys, monkeypatch):
+    def refused(*arguments) -> str:
+        with pytest.raises(SystemExit) as end:
+            cli.main(["explore", str(toy_weights), "--data", str(toy_data), *arguments])
+        assert end.value.code == 2
+        return capsys.readouterr().err
+
+    assert "--images are chosen for --export DIR" in refused("--images", "a.png")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "convlens.explorer.server", raising=False)
+    sentence = 'explore needs uvicorn; install it with `pip install "convlens[explorer]"`'
+    assert sentence in refused()

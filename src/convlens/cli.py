@@ -548,6 +548,54 @@ def export(
     print(f"wrote      {written.path}")
 
 
+# explore
+
+
+def explore(
+    run: RunArgument,
+    other: Annotated[Positional[Path | None], arg(metavar="RUN2")] = None,
+    *,
+    data: FolderOption = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    browser: bool = False,
+    export: FolderOption = None,
+    images: tuple[Path, ...] = (),
+) -> None:
+    """Serve a page on which to look inside a network, or two side by side, until it is stopped.
+
+    Args:
+        other: A second run, shown beside the first on the same images.
+        data: The data set; else the run's own, else as in training.
+        host: The address to listen at; all but this computer's own ask for a token.
+        port: The port to listen at; 0 takes any that is free.
+        browser: Open the page in the browser.
+        export: Instead of serving, write the page with all its views into this folder, for any
+            file server; a page that --export wrote there before is replaced.
+        images: For --export: files or folders; else a few validation images and the worst mistakes.
+    """
+    from convlens.explorer.inside import Explorer
+
+    if images and export is None:
+        raise UserError("--images are chosen for --export DIR; the page itself takes any image")
+    if export is None:
+        try:
+            from convlens.explorer.server import serve
+        except ModuleNotFoundError as missing:
+            raise UserError(
+                f'explore needs {missing.name}; install it with `pip install "convlens[explorer]"`'
+            ) from None
+    explorer = Explorer.open([run] if other is None else [run, other], data)
+    about = explorer.dataset.describe() if explorer.dataset else "none that has the run's classes"
+    print(f"data set   {about}")
+    if export is None:
+        serve(explorer, host, port, browser)
+    else:
+        from convlens.explorer.export import write_page
+
+        print(f"wrote      {write_page(explorer, export, images)}")
+
+
 # reproduce, report
 
 
@@ -666,6 +714,7 @@ def tune(
 def bench(
     *,
     only: tuple[str, ...] = (),
+    explore: bool = False,
     quick: bool = False,
     pairs: int | None = None,
     against: Path | None = None,
@@ -683,6 +732,7 @@ def bench(
 
     Args:
         only: Rows of the table, or growth; all if none is given.
+        explore: Only the rows of the explorer.
         quick: Fewer and shorter pairs.
         pairs: Times that ours and the peer are measured in turn.
         against: A bench.json measured before; status 1 if a ratio has become worse.
@@ -693,8 +743,10 @@ def bench(
         results: The folder for bench.json, bench.md and bench.png.
         weights: The folder that holds convnet.safetensors.
     """
+    from convlens.bench import EXPLORER
     from convlens.bench import bench as measure
 
+    only = (*only, *EXPLORER) if explore else only
     held = measure(
         only, quick=quick, pairs=pairs, data=data, against=against, tolerance=tolerance,
         long=long, peer_epochs=peer_epochs, large=large, results_folder=results,
@@ -711,6 +763,7 @@ VERBS: dict[str, Callable | dict[str, Callable]] = {
     "predict": predict,
     "look": look,
     "export": export,
+    "explore": explore,
     "report": report,
     "reproduce": reproduce,
     "tune": tune,

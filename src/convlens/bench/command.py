@@ -5,9 +5,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import torch
 
 from convlens.bench import growth, machine, peers, processes, results
 from convlens.bench.matrix import multiply_adds
@@ -18,8 +21,12 @@ from convlens.data import open_dataset
 from convlens.data.dataset import Dataset
 from convlens.data.sources import VALIDATION_NAMES
 from convlens.errors import UserError
+from convlens.models import ConvNet
+from convlens.train.checkpoint import Trained, save_weights
 
 FASTEST = "quick"  # the recipe that races to 71 %
+EXPLORER = tuple(name for name in ROWS if name.startswith("explorer-"))
+EXPLORED = 4  # images a pair
 
 
 def bench(
@@ -52,10 +59,14 @@ def bench(
     Returns False when a row is worse than in `against`. Raises UserError for unknown rows, a
     result that cannot be read and a data set without train/ and validation/.
     """
-    chosen = only or (*ROWS, "growth")
+    chosen = only or _possible()
     for name in chosen:
         if name not in (*ROWS, "growth"):
             raise UserError(f"there is no row {name}; there are {', '.join(ROWS)} and growth")
+    if not {*EXPLORER}.isdisjoint(chosen) and (missing := _missing()):
+        raise UserError(
+            f'the explorer needs {missing}; install it with `pip install "convlens[explorer]"`'
+        )
     if pairs is not None and pairs < 1:
         raise UserError(f"--pairs {pairs} is too small; the least is 1")
     effort = effort or (QUICK if quick else Effort())
@@ -81,15 +92,17 @@ def bench(
             peer_epochs=tuple(peer_epochs) if long else (),
             keep=keep,
         )
+        done: set[str] = set()
         for name in chosen:
             start = time.perf_counter()
             if name == "growth":
                 result["growth"] = {"date": _today(), "sizes": measure_growth(session)}
-            elif name == "seconds-to-71" and "time-to-71" in chosen:
-                continue  # measured by the row before it
+            elif name in done:
+                continue  # measured with a row before it
             else:
                 stamp = {"date": _today(), "pairs": effort.pairs}
                 for row, measured in MEASURES[name](session).items():
+                    done.add(row)
                     result["rows"][row] = {**measured, **stamp}
                     print(results.line(row, result["rows"][row]), flush=True)
             print(f"           {name} took {time.perf_counter() - start:.0f} s", flush=True)
@@ -294,6 +307,55 @@ def measure_growth(session: Session) -> list[dict[str, Any]]:
     return rows
 
 
+def _explorer(session: Session) -> dict[str, dict]:
+    weights = session.weights or _untrained(session)
+    rounds = processes.ours(
+        "explorer_seconds", session.environment, weights=weights, data=session.dataset.root,
+        rounds=session.effort.pairs * EXPLORED,
+    )  # fmt: skip
+    forward = [row["forward"] for row in rounds]
+    rows = {}
+    for what in "image", "click", "page":
+        seconds = [row[what] for row in rounds]
+        passes = pairwise(seconds, forward)
+        ms = spread([1000 * each for each in seconds])
+        settings = {"forward passes": round(passes["median"], 1)}
+        rows[f"explorer-{what}"] = {
+            "value": median(seconds),
+            "ratio": spread(seconds),
+            "passes": passes,
+            "ours": {**ms, "unit": "ms", "settings": settings},
+            "peer": {**spread([1000 * each for each in forward]), "unit": "ms",
+                     "settings": {"bare forward pass": True}},
+        }  # fmt: skip
+    return rows
+
+
+def _untrained(session: Session) -> str:
+    """A weights file of convnet, where there is no trained one: no time depends on the weights."""
+    trained = Trained(
+        ConvNet(session.dataset.num_classes).eval(), "ConvNet", {}, session.dataset.classes,
+        session.dataset.size, torch.full((3,), 0.5), torch.full((3,), 0.25), "convnet", "",
+    )  # fmt: skip
+    path = session.folder / "convnet.safetensors"
+    save_weights(path, trained)
+    return str(path)
+
+
+def _possible() -> tuple[str, ...]:
+    """All rows and growth, but for those of the explorer where its extra is not installed."""
+    rows = tuple(ROWS)
+    if missing := _missing():
+        print(f"left out   the explorer, which needs {missing}")
+        rows = tuple(name for name in ROWS if name not in EXPLORER)
+    return *rows, "growth"
+
+
+def _missing() -> str:
+    """What the explorer needs and is not installed; "" where it is whole."""
+    return next((name for name in ("starlette", "uvicorn") if find_spec(name) is None), "")
+
+
 def _check_split(dataset: Dataset) -> None:
     """The peers read files from train/ and validation/."""
     if not any((dataset.root / name).is_dir() for name in VALIDATION_NAMES):
@@ -316,4 +378,5 @@ MEASURES = {
     "matrix-rate": _matrix_share,
     "waiting": _waiting,
     "inference": _inference,
+    **dict.fromkeys(EXPLORER, _explorer),
 }

@@ -6,12 +6,16 @@ Prints, as its last line, what the function of that name returns for the argumen
 import json
 import sys
 
+from convlens.bench.explorer import explorer_seconds
 from convlens.bench.growth import caching, second_start
 from convlens.bench.inference import inference_grid, inference_rate
 from convlens.bench.matrix import matrix_rate
 from convlens.bench.training import training_rate
 
-FUNCTIONS = (training_rate, matrix_rate, inference_grid, inference_rate, caching, second_start)
+FUNCTIONS = (
+    training_rate, matrix_rate, inference_grid, inference_rate, caching, second_start,
+    explorer_seconds,
+)  # fmt: skip
 
 if __name__ == "__main__":
     name, arguments = sys.argv[1:]

@@ -42,5 +42,9 @@ ROWS = {
         Row("matrix-rate", "resnet18 training, share of the bf16 matrix rate", "%", 0.3, 0.45, 0.6),
         Row("waiting", "share of a step waiting for data", "%", 0.02, 0.01, 0.005, False, False),
         Row("inference", "convnet inference against eager fp32", "×", 2, 4, 6),
+        Row("explorer-image", "explorer: prediction and all maps of a new image", "s",
+            0.15, 0.1, 0.05, False, False),
+        Row("explorer-click", "explorer: a click on a map", "s", 0.1, 0.05, 0.03, False, False),
+        Row("explorer-page", "explorer: the page's files", "s", 1, 0.3, 0.1, False, False),
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from convlens.data.cache import fit, open_rgb
+from convlens.data.cache import open_rgb, squash
 from convlens.data.duplicates import Pairs, across, thumbnails, within
 from convlens.data.sources import Listing, scan
 from convlens.errors import UserError
@@ -226,7 +226,7 @@ def _look(path: Path, size: int) -> _Look | UserError:
         constant=bool((pixels == pixels[0, 0]).all()),
         grey=bool((pixels == pixels[..., :1]).all()),
         digest=digest.digest(),
-        image=thumbnails(fit(whole, size)[None]),
+        image=thumbnails(squash(whole, size)[None]),
     )
 
 

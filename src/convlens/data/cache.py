@@ -69,16 +69,16 @@ def open_rgb(path: Path | str) -> Image.Image:
 
 
 def decode(path: Path | str, size: int) -> np.ndarray:
-    """One image file as uint8, shape (size, size, 3), RGB, 0..255.
+    """One image file as `squash` gives it. Raises UserError as `open_rgb` does."""
+    return squash(open_rgb(path), size)
+
+
+def squash(image: Image.Image, size: int) -> np.ndarray:
+    """An RGB image as uint8, shape (size, size, 3), 0..255.
 
     An image of another shape is squashed to the square by bicubic resampling, as the assignment's
-    data set was; one that has it already keeps its bytes. Raises UserError as `open_rgb` does.
+    data set was; one that has it already keeps its bytes.
     """
-    return fit(open_rgb(path), size)
-
-
-def fit(image: Image.Image, size: int) -> np.ndarray:
-    """What `decode` makes of an RGB image."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image)

@@ -15,7 +15,8 @@ from convlens.look.invariance import Invariance, invariance
 from convlens.look.layers import layer_table, receptive_field
 from convlens.look.occlusion import Occlusion, occlusion
 from convlens.look.optimised import optimised
-from convlens.look.patches import Patches, crop, strongest_patches
+from convlens.look.patches import Patches, Strongest, crop, strongest_patches
+from convlens.look.stages import Stage, stages
 
 __all__ = [
     "Growth",
@@ -25,6 +26,8 @@ __all__ = [
     "Neighbours",
     "Occlusion",
     "Patches",
+    "Stage",
+    "Strongest",
     "activations",
     "composite_filters",
     "conv_relu_layers",
@@ -46,5 +49,6 @@ __all__ = [
     "occlusion",
     "optimised",
     "receptive_field",
+    "stages",
     "strongest_patches",
 ]

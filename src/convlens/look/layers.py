@@ -132,21 +132,29 @@ def receptive_field(model: nn.Module, layer: str, size: int = 64) -> Field | Non
     layer: a module's name, as in `look.activations`. size: side of the image the model is run on,
     pixels. UserError for a layer that the model does not run.
     """
+    return receptive_fields(model, [layer], size)[layer]
+
+
+def receptive_fields(
+    model: nn.Module, layers: Sequence[str], size: int = 64
+) -> dict[str, Field | None]:
+    """`receptive_field` of several layers, from one pass."""
     image = blank_image(model, size).requires_grad_()
     graph = _Graph(image)
-    found = []
+    found = {}
 
     def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
         if isinstance(module, WINDOWED):
             _, graph.windows[output.grad_fn] = _describe(module, inputs[0].shape, output.shape)
-        if name == layer:
-            found.append(graph.field(output))
+        if name in layers:
+            found[name] = graph.field(output)
 
     with hooked(model, hook), torch.enable_grad():
         model(image)
-    if not found:
-        raise UserError(f"{type(model).__name__} has no layer {layer!r}; choose another")
-    return found[0]
+    for layer in layers:
+        if layer not in found:
+            raise UserError(f"{type(model).__name__} has no layer {layer!r}; choose another")
+    return found
 
 
 def to_text(rows: Sequence[Layer]) -> str:

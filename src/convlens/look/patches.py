@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from convlens.data.augment import normalise
 from convlens.data.batches import to_tensor
 from convlens.look.activations import activations, check_maps, conv_relu_layers
-from convlens.look.layers import receptive_field
+from convlens.look.layers import Field, receptive_field
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,53 @@ class Patches:
         return np.argsort(-self.values[:, 0], kind="stable").tolist()
 
 
+class Strongest:
+    """The `count` strongest patches of each of a layer's maps, among the images seen so far.
+
+    Of equally strong patches the earliest image's counts, and in an image the first unit in raster
+    order. There are fewer than `count` where fewer images were seen.
+    """
+
+    def __init__(self, count: int = 9):
+        self.count = count
+        self.seen = 0  # images
+        # (k, C) each, strongest first; None before the first batch
+        self.values = self.rows = self.units = None
+
+    def add(self, maps: np.ndarray) -> None:
+        """maps: float32, (B, C, h, w), of the B images that follow those seen so far."""
+        self.shape = maps.shape[2:]
+        flat = maps.reshape(*maps.shape[:2], -1)
+        units = flat.argmax(axis=2)  # (B, C): one an image
+        values = np.take_along_axis(flat, units[..., None], axis=2)[..., 0]
+        rows = np.arange(self.seen, self.seen + len(maps))[:, None]
+        rows = np.broadcast_to(rows, units.shape)
+        if self.seen:  # those kept so far come first, so that they win where equal
+            values = np.concatenate([self.values, values])
+            rows = np.concatenate([self.rows, rows])
+            units = np.concatenate([self.units, units])
+        best = np.argsort(-values, axis=0, kind="stable")[: self.count]
+        self.values, self.rows, self.units = (
+            np.take_along_axis(a, best, axis=0) for a in (values, rows, units)
+        )
+        self.seen += len(maps)
+
+    def patches(self, layer: str, field: Field | None, size: int) -> Patches:
+        """field: the layer's receptive field, None for the whole image. size: the images' side."""
+        positions = np.stack(np.unravel_index(self.units.T, self.shape), axis=-1)
+        return Patches(
+            layer, self.values.T.copy(), self.rows.T.copy(), positions,
+            boxes_of(positions, field, size),
+        )  # fmt: skip
+
+
+def boxes_of(positions: np.ndarray, field: Field | None, size: int) -> np.ndarray:
+    """The `boxes` of Patches at its `positions`; the arguments are those of Strongest.patches."""
+    if field is None:
+        return np.broadcast_to([0, 0, size, size], (*positions.shape[:2], 4)).copy()
+    return np.array([[field.box(*unit) for unit in of_map] for of_map in positions.tolist()])
+
+
 def strongest_patches(
     model: nn.Module,
     images: np.ndarray,
@@ -44,34 +91,17 @@ def strongest_patches(
     """One pass over `images` that keeps the `count` strongest of each map, however many there are.
 
     images: uint8, (N, size, size, 3); a memory map is read a batch at a time. mean, std: (3,), what
-    the model's input is normalised by. Of equally strong patches the earliest image's counts, and
-    in an image the first unit in raster order. There are fewer than `count` where N is less.
-    UserError for a layer that is not there or gives no maps.
+    the model's input is normalised by. Ties are settled as `Strongest` says. UserError for a layer
+    that is not there or gives no maps.
     """
-    values = rows = units = None
+    found = Strongest(count)
     for start in range(0, len(images), batch_size):
         x = normalise(to_tensor(images[start : start + batch_size]), mean, std)
         maps = activations(model, x, [layer])[layer]
         check_maps(layer, maps)
-        flat = maps.reshape(*maps.shape[:2], -1)
-        unit = flat.argmax(axis=2)  # (B, C): one an image
-        value = np.take_along_axis(flat, unit[..., None], axis=2)[..., 0]
-        row = np.broadcast_to(np.arange(start, start + len(maps))[:, None], unit.shape)
-        if values is not None:  # those kept so far come first, so that they win where equal
-            value = np.concatenate([values, value])
-            row = np.concatenate([rows, row])
-            unit = np.concatenate([units, unit])
-        best = np.argsort(-value, axis=0, kind="stable")[:count]
-        values, rows, units = (np.take_along_axis(a, best, axis=0) for a in (value, row, unit))
-
-    positions = np.stack(np.unravel_index(units.T, maps.shape[2:]), axis=-1)
+        found.add(maps)
     size = images.shape[1]
-    field = receptive_field(model, layer, size)
-    if field is None:
-        boxes = np.broadcast_to([0, 0, size, size], (*positions.shape[:2], 4)).copy()
-    else:
-        boxes = np.array([[field.box(*unit) for unit in of_map] for of_map in positions.tolist()])
-    return Patches(layer, values.T.copy(), rows.T.copy(), positions, boxes)
+    return found.patches(layer, receptive_field(model, layer, size), size)
 
 
 def crop(image: np.ndarray, box: np.ndarray, fill: float = 128) -> np.ndarray:

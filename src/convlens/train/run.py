@@ -255,9 +255,19 @@ def read_config(run: Path) -> Config:
 
 
 def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dataset:
-    """The data set, as the network is given it: `data`; else its run folder's; else as usual.
+    """The data set, as the network is given it and `open_as` finds it.
 
     Raises UserError when its classes are not the network's.
+    """
+    dataset = open_as(run, data, trained.loaded_size)
+    _check_classes(trained, run, dataset)
+    return dataset.centre(trained.size)
+
+
+def open_as(run: Path, data: Path | str | None, size: int) -> Dataset:
+    """`data`, else the data set that the run folder names, else as usual; split as the run had it.
+
+    size: side of the decoded images, pixels.
     """
     split_seed, skip_bad = 0, False
     if (run / "config.yaml").exists():
@@ -265,11 +275,7 @@ def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dat
         split_seed, skip_bad = config.split_seed, config.skip_bad
         if data is None and Path(config.data).is_dir():
             data = config.data
-    dataset = open_dataset(
-        data, size=trained.loaded_size, split_seed=split_seed, skip_bad=skip_bad
-    )
-    _check_classes(trained, run, dataset)
-    return dataset.centre(trained.size)
+    return open_dataset(data, size=size, split_seed=split_seed, skip_bad=skip_bad)
 
 
 def _check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:

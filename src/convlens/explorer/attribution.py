@@ -1,0 +1,123 @@
+"""The attribution views as pictures that can lie beside or over the image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from convlens.explorer import pictures
+from convlens.explorer.network import Network
+
+
+@dataclass(frozen=True)
+class Picture:
+    """pixels: uint8, (size, size, 3 or 4). caption: low and high end of the scale, its unit, …"""
+
+    pixels: np.ndarray
+    caption: dict
+
+
+@dataclass(frozen=True)
+class Method:
+    """slow: takes more than half a second, so it is asked of the network's copy."""
+
+    name: str
+    about: str
+    draw: Callable[[Network, np.ndarray, int], Picture]
+    slow: bool = False
+
+
+def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
+    from convlens.look.attribution import grad_cam, grad_cam_layer
+
+    model = network.trained.model
+    layer = grad_cam_layer(model, network.size)
+    values = grad_cam(model, network.normalised(image), target, layer)[0]
+    high = float(values.max())
+    return Picture(
+        pictures.heat(values, high or 1),
+        {"low": 0.0, "high": high, "unit": "logits × activation", "layer": layer},
+    )
+
+
+def _guided(network: Network, image: np.ndarray, target: int) -> Picture:
+    from convlens.look.attribution import guided_backprop
+
+    values = guided_backprop(network.trained.model, network.normalised(image), target)[0]
+    limit = pictures.magnitude_of(values)
+    return Picture(
+        pictures.on_grey(values.transpose(1, 2, 0), limit),
+        {"low": -limit, "high": limit, "unit": "logits per standard deviation of the colour"},
+    )
+
+
+def _integrated(network: Network, image: np.ndarray, target: int) -> Picture:
+    from convlens.look.attribution import integrated_gradients
+
+    values = integrated_gradients(network.copy, network.normalised(image), target)[0].sum(axis=0)
+    limit = pictures.magnitude_of(values)
+    return Picture(
+        pictures.for_and_against(values, limit),
+        {"low": -limit, "high": limit, "unit": "logits a pixel"},
+    )
+
+
+def _occlusion(network: Network, image: np.ndarray, target: int) -> Picture:
+    from convlens.look.occlusion import occlusion
+
+    x = network.normalised(image)
+    seen = occlusion(network.copy, x, target)
+    with torch.inference_mode():
+        whole = float(network.copy(x).softmax(dim=1)[0, target])
+    fall = whole - seen.probability  # (rows, columns) of cells of stride × stride pixels
+    limit = float(np.abs(fall).max())
+    pixels = fall.repeat(seen.stride, axis=0).repeat(seen.stride, axis=1)
+    return Picture(
+        pictures.overlay(pixels[: network.size, : network.size], limit or 1),
+        {
+            "low": -limit,
+            "high": limit,
+            "unit": f"fall of the probability under a square of {seen.square} pixels",
+            "square": seen.square,
+            "stride": seen.stride,
+            "probability": np.round(seen.probability, 4).tolist(),
+            "predicted": seen.predicted.tolist(),
+        },
+    )
+
+
+METHODS = {
+    "grad-cam": Method(
+        "Grad-CAM",
+        "Where the last maps speak for the class. Selvaraju et al. 2017.",
+        _grad_cam,
+    ),
+    "guided-backpropagation": Method(
+        "Guided backpropagation",
+        "How pixels would have to change to speak louder for the class; grey means not at all. "
+        "Springenberg et al. 2015.",
+        _guided,
+    ),
+    "integrated-gradients": Method(
+        "Integrated gradients",
+        "Red pixels speak for the class, blue ones against it; smoothed over eight noisy copies. "
+        "Sundararajan et al. 2017, Smilkov et al. 2017.",
+        _integrated,
+        slow=True,
+    ),
+    "occlusion": Method(
+        "Occlusion",
+        "Red where the class becomes less probable once a grey square hides the place, blue where "
+        "more. Zeiler and Fergus 2014.",
+        _occlusion,
+        slow=True,
+    ),
+}
+
+
+def methods_of(network: Network) -> list[str]:
+    """Those of METHODS that work on this network."""
+    relu = any(isinstance(module, nn.ReLU) for module in network.trained.model.modules())
+    return [name for name in METHODS if relu or name != "guided-backpropagation"]

@@ -1,0 +1,59 @@
+// Where the reader is, written in the fragment of the page's address, so that back, forward,
+// reload and a shared link all lead to the same view, also in a static site.
+//
+//   #/image/v12                        the network for an image
+//   #/image/v12/run/1/layer/3/map/17   one map of it (run/0 is left out)
+//   #/image/v12/attribution/target/5   what speaks for a class
+//   #/image/v12/neighbours
+//   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding
+
+const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embedding"];
+const TABS = ["attribution", "neighbours"];
+
+export function parse(fragment) {
+  const [view, ...words] = fragment.replace(/^#\/?/, "").split("/");
+  if (view === "confusion") {
+    return { view, truth: number(words[0]), predicted: number(words[1]) };
+  }
+  if (view !== "image") return { view: VIEWS.includes(view) ? view : "image", tab: "network" };
+
+  const address = { view, image: words.shift(), tab: "network", run: 0 };
+  while (words.length) {
+    const word = words.shift();
+    if (TABS.includes(word)) address.tab = word;
+    else if (["run", "layer", "map", "target"].includes(word)) address[word] = number(words.shift());
+  }
+  address.run ??= 0;
+  if (address.target !== undefined) address.tab = "attribution";
+  return address;
+}
+
+export function format({ view = "image", image, tab, run, layer, map, target, truth, predicted }) {
+  const words = [view];
+  if (view === "image" && image !== undefined) {
+    words.push(image);
+    if (TABS.includes(tab)) words.push(tab);
+    if (tab === "attribution" && target !== undefined) words.push("target", target);
+    if ((tab ?? "network") === "network" && map !== undefined) {
+      if (run) words.push("run", run);
+      words.push("layer", layer, "map", map);
+    }
+  }
+  if (view === "confusion" && truth !== undefined) {
+    words.push(truth);
+    if (predicted !== undefined) words.push(predicted);
+  }
+  return `#/${words.join("/")}`;
+}
+
+/** Leads there; `replace` leaves no step behind for the back button. */
+export function go(address, { replace = false } = {}) {
+  const fragment = format(address);
+  if (fragment === location.hash) return;
+  if (replace) location.replace(fragment);
+  else location.hash = fragment;
+}
+
+function number(word) {
+  return /^\d+$/.test(word ?? "") ? Number(word) : undefined;
+}

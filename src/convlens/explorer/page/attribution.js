@@ -1,0 +1,119 @@
+// Which pixels speak for a class: the methods side by side, for any class.
+
+import { Latest, ask, during, picture } from "./answers.js";
+import { go } from "./address.js";
+import { h } from "./dom.js";
+import { unitUnder } from "./field.js";
+import { brief, percent } from "./numbers.js";
+
+const OVERLAYS = ["grad-cam", "occlusion"]; // heat that is laid over the image
+
+export class Attribution {
+  constructor(site) {
+    this.site = site;
+    this.latest = new Latest();
+    this.chooser = h("select", {
+      id: "target",
+      onchange: () => go({ image: this.image, tab: "attribution", target: Number(this.chooser.value) }),
+    });
+    this.opacity = h("input", {
+      type: "range", id: "heat", min: 0, max: 100, value: 70, oninput: () => this.#fade(),
+    });
+    this.runs = h("div", { class: "runs" });
+    this.element = h(
+      "section", { class: "attribution", "aria-label": "Attribution" },
+      h("div", { class: "controls" },
+        h("label", { for: "target" }, "What speaks for "), this.chooser,
+        h("label", { for: "heat" }, "Heat"), this.opacity),
+      this.runs,
+    );
+  }
+
+  /** target: a class of the first run; undefined for what each run predicts. */
+  async show(image, target, predictions) {
+    const key = `${image},${target}`;
+    if (key === this.key) return;
+    if (!predictions.every((prediction) => prediction.image === image)) return; // it says why not
+    this.key = key;
+    this.image = image;
+    const signal = this.latest.next();
+    this.#offer(target, predictions);
+    const classes = this.site.runs[0].classes;
+    const columns = predictions.map((prediction) => {
+      const { run, best } = prediction;
+      const own = target === undefined ? best : run.classes.indexOf(classes[target]);
+      return { prediction, own };
+    });
+    this.runs.replaceChildren(...columns.map(({ prediction, own }) =>
+      this.#column(prediction, own, signal)));
+  }
+
+  leave() {
+    this.latest.stop();
+    this.key = null;
+  }
+
+  #offer(target, [first]) {
+    const made = this.site.targets === "any" ? null : this.site.targets[this.image] ?? [];
+    const order = first.probabilities.map((_, i) => i)
+      .filter((c) => !made || made.includes(c))
+      .sort((a, b) => first.probabilities[b] - first.probabilities[a]);
+    this.chooser.replaceChildren(...order.map((c) =>
+      h("option", { value: c, selected: c === (target ?? first.best) },
+        `${first.run.classes[c]} (${percent(first.probabilities[c])})`)));
+  }
+
+  #column({ run, index, probabilities }, target, signal) {
+    const head = h("h3", { class: "run-name" }, run.name);
+    if (target < 0) {
+      return h("section", {}, head, h("p", { class: "note" }, "This run does not know the class."));
+    }
+    const methods = this.site.methods.filter(({ id }) => run.methods.includes(id));
+    const figures = methods.map((method) => {
+      const slot = h("div", { class: "slot" });
+      const note = h("p", { class: "note" });
+      this.#load(slot, note, run, method, `api/${index}/${this.image}/${method.id}-${target}`, signal);
+      return h("figure", { class: "card" }, slot,
+        h("figcaption", {}, h("b", {}, method.name), h("p", {}, method.about), note));
+    });
+    const words = `${run.classes[target]}, ${percent(probabilities[target])}`;
+    return h("section", { "aria-label": `${run.name}: what speaks for ${words}` }, head,
+      h("p", { class: "facts" }, `What speaks for ${words}`),
+      h("div", { class: "cards" }, figures));
+  }
+
+  #load(slot, note, run, { id, name }, path, signal) {
+    during(slot, signal, async (news) => {
+      const [bitmap, scale] = await Promise.all([
+        picture(`${path}.png`, { signal, news }), ask(`${path}.json`, { signal, news }),
+      ]);
+      if (signal.aborted) return;
+      const canvas = h("canvas", {
+        class: OVERLAYS.includes(id) ? "heat" : "", width: bitmap.width, height: bitmap.height,
+        role: "img", "aria-label": `${name} for this image`,
+      });
+      canvas.getContext("2d").drawImage(bitmap, 0, 0);
+      slot.replaceChildren(h("div", { class: "stack" },
+        OVERLAYS.includes(id) && h("img", { src: `images/${this.image}.png`, alt: "" }), canvas));
+      const words = `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
+        + (scale.layer ? `, at ${scale.layer}` : "");
+      note.textContent = words;
+      if (scale.probability) readOff(canvas, note, words, scale, run.classes);
+      this.#fade();
+    });
+  }
+
+  #fade() {
+    for (const heat of this.runs.querySelectorAll(".heat")) heat.style.opacity = this.opacity.value / 100;
+  }
+}
+
+/** Pointing at an occlusion map tells what the network says with that square hidden. */
+function readOff(canvas, note, rest, { probability, predicted }, classes) {
+  canvas.addEventListener("pointermove", (event) => {
+    const [row, column] = unitUnder(event, canvas, [probability.length, probability[0].length]);
+    note.textContent = `This hidden: ${percent(probability[row][column])}, most probable `
+      + classes[predicted[row][column]];
+  });
+  canvas.addEventListener("pointerleave", () => { note.textContent = rest; });
+}

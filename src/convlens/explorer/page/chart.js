@@ -1,0 +1,116 @@
+// Curves over epochs, drawn as SVG at the width there is.
+
+import { h, range, svg } from "./dom.js";
+
+const HEIGHT = 260;
+const MARGIN = { left: 48, right: 16, top: 12, bottom: 36 };
+
+/**
+ * x: epochs. curves: [{name, values}], a value null or none where it was not measured. write(value)
+ * for a value, whole(value) for a tick. most: the axis reaches no further. Arrow keys and the
+ * pointer read off an epoch.
+ */
+export function chart({ title, heading, x, curves, unit, write, whole = write, most = Infinity }) {
+  const legend = h("p", { class: "legend" }, curves.map(({ name }, i) =>
+    h("span", { class: `key curve-${i}` }, name)));
+  const readout = h("p", { class: "readout", role: "status" });
+  const picture = svg("svg", { class: "chart", role: "img", tabindex: 0, "aria-label": words(title, curves, write) });
+  const figure = h("figure", { class: "curves" },
+    h("figcaption", {}, h("h3", {}, heading, unit && h("span", { class: "kind" }, unit)), legend), picture, readout);
+
+  const measured = curves.flatMap(({ values }) => values.filter(Number.isFinite));
+  const ticks = axis(0, Math.min(Math.max(...measured, 0), most), 5);
+  const top = Math.min(ticks.at(-1), most);
+  const last = Math.max(...x);
+  const first = Math.min(...x);
+  let width = 0;
+  let chosen = null;
+  const right = (epoch) => MARGIN.left
+    + ((epoch - first) / (last - first || 1)) * (width - MARGIN.left - MARGIN.right);
+  const up = (value) => HEIGHT - MARGIN.bottom
+    - (Math.min(value, top) / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+
+  function draw() {
+    picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    const epochs = axis(first, last, Math.max(2, Math.floor(width / 90)))
+      .filter((epoch) => Number.isInteger(epoch) && epoch >= first && epoch <= last);
+    picture.replaceChildren(
+      ...ticks.filter((tick) => tick <= top).map((tick) => svg("g", {},
+        svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: up(tick), y2: up(tick) }),
+        svg("text", { x: MARGIN.left - 8, y: up(tick), "text-anchor": "end", "dominant-baseline": "middle" }, whole(tick)))),
+      ...epochs.map((epoch) => svg("text",
+        { x: right(epoch), y: HEIGHT - MARGIN.bottom + 16, "text-anchor": "middle" }, String(epoch))),
+      svg("text", { x: width - MARGIN.right, y: HEIGHT - 4, "text-anchor": "end" }, "epoch"),
+      ...curves.flatMap(({ values }, i) => [
+        svg("path", { class: `curve curve-${i}`, d: line(x, values, right, up) }),
+        ...lone(values).map((at) => svg("circle", { class: `dot curve-${i}`, cx: right(x[at]), cy: up(values[at]), r: 3 })),
+      ]),
+      ...(chosen === null ? [] : [
+        svg("line", { class: "cursor", x1: right(x[chosen]), x2: right(x[chosen]), y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom }),
+        ...curves.flatMap(({ values }, i) => (Number.isFinite(values[chosen])
+          ? [svg("circle", { class: `dot curve-${i}`, cx: right(x[chosen]), cy: up(values[chosen]), r: 4 })] : [])),
+      ]),
+    );
+    readout.textContent = chosen === null ? "Point at the curves, or use the arrow keys, to read an epoch."
+      : `Epoch ${x[chosen]}: ${curves.map(({ name, values }) => `${name} ${write(values[chosen] ?? null)}`).join(", ")}`;
+  }
+
+  function choose(at) {
+    chosen = at === null ? null : Math.min(Math.max(at, 0), x.length - 1);
+    draw();
+  }
+  picture.addEventListener("pointermove", (event) => {
+    const place = event.clientX - picture.getBoundingClientRect().left;
+    const distances = x.map((epoch) => Math.abs(right(epoch) - place));
+    choose(distances.indexOf(Math.min(...distances)));
+  });
+  picture.addEventListener("pointerleave", () => choose(null));
+  picture.addEventListener("keydown", (event) => {
+    const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    choose((chosen ?? (steps[event.key] > 0 ? -1 : x.length)) + steps[event.key]);
+  });
+  new ResizeObserver(() => {
+    if (!picture.clientWidth || picture.clientWidth === width) return;
+    width = picture.clientWidth;
+    draw();
+  }).observe(picture);
+  return figure;
+}
+
+function line(x, values, right, up) {
+  let pen = "M";
+  return values.map((value, i) => {
+    if (!Number.isFinite(value)) {
+      pen = "M";
+      return "";
+    }
+    const step = `${pen}${right(x[i]).toFixed(1)} ${up(value).toFixed(1)}`;
+    pen = "L";
+    return step;
+  }).join("");
+}
+
+/** Values without a neighbour, which a line would not show. */
+function lone(values) {
+  const has = (i) => Number.isFinite(values[i]);
+  return range(values.length).filter((i) => has(i) && !has(i - 1) && !has(i + 1));
+}
+
+/** Round numbers from about `low` to just over `high`. */
+function axis(low, high, count) {
+  const rough = (high - low) / count || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].map((f) => f * power).find((s) => s >= rough);
+  const start = Math.floor(low / step);
+  return range(Math.ceil(high / step) - start + 1).map((i) => Number(((start + i) * step).toPrecision(10)));
+}
+
+function words(title, curves, write) {
+  const ends = curves.map(({ name, values }) => {
+    const measured = values.filter(Number.isFinite);
+    return `${name} from ${write(measured[0] ?? null)} to ${write(measured.at(-1) ?? null)}`;
+  });
+  return `${title}: ${ends.join(", ")}`;
+}

@@ -1,0 +1,147 @@
+// Which image to look at: dropped, pasted, a file, one of the validation set, a worst mistake.
+
+import { Latest, Problem, during, upload } from "./answers.js";
+import { go } from "./address.js";
+import { announce, h } from "./dom.js";
+import { evaluationOf, mistakes } from "./evaluation.js";
+import { counted, rounded } from "./numbers.js";
+import { thumbnail } from "./thumbnails.js";
+
+const LISTED = 240; // thumbnails at once
+
+export class Chooser {
+  constructor(site) {
+    this.site = site;
+    this.sending = new Latest();
+    this.listing = new Latest();
+    this.names = new Map(); // of uploaded images, by id
+    this.file = h("input", {
+      type: "file", accept: "image/*", id: "file",
+      onchange: () => { this.send(this.file.files[0]); this.file.value = ""; },
+    });
+    this.search = h("input", {
+      type: "text", inputmode: "search", id: "search", placeholder: "class or file name", autocomplete: "off",
+      oninput: () => this.#list(),
+    });
+    this.wrong = h("input", { type: "checkbox", id: "wrong", onchange: () => this.#list() });
+    this.count = h("p", { class: "note", role: "status" });
+    this.grid = h("div", { class: "choices" });
+    this.status = h("div", { class: "slot upload-status" });
+    this.element = h(
+      "dialog", { class: "chooser", "aria-label": "Choose an image" },
+      h("div", { class: "panel-top" }, h("h2", {}, "Choose an image"),
+        h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: () => this.element.close() }, "✕")),
+      site.upload && h("div", { class: "drop" },
+        h("label", { for: "file" }, "An image of yours "), this.file,
+        h("p", { class: "note" }, "or drop it anywhere on this page, or paste it. "
+          + `At most ${rounded(site.upload.bytes)}B; it is kept in memory only.`)),
+      this.status,
+      h("div", { class: "controls" },
+        h("label", { for: "search" }, site.static ? "Images of this page " : "Validation set "), this.search,
+        site.data && h("label", {}, this.wrong, " worst mistakes first")),
+      this.count, this.grid,
+    );
+    this.grid.addEventListener("keydown", (event) => this.#step(event));
+    this.#receive();
+  }
+
+  open() {
+    if (this.element.open) return;
+    this.element.showModal();
+    this.#list();
+    this.search.focus();
+  }
+
+  /** What an image is called: its class and file, or the uploaded file's name. */
+  nameOf = (id) => {
+    this.paths ??= new Map(this.site.images.map(({ id, path }) => [id, path.replace(/^[^/]*\/(?=.*\/)/, "")]));
+    return this.paths.get(id) ?? this.names.get(id)
+      ?? (id.startsWith("t") ? `Training image ${id.slice(1)}` : "Your image");
+  };
+
+  /** Uploads a file and leads to it; a newer file takes over. */
+  async send(file) {
+    if (!file) return;
+    const signal = this.sending.next();
+    const { bytes } = this.site.upload;
+    if (!this.element.open) this.open();
+    await during(this.status, signal, async (news) => {
+      if (file.size > bytes) {
+        throw new Problem(`${file.name} has ${rounded(file.size)}B; at most ${rounded(bytes)}B are taken`, 413);
+      }
+      news({ wait: `Sending ${file.name}` });
+      const { id } = await upload(file, { signal, news });
+      if (signal.aborted) return;
+      this.names.set(id, file.name);
+      this.element.close();
+      go({ image: id });
+    });
+  }
+
+  /** Drops and pastes anywhere on the page. */
+  #receive() {
+    const over = (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = this.site.upload ? "copy" : "none";
+      document.body.classList.toggle("dropping", Boolean(this.site.upload));
+    };
+    document.addEventListener("dragenter", over);
+    document.addEventListener("dragover", over);
+    document.addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) document.body.classList.remove("dropping");
+    });
+    document.addEventListener("drop", (event) => {
+      document.body.classList.remove("dropping");
+      if (!event.dataTransfer.files.length) return;
+      event.preventDefault();
+      this.#take(event.dataTransfer.files);
+    });
+    document.addEventListener("paste", (event) => {
+      if (event.clipboardData.files.length) this.#take(event.clipboardData.files);
+    });
+  }
+
+  #take(files) {
+    if (this.site.upload) this.send(files[0]);
+    else announce("This page was written to files; it takes no images.");
+  }
+
+  async #list() {
+    const signal = this.listing.next();
+    const images = this.wrong.checked ? await this.#mistakes(signal) : this.site.images;
+    if (signal.aborted) return;
+    const words = this.search.value.trim().toLowerCase().split(/\s+/);
+    const found = images.filter(({ path }) => words.every((word) => path.toLowerCase().includes(word)));
+    this.count.textContent = found.length > LISTED
+      ? `${counted(found.length, "image")}, the first ${LISTED} shown` : counted(found.length, "image");
+    this.grid.replaceChildren(...found.slice(0, LISTED).map(({ id, path }, i) => h("button", {
+      type: "button", title: path, "aria-label": path, tabindex: i ? -1 : 0,
+      onclick: () => { this.element.close(); go({ image: id }); },
+    }, id.startsWith("v") ? thumbnail(Number(id.slice(1)), 56)
+      : h("img", { src: `images/${id}.png`, alt: "", width: 56, height: 56, loading: "lazy" }))));
+  }
+
+  async #mistakes(signal) {
+    let rows = [];
+    await during(this.status, signal, async (news) => {
+      rows = mistakes(await evaluationOf(0, { signal, news }));
+    });
+    const byId = new Map(this.site.images.map((image) => [image.id, image]));
+    return rows.map((row) => byId.get(`v${row}`)).filter(Boolean);
+  }
+
+  #step(event) {
+    const tiles = [...this.grid.children];
+    const here = tiles.indexOf(event.target);
+    const columns = getComputedStyle(this.grid).gridTemplateColumns.split(" ").length;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+    if (here < 0 || !(event.key in steps)) return;
+    event.preventDefault();
+    const next = tiles[here + steps[event.key]];
+    if (!next) return;
+    event.target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  }
+}

@@ -1,0 +1,237 @@
+// Which class is taken for which: a matrix that leads to the images in each cell.
+
+import { Latest, during } from "./answers.js";
+import { format, go } from "./address.js";
+import { h, range } from "./dom.js";
+import { confusion, evaluationOf } from "./evaluation.js";
+import { sentence } from "./mistakes.js";
+import { counted } from "./numbers.js";
+import { Plane } from "./plane.js";
+import { eachRunOnData } from "./runs.js";
+import { gallery } from "./thumbnails.js";
+
+const PAIRS = 12; // most frequent confusions listed
+const LEGIBLE = 11; // pixels of a cell from which every class is named
+
+export class Confusion {
+  title = "Confusion";
+
+  constructor(site) {
+    this.site = site;
+    this.latest = new Latest();
+    this.signal = this.latest.next();
+    this.matrices = [];
+    this.images = h("div", { class: "cell", hidden: true });
+    this.element = h(
+      "section", { class: "page" },
+      h("h1", { tabindex: -1 }, "Confusion matrix"),
+      h("p", { class: "lead" },
+        "A row a true class, a column a prediction; the darker, the larger the share of the row. "
+        + "Keys: arrows choose a cell, Enter shows its images, + and − enlarge."),
+      this.images,
+      eachRunOnData(site, (run, r, slot) => during(slot, this.signal, async (news) => {
+        const evaluation = await evaluationOf(r, { signal: this.signal, news });
+        if (this.signal.aborted) return;
+        const matrix = new Matrix(site, run, evaluation);
+        this.matrices[r] = matrix;
+        slot.classList.add("beside");
+        slot.replaceChildren(...matrix.elements);
+        if (this.address) this.#showCell();
+      })),
+    );
+  }
+
+  update(address) {
+    this.address = address;
+    this.#showCell();
+  }
+
+  leave() {
+    this.latest.stop();
+  }
+
+  #showCell() {
+    const { truth, predicted } = this.address;
+    const names = this.site.runs[0].classes;
+    this.images.hidden = names[truth] === undefined;
+    if (this.images.hidden) return;
+    const taken = names[predicted];
+    const matrices = this.matrices.filter(Boolean); // those that are here
+    const lists = matrices.map(({ run, evaluation }) => {
+      const [row, column] = [truth, predicted].map((c) => run.classes.indexOf(names[c]));
+      const rows = range(evaluation.labels.length).filter((i) =>
+        evaluation.labels[i] === row && (!taken || evaluation.predicted[i] === column));
+      return h("section", {}, h("h3", { class: "run-name" }, run.name),
+        rows.length
+          ? gallery(this.site, rows.map((i) => ({ row: i, words: sentence(run, evaluation, i) })))
+          : h("p", { class: "note" }, "No image."));
+    });
+    const words = taken === undefined ? `All images of ${names[truth]}`
+      : truth === predicted ? `${names[truth]}, known as such` : `${names[truth]} taken for ${taken}`;
+    this.images.replaceChildren(
+      h("div", { class: "panel-top" }, h("h2", {}, words),
+        h("a", { href: format({ view: "confusion" }), class: "quiet", "aria-label": "Close the images" }, "✕")),
+      h("div", { class: "runs" }, lists));
+    for (const matrix of matrices) matrix.mark(names[truth], taken);
+  }
+}
+
+class Matrix {
+  constructor(site, run, evaluation) {
+    Object.assign(this, { site, run, evaluation });
+    this.counts = confusion(evaluation, run.classes.length);
+    this.totals = this.counts.map((row) => row.reduce((sum, count) => sum + count, 0));
+    this.plane = new Plane({
+      label: `Confusion matrix of ${run.name}, ${run.classes.length} by ${run.classes.length}; arrows choose a cell, Enter shows its images`,
+      margin: (width) => Math.min(Math.max(width * 0.14, 56), 100),
+      draw: (context) => this.#draw(context),
+      hover: (x, y) => this.#point(this.#cellAt(x, y)),
+      pick: (x, y) => this.#open(this.#cellAt(x, y)),
+      key: (event) => this.#key(event),
+    });
+    this.plane.readout.textContent = "Point at a cell, or step through them by arrow keys.";
+    this.elements = [this.plane.element, this.#pairs()];
+  }
+
+  /** Frames the cell that the address names. */
+  mark(truth, predicted) {
+    this.marked = [truth, predicted].map((name) => this.run.classes.indexOf(name));
+    this.plane.redraw();
+  }
+
+  #cellAt(x, y) {
+    const count = this.counts.length;
+    const [row, column] = [Math.floor(y * count), Math.floor(x * count)];
+    return this.counts[row]?.[column] === undefined ? null : [row, column];
+  }
+
+  #point(cell) {
+    this.pointed = cell;
+    this.plane.canvas.classList.toggle("pointing", cell !== null);
+    if (cell) this.plane.readout.textContent = this.#words(cell);
+    this.plane.redraw();
+  }
+
+  #words([truth, predicted]) {
+    const { classes } = this.run;
+    const count = this.counts[truth][predicted];
+    const images = `${count} of ${counted(this.totals[truth], "image")}`;
+    return truth === predicted ? `${classes[truth]}: ${images} right`
+      : `${classes[truth]} taken for ${classes[predicted]}: ${images}`;
+  }
+
+  #open(cell) {
+    if (cell) {
+      const [truth, predicted] = cell.map((c) => this.#number(c));
+      go({ view: "confusion", truth, predicted });
+    }
+    return true;
+  }
+
+  #number(c) {
+    return this.site.runs[0].classes.indexOf(this.run.classes[c]);
+  }
+
+  #key({ key }) {
+    if (key === "Enter") return this.#open(this.pointed);
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (!(key in steps)) return false;
+    const last = this.counts.length - 1;
+    const cell = this.pointed
+      ? this.pointed.map((value, i) => Math.min(Math.max(value + steps[key][i], 0), last))
+      : [0, 0];
+    this.#point(cell);
+    this.plane.reveal((cell[1] + 0.5) / this.counts.length, (cell[0] + 0.5) / this.counts.length);
+    return true;
+  }
+
+  #draw(context) {
+    const { plane, counts, totals, run } = this;
+    const { clientWidth: width, clientHeight: height } = plane.canvas;
+    const { inset } = plane;
+    const count = counts.length;
+    const cell = plane.side / count;
+    const [left, top] = plane.toScreen(0, 0);
+    const colours = { right: plane.colour("--accent"), wrong: plane.colour("--wrong") };
+    context.save();
+    context.beginPath();
+    context.rect(inset, inset, width - inset, height - inset);
+    context.clip();
+    context.fillStyle = plane.colour("--sunken");
+    context.fillRect(left, top, plane.side, plane.side);
+    const gap = cell > 6 ? 1 : 0;
+    counts.forEach((row, truth) => row.forEach((images, predicted) => {
+      if (!images) return;
+      const [x, y] = [left + predicted * cell, top + truth * cell];
+      context.globalAlpha = 0.2 + 0.8 * Math.sqrt(images / totals[truth]);
+      context.fillStyle = truth === predicted ? colours.right : colours.wrong;
+      context.fillRect(x, y, Math.max(cell - gap, 1), Math.max(cell - gap, 1));
+      if (cell < 22) return;
+      context.globalAlpha = 1;
+      context.fillStyle = plane.colour(images / totals[truth] > 0.25 ? "--on-accent" : "--ink");
+      context.font = "12px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.textBaseline = "middle";
+      context.fillText(images, x + cell / 2, y + cell / 2);
+    }));
+    context.globalAlpha = 1;
+    context.strokeStyle = plane.colour("--ink");
+    context.lineWidth = 2;
+    for (const [truth, predicted] of [this.marked, this.pointed].filter(Boolean)) {
+      if (truth < 0) continue;
+      if (predicted < 0) context.strokeRect(left, top + truth * cell - 1, plane.side, cell + 2);
+      else context.strokeRect(left + predicted * cell - 1, top + truth * cell - 1, cell + 2, cell + 2);
+    }
+    context.restore();
+    this.#drawNames(context, { left, top, cell, inset, width, height, classes: run.classes });
+  }
+
+  /** All names where there is room, else that of the cell pointed at. */
+  #drawNames(context, { left, top, cell, inset, width, height, classes }) {
+    const { plane } = this;
+    context.font = `${cell >= LEGIBLE ? Math.min(cell, 13) : 13}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    const name = (c, place, end, isRow, strong) => {
+      if (place < inset || place > end) return;
+      context.fillStyle = plane.colour(strong ? "--ink" : "--muted");
+      context.save();
+      context.translate(isRow ? inset - 6 : place, isRow ? place : inset - 6);
+      if (!isRow) context.rotate(-Math.PI / 2);
+      context.textAlign = isRow ? "right" : "left";
+      context.fillText(fit(context, classes[c], inset - 10), 0, 0);
+      context.restore();
+    };
+    const [row, column] = this.pointed ?? [];
+    classes.forEach((_, c) => {
+      const middle = (c + 0.5) * cell;
+      if (cell >= LEGIBLE || c === row) name(c, top + middle, height, true, c === row);
+      if (cell >= LEGIBLE || c === column) name(c, left + middle, width, false, c === column);
+    });
+    if (cell >= LEGIBLE || this.pointed) return;
+    context.fillStyle = plane.colour("--muted");
+    context.textAlign = "right";
+    context.fillText("true", inset - 6, inset + 10);
+    context.textAlign = "left";
+    context.fillText("predicted", inset + 2, inset - 12);
+  }
+
+  #pairs() {
+    const { counts, run } = this;
+    const pairs = counts.flatMap((row, truth) => row.map((images, predicted) => ({ truth, predicted, images })))
+      .filter(({ truth, predicted, images }) => truth !== predicted && images)
+      .sort((a, b) => b.images - a.images)
+      .slice(0, PAIRS);
+    return h("section", { class: "pairs" },
+      h("h3", {}, "Most frequent"),
+      h("ol", {}, pairs.map(({ truth, predicted, images }) => h("li", {},
+        h("a", { href: format({ view: "confusion", truth: this.#number(truth), predicted: this.#number(predicted) }) },
+          `${run.classes[truth]} taken for ${run.classes[predicted]}`), ` ${images}×`))));
+  }
+}
+
+function fit(context, name, room) {
+  if (context.measureText(name).width <= room) return name;
+  let short = name;
+  while (short.length > 1 && context.measureText(`${short}…`).width > room) short = short.slice(0, -1);
+  return `${short}…`;
+}

@@ -1,0 +1,33 @@
+// Elements made in one expression. Text is always set as text, never as markup.
+
+export function h(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(2).filter((child) => child || child === 0));
+  return element;
+}
+
+/** Says `sentence` to those who listen to the page instead of looking at it. */
+export function announce(sentence) {
+  document.querySelector(".announcement").textContent = sentence;
+}
+
+/** Whether a key typed at `target` is meant for a field there and for nothing else. */
+export function isTyping(target) {
+  return target.closest("input:not([type=radio]):not([type=range]), select, textarea") !== null;
+}
+
+export function range(count) {
+  return Array.from({ length: count }, (_, i) => i);
+}

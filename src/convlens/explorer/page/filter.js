@@ -1,0 +1,55 @@
+// The weights of one map: in colour for the first layer, its strongest inputs deeper.
+
+import { ask, keep } from "./answers.js";
+import { h } from "./dom.js";
+import { brief } from "./numbers.js";
+
+// Okabe and Ito's blue and vermilion, told apart by colour-blind readers too.
+const NEGATIVE = [0, 114, 178];
+const NEUTRAL = [247, 247, 247];
+const POSITIVE = [213, 94, 0];
+
+/** Elements that show the filter of a map. */
+export async function filterPicture(run, layer, map, signal, news) {
+  const filter = await keep(ask, `api/${run}/filter-${layer}-${map}.json`, { signal, news });
+  const inputs = filter.inputs;
+  const largest = Math.max(...inputs.flatMap(({ weights }) => weights.flat().map(Math.abs))) || 1;
+  const first = layer === 0 && inputs.length === 3;
+  const names = first ? ["red", "green", "blue"] : inputs.map((input) => `from ${input.map}`);
+  const shown = inputs.map(({ weights }, i) =>
+    kernel(weights, (w) => signed(w / largest), `${names[i]}: ${words(weights)}`, names[i]));
+  if (first) {
+    const [red, green, blue] = inputs.map(({ weights }) => weights);
+    const colour = red.map((row, y) => row.map((_, x) =>
+      [red, green, blue].map((channel) => 127.5 * (1 + channel[y][x] / largest))));
+    shown.unshift(kernel(colour, (rgb) => rgb, "the three colours together", "in colour"));
+  }
+  return [
+    h("div", { class: "kernels" }, shown),
+    h("p", { class: "note" },
+      `${filter.of}, ${filter.kernel.join("×")}`, first ? "" : ", its strongest inputs",
+      "; ", h("span", { class: "positive" }, "orange"), ` to +${brief(largest)}, `,
+      h("span", { class: "negative" }, "blue"), ` to −${brief(largest)}`),
+  ];
+}
+
+function kernel(rows, colour, label, caption) {
+  const canvas = h("canvas", {
+    width: rows[0].length, height: rows.length, role: "img", "aria-label": `Weights, ${label}`,
+  });
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(rows[0].length, rows.length);
+  rows.flat().forEach((weight, i) => picture.data.set([...colour(weight), 255], 4 * i));
+  context.putImageData(picture, 0, 0);
+  return h("figure", { title: label }, canvas, h("figcaption", {}, caption));
+}
+
+function signed(share) {
+  const end = share < 0 ? NEGATIVE : POSITIVE;
+  return NEUTRAL.map((value, i) => value + (end[i] - value) * Math.abs(share));
+}
+
+function words(weights) {
+  const flat = weights.flat();
+  return `from ${brief(Math.min(...flat))} to ${brief(Math.max(...flat))}`;
+}

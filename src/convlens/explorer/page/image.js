@@ -1,0 +1,178 @@
+// The view of one image: what the network says of it, and all that leads there.
+
+import { Attribution } from "./attribution.js";
+import { Latest } from "./answers.js";
+import { format, go } from "./address.js";
+import { announce, h } from "./dom.js";
+import { fieldBox, hasMaps, placeBox } from "./field.js";
+import { Neighbours } from "./neighbours.js";
+import { Network } from "./network.js";
+import { Panel } from "./panel.js";
+import { Prediction } from "./prediction.js";
+
+const TABS = { network: "Network", attribution: "Attribution", neighbours: "Neighbours" };
+
+export class ImageView {
+  constructor(site, { choose, nameOf }) {
+    this.site = site;
+    this.nameOf = nameOf;
+    this.latest = new Latest();
+    this.photograph = h("img", { width: site.runs[0].size, height: site.runs[0].size });
+    this.frame = h("span", { class: "frame", hidden: true });
+    this.name = h("h1", { tabindex: -1 });
+    this.steps = h(
+      "div", { class: "steps" },
+      h("button", { type: "button", class: "quiet", "aria-label": "Image before (p)", title: "Image before (p)", onclick: () => this.step(-1) }, "‹"),
+      h("button", { type: "button", class: "primary", onclick: choose, title: "Choose an image (c)" }, "Choose"),
+      h("button", { type: "button", class: "quiet", "aria-label": "Next image (n)", title: "Next image (n)", onclick: () => this.step(1) }, "›"),
+    );
+    this.predictions = site.runs.map((run, r) => new Prediction(run, r));
+    for (const prediction of this.predictions.slice(1)) prediction.numbering = site.runs[0].classes;
+    this.networks = site.runs.map((run, r) => new Network(run, r, {
+      open: (layer, map, how) => this.#open({ run: r, layer, map }, how),
+      field: (layer, unit) => this.#point(run, layer, unit),
+    }));
+    this.panel = new Panel(site, {
+      close: () => this.#closePanel(),
+      step: (by) => this.#stepMap(by),
+      field: (layer, unit) => this.#point(site.runs[this.address.run], layer, unit),
+    });
+    this.attribution = new Attribution(site);
+    this.neighbours = new Neighbours(site);
+    this.tabs = Object.keys(TABS).map((tab) => h("a", { "data-tab": tab }, TABS[tab]));
+    this.panes = {
+      network: h("div", { class: "pane" }, this.#legend(), h("div", { class: "runs" },
+        this.networks.map((network, r) => h("div", { class: "run" },
+          h("h2", { class: "run-name" }, site.runs[r].name), network.element)))),
+      attribution: h("div", { class: "pane" }, this.attribution.element),
+      neighbours: h("div", { class: "pane" }, this.neighbours.element),
+    };
+    this.parts = [
+      h("div", { class: "side" },
+        h("figure", { class: "input", tabindex: 0, "aria-label": "The image; arrow keys step through the images" },
+          h("div", { class: "stack" }, this.photograph, this.frame)),
+        h("div", { class: "what" }, this.name, this.steps),
+        h("div", { class: "predictions" }, this.predictions.map((prediction, r) =>
+          h("div", {}, h("h2", { class: "run-name" }, site.runs[r].name), prediction.element)))),
+      h("div", { class: "inside" },
+        h("nav", { class: "tabs", "aria-label": "Looks" }, this.tabs),
+        Object.values(this.panes)),
+      this.panel.element,
+    ];
+    this.element = h("div", { class: "image-view" },
+      h("p", { class: "opening" }, "Drop, paste or choose an image to look at it. ",
+        h("button", { type: "button", class: "primary", onclick: choose }, "Choose")));
+    this.element.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  get title() {
+    return this.image && this.nameOf(this.image);
+  }
+
+  async update(address) {
+    const image = address.image ?? this.site.examples[0] ?? this.site.images[0]?.id;
+    if (image === undefined) return; // there is no data set, and nothing was uploaded yet
+    this.address = { ...address, image };
+    this.#tab(address.tab ?? "network");
+    if (this.image === undefined) this.element.replaceChildren(...this.parts);
+    if (image !== this.image) this.#load(image);
+    this.#showMap();
+    if (address.tab === "attribution") {
+      await this.predicted;
+      if (this.image === image) this.attribution.show(image, this.address.target, this.predictions);
+    } else if (address.tab === "neighbours") this.neighbours.show(image);
+  }
+
+  leave() {
+    for (const part of [this.latest, this.panel.latest, this.attribution.latest, this.neighbours.latest]) part.stop();
+  }
+
+  /** The image so many steps further in the list of those that can be chosen. */
+  step(by) {
+    const { images } = this.site;
+    const here = images.findIndex(({ id }) => id === this.image);
+    const next = images[(Math.max(here, by > 0 ? -1 : 0) + by + images.length) % images.length];
+    if (next) go({ ...this.address, image: next.id, target: undefined });
+  }
+
+  #load(image) {
+    this.image = image;
+    const signal = this.latest.next();
+    this.photograph.src = `images/${image}.png`;
+    this.name.replaceChildren(...this.nameOf(image).split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]));
+    this.photograph.alt = `The image ${this.nameOf(image)}`;
+    this.predicted = Promise.all(this.predictions.map((p) => p.show(image, signal)));
+    this.predicted.then(([first]) => {
+      if (first.image === image) announce(`${this.nameOf(image)}: ${first.run.classes[first.best]}`);
+    });
+    for (const network of this.networks) {
+      network.show(image, signal);
+      if (this.site.data) network.markDead(signal).catch(() => {}); // a mark less
+    }
+    for (const link of this.tabs) link.href = format({ image, tab: link.dataset.tab });
+  }
+
+  #tab(tab) {
+    for (const link of this.tabs) {
+      if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    for (const [name, pane] of Object.entries(this.panes)) pane.hidden = name !== tab;
+  }
+
+  #showMap() {
+    const { run, layer, map, image } = this.address;
+    const shown = this.site.runs[run]?.layers[layer];
+    const there = shown !== undefined && hasMaps(shown) && map < shown.shape[0];
+    this.element.classList.toggle("with-panel", there);
+    this.networks.forEach((network, r) =>
+      (there && r === run ? network.select(layer, map) : network.select()));
+    if (there) this.panel.show(image, run, layer, map);
+    else this.panel.hide();
+  }
+
+  /** Opens a map's panel; once it is open, leads into it. */
+  #open(place, how) {
+    const isOpen = Object.entries(place).every(([name, value]) => this.address[name] === value);
+    if (isOpen) this.panel.title.focus();
+    else go({ image: this.image, ...place }, how);
+  }
+
+  #closePanel() {
+    const { run, layer, map } = this.address;
+    go({ image: this.image });
+    this.networks[run].focus(layer, map);
+  }
+
+  #stepMap(by) {
+    const next = this.networks[this.address.run].neighbour(this.address, by);
+    if (next) go({ image: this.image, run: this.address.run, ...next }, { replace: true });
+  }
+
+  #point(run, layer, unit) {
+    this.frame.hidden = !unit;
+    if (unit) placeBox(this.frame, fieldBox(run.layers[layer], ...unit, run.size), run.size);
+  }
+
+  #key(event) {
+    const sideways = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === "Escape" && !this.panel.element.hidden) this.#closePanel();
+    else if (!sideways || event.target.matches("input, select")) return;
+    else if (event.target.closest(".input")) this.step(sideways);
+    else if (event.target.closest(".panel")) this.#stepMap(sideways);
+    else return;
+    event.preventDefault();
+  }
+
+  #legend() {
+    const choice = (value, text) => h("label", {}, h("input", {
+      type: "radio", name: "order", value, checked: value === "strength",
+      onchange: () => this.networks.forEach((network) => network.sortBy(value)),
+    }), text);
+    return h(
+      "div", { class: "controls" },
+      h("fieldset", {}, h("legend", {}, "Maps in order of"), choice("strength", "strength"), choice("channel", "channel")),
+      h("p", { class: "note" }, "White is strong, on one scale a layer; struck out: dead, no training image excites it."),
+    );
+  }
+}

@@ -1,0 +1,59 @@
+// The images that a run gets wrong, the surest mistakes first.
+
+import { Latest, during } from "./answers.js";
+import { h } from "./dom.js";
+import { evaluationOf, mistakes } from "./evaluation.js";
+import { percent } from "./numbers.js";
+import { eachRunOnData } from "./runs.js";
+import { gallery } from "./thumbnails.js";
+
+const STEP = 60;
+
+export class Mistakes {
+  title = "Mistakes";
+
+  constructor(site) {
+    this.latest = new Latest();
+    const signal = this.latest.next();
+    this.element = h(
+      "section", { class: "page" },
+      h("h1", { tabindex: -1 }, "Worst mistakes"),
+      h("p", { class: "lead" }, "Validation images that the network gets wrong, the surest first."),
+      eachRunOnData(site, (run, r, slot) => during(slot, signal, async (news) => {
+        const evaluation = await evaluationOf(r, { signal, news });
+        if (!signal.aborted) slot.replaceChildren(...list(site, run, evaluation));
+      })),
+    );
+  }
+
+  update() {}
+
+  leave() {
+    this.latest.stop();
+  }
+}
+
+function list(site, run, evaluation) {
+  const rows = mistakes(evaluation);
+  const entry = (row) => ({ row, words: sentence(run, evaluation, row) });
+  const shown = gallery(site, rows.slice(0, STEP).map(entry));
+  const more = h("button", {
+    type: "button", class: "quiet",
+    onclick: () => {
+      const next = rows.slice(shown.children.length, shown.children.length + STEP);
+      shown.append(...gallery(site, next.map(entry)).children);
+      more.hidden = shown.children.length === rows.length;
+    },
+  }, "Show more");
+  more.hidden = rows.length <= STEP;
+  return [h("p", { class: "facts" }, `${rows.length} of ${evaluation.labels.length} are wrong.`), shown, more];
+}
+
+/** "bonsai, 92.1 %" over "is a butterfly", as elements. */
+export function sentence(run, { labels, predicted, probability }, row) {
+  const right = labels[row] === predicted[row];
+  return [
+    h("b", {}, run.classes[predicted[row]]), ` ${percent(probability[row])}`, h("br"),
+    h("span", { class: right ? "right" : "wrong" }, right ? "right" : `is ${run.classes[labels[row]]}`),
+  ];
+}

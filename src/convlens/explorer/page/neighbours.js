@@ -1,0 +1,49 @@
+// Why did it say so: the training images that are most like this one to the network.
+
+import { Latest, ask, during } from "./answers.js";
+import { format } from "./address.js";
+import { h } from "./dom.js";
+import { eachRunOnFeatures } from "./runs.js";
+
+export class Neighbours {
+  constructor(site) {
+    this.site = site;
+    this.latest = new Latest();
+    this.runs = h("div");
+    this.element = h(
+      "section", { class: "neighbours", "aria-label": "Neighbours" },
+      h("p", { class: "lead" },
+        "The training images whose features, before the classifier, point most in this image's direction."),
+      this.runs,
+    );
+  }
+
+  show(image) {
+    if (image === this.key) return;
+    this.key = image;
+    const signal = this.latest.next();
+    this.runs.replaceChildren(eachRunOnFeatures(this.site, (run, r, slot) =>
+      during(slot, signal, async (news) => {
+        const found = await ask(`api/${r}/${image}/neighbours.json`, { signal, news });
+        if (!signal.aborted) slot.replaceChildren(this.#list(run, found));
+      })));
+  }
+
+  leave() {
+    this.latest.stop();
+    this.key = null;
+  }
+
+  #list(run, found) {
+    return h("ol", { class: "cards small" }, found.map(({ image, label, similarity }) => {
+      const name = run.classes[label] ?? "unknown class";
+      const parts = [
+        h("img", { src: `images/${image}.png`, alt: `Training image of ${name}`, loading: "lazy" }),
+        h("span", { class: "words" }, h("b", {}, name), `similarity ${similarity.toFixed(3)}`),
+      ];
+      return h("li", { class: "card" }, this.site.static
+        ? h("span", {}, parts)
+        : h("a", { href: format({ image }) }, parts));
+    }));
+  }
+}

@@ -1,0 +1,233 @@
+// The network for one image: every layer in the order of the data, its maps as thumbnails.
+
+import { ask, during, keep, picture } from "./answers.js";
+import { h, range } from "./dom.js";
+import { hasMaps, unitUnder } from "./field.js";
+import { heading } from "./heading.js";
+import { brief } from "./numbers.js";
+import { Sheet } from "./sheet.js";
+import { Strip } from "./strip.js";
+
+const ROWS = 2; // of thumbnails that a layer shows before it is asked for all
+const GAP = 4; // pixels, as in the style sheet
+
+/** on.open(layer, map, {replace}), on.field(layer, unit | null) tell what the reader points at. */
+export class Network {
+  constructor(run, index, on) {
+    this.path = `api/${index}`;
+    this.on = on;
+    this.order = "strength";
+    this.rows = run.layers.map((layer, l) =>
+      hasMaps(layer)
+        ? new Maps(layer, l, this)
+        : new Strip(layer, layer.shape[0] === run.classes.length ? run.classes : null));
+    this.list = h("ol", { class: "layers" }, this.rows.map((row) => row.element));
+    this.element = h(
+      "section", { class: "network", "aria-label": `Layers of ${run.name}` },
+      overview(run.layers, this.rows), this.list,
+    );
+    this.list.addEventListener("keydown", (event) => this.#step(event));
+    new ResizeObserver(() => this.#arrange()).observe(this.list);
+  }
+
+  /** Shows what the layers answer to `image`; the former image's maps stay until then. */
+  async show(image, signal) {
+    const base = `${this.path}/${image}`;
+    await during(this.element, signal, async (news) => {
+      const statistics = ask(`${base}/layers.json`, { signal, news });
+      await Promise.all(this.rows.map(async (row, l) => {
+        const bitmap = row instanceof Maps
+          ? picture(`${base}/layer-${l}.png`, { signal, news })
+          : null;
+        const [all, sheet] = await Promise.all([statistics, bitmap]);
+        if (!signal.aborted) row.paint(all[l], sheet);
+      }));
+    });
+  }
+
+  /** Marks the maps that no training image excites, once the server has read them all. */
+  async markDead(signal) {
+    if (this.dead) return;
+    this.dead = (await keep(ask, `${this.path}/dead.json`, { signal })).dead;
+    this.rows.forEach((row, l) => row.markDead?.(this.dead[l]));
+  }
+
+  /** Marks the map that the panel shows; none without arguments. */
+  select(layer, map) {
+    this.selected = layer === undefined ? null : { layer, map };
+    this.rows.forEach((row, l) => row.select?.(l === layer ? map : null));
+  }
+
+  sortBy(order) {
+    this.order = order;
+    this.#arrange();
+  }
+
+  focus(layer, map) {
+    this.rows[layer]?.focus(map);
+  }
+
+  /** The map before or after another in the order shown; at a layer's end, the next layer's. */
+  neighbour({ layer, map }, step) {
+    const order = this.rows[layer].order;
+    const next = order[order.indexOf(map) + step];
+    if (next !== undefined) return { layer, map: next };
+    const rows = range(this.rows.length).filter((l) => this.rows[l] instanceof Maps);
+    const other = rows[rows.indexOf(layer) + step];
+    const reached = this.rows[other]?.order;
+    return reached && { layer: other, map: step > 0 ? reached[0] : reached.at(-1) };
+  }
+
+  #arrange() {
+    const width = this.rows[0].element.clientWidth;
+    if (!width) return; // not shown now
+    const tile = parseFloat(getComputedStyle(this.list).getPropertyValue("--tile"));
+    this.columns = Math.max(1, Math.floor((width + GAP) / (tile + GAP)));
+    for (const row of this.rows) row.arrange?.();
+  }
+
+  /** Arrow keys: from map to map, and over a layer's edge to the next layer. */
+  #step(event) {
+    const tile = event.target.closest(".tile");
+    if (!tile || event.altKey || event.ctrlKey || event.metaKey) return;
+    const layer = Number(tile.dataset.layer);
+    const row = this.rows[layer];
+    const here = row.tiles.indexOf(tile);
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns };
+    let target;
+    if (event.key === "Home") target = row.tiles[0];
+    else if (event.key === "End") target = row.tiles.at(-1);
+    else if (event.key in steps) target = row.tiles[here + steps[event.key]] ?? this.#over(layer, here, steps[event.key]);
+    else return;
+    event.preventDefault();
+    event.stopPropagation(); // the page's own arrow keys are for other places
+    if (!target) return;
+    target.focus();
+    if (this.selected) this.on.open(Number(target.dataset.layer), Number(target.dataset.map), { replace: true });
+  }
+
+  #over(layer, here, step) {
+    const down = step > 0 ? 1 : -1;
+    for (let l = layer + down; this.rows[l]; l += down) {
+      const tiles = this.rows[l].tiles;
+      if (!tiles?.length) continue;
+      if (Math.abs(step) === 1) return down > 0 ? tiles[0] : tiles.at(-1);
+      const column = here % this.columns;
+      const last = Math.floor((tiles.length - 1) / this.columns) * this.columns;
+      return tiles[Math.min(down > 0 ? column : last + column, tiles.length - 1)];
+    }
+    return undefined;
+  }
+}
+
+/** One layer's maps. */
+class Maps {
+  constructor(layer, index, network) {
+    Object.assign(this, { layer, index, network, tiles: [], dead: new Set(), all: false });
+    this.order = range(layer.shape[0]);
+    this.counts = h("span", { class: "counts" });
+    this.grid = h("div", { class: "tiles", role: "group", "aria-label": `Maps of ${layer.name}` });
+    this.more = h("button", { type: "button", class: "quiet more", onclick: () => this.#toggle() });
+    this.element = h("li", { class: "layer" }, heading(layer, this.counts), this.grid, this.more);
+    this.grid.addEventListener("click", (event) => {
+      const tile = event.target.closest(".tile");
+      if (tile) network.on.open(index, Number(tile.dataset.map), {});
+    });
+    this.grid.addEventListener("pointermove", (event) => {
+      const tile = event.target.closest(".tile");
+      network.on.field(index, tile && unitUnder(event, tile, layer.shape.slice(1)));
+    });
+    this.grid.addEventListener("pointerleave", () => network.on.field(index, null));
+  }
+
+  paint(statistics, bitmap) {
+    this.statistics = statistics;
+    this.sheet = new Sheet(bitmap, statistics, this.layer.shape);
+    this.arrange();
+  }
+
+  markDead(dead) {
+    this.dead = new Set(dead);
+    if (this.sheet) this.arrange();
+  }
+
+  select(map) {
+    this.chosen = map;
+    this.arrange();
+  }
+
+  focus(map) {
+    this.tiles.find((tile) => Number(tile.dataset.map) === map)?.focus();
+  }
+
+  /** Lays out as many tiles as there is room for, in the order chosen, and draws each. */
+  arrange() {
+    const { sheet, network, statistics } = this;
+    if (!sheet || !network.columns) return;
+    const count = this.layer.shape[0];
+    this.order = network.order === "strength" ? statistics.order : range(count);
+    const shown = this.order.slice(0, this.all ? count : ROWS * network.columns);
+    if (this.chosen != null && !shown.includes(this.chosen)) shown[shown.length - 1] = this.chosen;
+    while (this.tiles.length < shown.length) this.tiles.push(this.#tile());
+    for (const tile of this.tiles.splice(shown.length)) tile.remove();
+    this.tiles.forEach((tile, i) => this.#draw(tile, shown[i]));
+    const entrance = this.tiles.find((tile) => tile.matches(".chosen")) ?? this.tiles[0];
+    for (const tile of this.tiles) tile.tabIndex = tile === entrance ? 0 : -1;
+
+    this.more.hidden = count <= ROWS * network.columns;
+    this.more.setAttribute("aria-expanded", this.all);
+    this.more.textContent = this.all ? "Show fewer" : `Show all ${count}`;
+    const active = statistics.active.filter((share) => share > 0).length;
+    this.counts.textContent = `${active} of ${count} respond${this.dead.size ? `, ${this.dead.size} dead` : ""}`;
+  }
+
+  #tile() {
+    const tile = h("button", { type: "button", class: "tile", "data-layer": this.index }, h("canvas"));
+    this.grid.append(tile);
+    return tile;
+  }
+
+  #draw(tile, map) {
+    const canvas = tile.firstChild;
+    this.sheet.draw(map, canvas);
+    const { mean, max } = this.statistics;
+    const dead = this.dead.has(map);
+    const words = dead ? "dead: no training image excites it"
+      : max[map] > 0 ? `mean ${brief(mean[map])}, strongest ${brief(max[map])}`
+        : "silent for this image";
+    tile.dataset.map = map;
+    tile.title = `Map ${map}: ${words}`;
+    tile.setAttribute("aria-label", `${this.layer.name}, map ${map}: ${words}`);
+    tile.setAttribute("aria-pressed", map === this.chosen);
+    tile.classList.toggle("chosen", map === this.chosen);
+    tile.classList.toggle("dead", dead);
+    tile.classList.toggle("coarse", this.sheet.width < 48);
+  }
+
+  #toggle() {
+    this.all = !this.all;
+    this.arrange();
+    if (!this.all) this.element.scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** The whole network at a glance: a block a layer, high as its map, wide as its channels. */
+function overview(layers, rows) {
+  const side = Math.max(...layers.map((layer) => layer.shape[1] ?? 1));
+  const blocks = layers.map((layer, l) => {
+    const [channels, height = 1] = layer.shape;
+    const block = h("span", { class: "block" });
+    block.style.height = `${8 + 40 * Math.sqrt(height / side)}px`;
+    block.style.width = `${4 + 2 * Math.log2(channels)}px`;
+    const words = `${layer.name}, ${layer.kind}, ${layer.shape.join("×")}`;
+    return h("li", {}, h("button", {
+      type: "button", title: words, "aria-label": `Go to ${words}`,
+      class: hasMaps(layer) ? "maps" : "numbers",
+      onclick: () => {
+        rows[l].element.scrollIntoView();
+        rows[l].element.querySelector("h3").focus({ preventScroll: true });
+      },
+    }, block));
+  });
+  return h("ol", { class: "overview", "aria-label": "The network at a glance" }, blocks);
+}

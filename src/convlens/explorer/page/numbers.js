@@ -1,0 +1,31 @@
+// How numbers are written.
+
+/** A share in 0..1: "97.2 %" with a space that does not break; "<0.1 %" for what would round to 0. */
+export function percent(share, digits = 1) {
+  if (share === null || Number.isNaN(share)) return "–";
+  const least = 0.1 ** digits;
+  if (share > 0 && share * 100 < least) return `<${least.toFixed(digits)}\u00a0%`;
+  return `${(share * 100).toFixed(digits)}\u00a0%`;
+}
+
+/** Three significant digits; never an exponent for what people read as a number. */
+export function brief(value) {
+  if (value === null || Number.isNaN(value)) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-4) return value.toExponential(1).replace("-", "−");
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(size)));
+  return value.toFixed(Math.min(digits, 6)).replace("-", "−");
+}
+
+/** 3 512 000 as "3.5 M". */
+export function rounded(count) {
+  for (const [unit, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (count >= unit) return `${(count / unit).toFixed(count < 10 * unit ? 1 : 0)} ${letter}`;
+  }
+  return String(count);
+}
+
+export function counted(count, one, many = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}

@@ -1,0 +1,78 @@
+// What the network says of an image: its classes as bars.
+
+import { ask, during } from "./answers.js";
+import { format } from "./address.js";
+import { h } from "./dom.js";
+import { percent } from "./numbers.js";
+
+const SHOWN = 5;
+
+export class Prediction {
+  constructor(run, index) {
+    this.run = run;
+    this.index = index;
+    this.all = false;
+    this.verdict = h("p", { class: "verdict" });
+    this.bars = h("ol", { class: "bars" });
+    this.more = h("button", {
+      type: "button", class: "quiet more",
+      onclick: () => { this.all = !this.all; this.#draw(); },
+    });
+    this.element = h(
+      "section", { class: "prediction", "aria-label": `Prediction of ${run.name}` },
+      this.verdict, this.bars, this.more,
+    );
+  }
+
+  /** Shows and returns the answer for `image`; a class leads to what speaks for it. */
+  async show(image, signal) {
+    await during(this.element, signal, async (news) => {
+      const answer = await ask(`api/${this.index}/${image}/prediction.json`, { signal, news });
+      if (signal.aborted) return;
+      Object.assign(this, answer, { image });
+      this.#draw();
+    });
+    return this;
+  }
+
+  /** The most probable class. */
+  get best() {
+    return this.probabilities.indexOf(Math.max(...this.probabilities));
+  }
+
+  #draw() {
+    const { probabilities, label, run } = this;
+    const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
+    const rank = order.indexOf(label);
+    const right = order[0] === label;
+    this.verdict.replaceChildren(...(label === null
+      ? [h("b", {}, run.classes[order[0]]), ", it says"]
+      : [h("span", { class: right ? "mark right" : "mark wrong", "aria-hidden": "true" }, right ? "✓" : "✕"),
+        right ? " Right: " : " Wrong: it is ", h("b", {}, run.classes[label])]));
+    const shown = this.all ? order : order.slice(0, SHOWN);
+    if (rank >= shown.length) shown.push(label);
+    this.bars.replaceChildren(...shown.map((c) => this.#bar(c, order.indexOf(c))));
+    this.more.hidden = order.length <= SHOWN;
+    this.more.textContent = this.all ? "Show the first five" : `Show all ${order.length} classes`;
+    this.more.setAttribute("aria-expanded", this.all);
+  }
+
+  #bar(target, rank) {
+    const share = this.probabilities[target];
+    const bar = h("span", { class: "bar" });
+    bar.style.width = `${100 * share}%`;
+    const isTrue = target === this.label;
+    return h("li", { class: isTrue ? "true" : "" }, h("a", {
+      href: format({ image: this.image, tab: "attribution", target: this.targetOf(target) }),
+      title: `Number ${rank + 1}. See what speaks for ${this.run.classes[target]}`,
+    },
+    h("span", { class: "name" }, this.run.classes[target], isTrue && h("span", { class: "tag" }, "true class")),
+    h("span", { class: "share" }, percent(share)),
+    h("span", { class: "track" }, bar)));
+  }
+
+  /** This run's class in the numbers of addresses, which are the first run's. */
+  targetOf(target) {
+    return this.numbering ? this.numbering.indexOf(this.run.classes[target]) : target;
+  }
+}

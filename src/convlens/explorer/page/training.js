@@ -1,0 +1,74 @@
+// How a run was trained: its losses and accuracies, epoch by epoch.
+
+import { Latest, ask, during, keep } from "./answers.js";
+import { chart } from "./chart.js";
+import { h } from "./dom.js";
+import { brief, counted, percent } from "./numbers.js";
+import { eachRun } from "./runs.js";
+
+export class Training {
+  title = "Training";
+
+  constructor(site) {
+    this.latest = new Latest();
+    const signal = this.latest.next();
+    this.element = h(
+      "section", { class: "page" },
+      h("h1", { tabindex: -1 }, "Training"),
+      h("p", { class: "lead" },
+        "In the curves, train is measured while training, on augmented images; the figures above them, in evaluation mode on all images as they are."),
+      eachRun(site, (run, r, slot) => during(slot, signal, async (news) => {
+        const history = await keep(ask, `api/${r}/history.json`, { signal, news });
+        if (!signal.aborted) slot.replaceChildren(facts(run), ...charts(run, history));
+      })),
+    );
+  }
+
+  update() {}
+
+  leave() {
+    this.latest.stop();
+  }
+}
+
+function facts(run) {
+  const { summary } = run;
+  const rows = [
+    ["Network", run.network], ["Recipe", run.recipe],
+    ["Parameters", run.parameters.toLocaleString("en")],
+    ["Input", `${run.size}×${run.size} pixels, ${counted(run.classes.length, "class", "classes")}`],
+    ["Training", summary?.train_accuracy && `${percent(summary.train_accuracy)}, loss ${brief(summary.train_loss)}`],
+    ["Validation", summary?.validation_accuracy
+      && `${percent(summary.validation_accuracy)}, loss ${brief(summary.validation_loss)}`],
+    ["Mean of the classes", summary?.validation_mean_class_accuracy
+      && percent(summary.validation_mean_class_accuracy)],
+    ["Time", summary?.seconds && `${brief(summary.seconds / 60)} minutes on ${summary.device}`],
+  ];
+  return h("dl", { class: "run-facts" }, rows.filter(([, value]) => value)
+    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/** A chart for what is measured in each split, then all numbers as a table. */
+function charts(run, { columns, rows }) {
+  if (!rows.length) {
+    return [h("p", { class: "note" }, "A weights file keeps no history; name its run folder to see the curves.")];
+  }
+  const epochs = rows.map((row) => row[columns.indexOf("epoch")]);
+  const of = (ending, title, options) => {
+    const curves = columns
+      .filter((name) => name.endsWith(ending) && !name.includes("mean_class"))
+      .map((name) => ({
+        name: name.slice(0, -ending.length), values: rows.map((row) => row[columns.indexOf(name)]),
+      }));
+    return curves.length && chart({ title: `${title} of ${run.name}`, heading: title, x: epochs, curves, ...options });
+  };
+  return [
+    of("_loss", "Loss", { unit: "nats", write: brief, whole: String }),
+    of("_accuracy", "Accuracy", { unit: "", write: (value) => percent(value), whole: (value) => percent(value, 0), most: 1 }),
+    h("details", {}, h("summary", {}, "All numbers"),
+      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `History of ${run.name}` },
+        h("table", {},
+          h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col", class: "number" }, name.replaceAll("_", " "))))),
+          h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", { class: "number" }, brief(value))))))))),
+  ].filter(Boolean);
+}

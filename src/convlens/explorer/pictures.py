@@ -1,0 +1,114 @@
+"""Arrays as PNG: maps side by side, heat to lay over an image, colours on grey."""
+
+import math
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+PERCENTILE = 99.5  # of the magnitudes that fill a scale; one bright pixel would leave the rest dark
+OPAQUE = 0.85  # of the strongest heat, so that the image below it is still seen
+# red speaks for a class, blue against it, in the colours that the sheets of `convlens look` use
+FOR, AGAINST = np.array([178, 24, 43.0]), np.array([33, 102, 172.0])
+GREY = 128.0
+THUMBNAIL = 32  # pixels, the side of those in the sprite of all validation images
+THUMBNAILS = 32  # in a row of it
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG of uint8 pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+
+    Written here because Pillow tries five filters on every row, which takes ten times as long and
+    makes maps, of which most is 0, larger: those have no filter, colours the difference from the
+    pixel to the left (PNG specification, sections 9.2 and 11.2).
+    """
+    height, width, channels = (*pixels.shape, 1)[:3]
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # a row begins with its filter
+    rows[:, 1:] = pixels.reshape(height, -1)
+    if channels > 1:
+        rows[:, 0] = 1
+        rows[:, 1 + channels :] -= pixels[:, :-1].reshape(height, -1)
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    packed = packer.compress(rows) + packer.flush()
+    kind = {1: 0, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
+    )
+
+
+def columns_of(count: int) -> int:
+    """How many maps stand in a row of a sprite of `count`, about as wide as high."""
+    return math.ceil(math.sqrt(count))
+
+
+def sprite(maps: np.ndarray, scale: float) -> np.ndarray:
+    """Maps, float (C, h, w), in raster order: uint8 (rows·h, columns·w), from 0 (black) to `scale`.
+
+    What is below 0 is black too.
+    """
+    count, height, width = maps.shape
+    columns = columns_of(count)
+    rows = -(-count // columns)
+    cells = np.zeros((rows * columns, height, width), np.uint8)
+    cells[:count] = np.clip(maps * (255 / scale), 0, 255)
+    return tiled(cells, columns)
+
+
+def tiled(cells: np.ndarray, columns: int) -> np.ndarray:
+    """Pictures (rows·columns, h, w, …) side by side: (rows·h, columns·w, …)."""
+    _, height, width, *colours = cells.shape
+    grid = cells.reshape(-1, columns, height, width, *colours).swapaxes(1, 2)
+    return grid.reshape(-1, columns * width, *colours)
+
+
+def thumbnails(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, size, size, 3) → one sprite of thumbnails in raster order, uint8 (H, W, 3)."""
+    count = -(-len(images) // THUMBNAILS) * THUMBNAILS  # whole rows
+    cells = np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    for cell, image in zip(cells, images, strict=False):
+        cell[:] = Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return tiled(cells, THUMBNAILS)
+
+
+def scale_of(values: np.ndarray) -> float:
+    """What fills a scale that starts at 0: the percentile, else the maximum, else 1; above 0."""
+    highest = np.percentile(values, PERCENTILE), values.max()
+    return next((float(value) for value in highest if value > 0), 1.0)
+
+
+def magnitude_of(values: np.ndarray) -> float:
+    """`scale_of` for values of either sign; above 0."""
+    return scale_of(np.abs(values))
+
+
+def on_grey(values: np.ndarray, limit: float) -> np.ndarray:
+    """Float (H, W, 3) of either sign: uint8 RGB, in which 0 is grey and ±limit black and white."""
+    return np.clip(GREY + values * (127.5 / limit), 0, 255).astype(np.uint8)
+
+
+def for_and_against(values: np.ndarray, limit: float) -> np.ndarray:
+    """Float (H, W): uint8 RGB from blue (-limit) through grey (0) to red (limit)."""
+    strength = np.clip(values / limit, -1, 1)[..., None]
+    colour = np.where(strength > 0, FOR, AGAINST)
+    return np.rint(GREY + (colour - GREY) * np.abs(strength)).astype(np.uint8)
+
+
+def overlay(values: np.ndarray, limit: float) -> np.ndarray:
+    """Float (H, W): uint8 RGBA, red for what is above 0, blue below, clearer the nearer to 0."""
+    strength = np.clip(values / limit, -1, 1)
+    colour = np.where(strength[..., None] > 0, FOR, AGAINST)
+    alpha = 255 * OPAQUE * np.abs(strength)
+    return np.rint(np.dstack([colour, alpha])).astype(np.uint8)
+
+
+def heat(values: np.ndarray, limit: float) -> np.ndarray:
+    """Float (H, W), at least 0: uint8 RGBA in the colours of "inferno", clear at 0."""
+    from matplotlib import colormaps
+
+    strength = np.clip(values / limit, 0, 1)
+    pixels = colormaps["inferno"](strength)  # float RGBA, 0..1
+    pixels[..., 3] = OPAQUE * strength
+    return np.rint(255 * pixels).astype(np.uint8)

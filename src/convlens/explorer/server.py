@@ -1,0 +1,344 @@
+"""The explorer by HTTP: for one person at this computer, safe from every page in their browser.
+
+It is bound to the loopback address unless told otherwise. There, the Host header must name this
+computer, or a foreign page could read it under a name of its own (DNS rebinding); elsewhere a token
+is asked for. The page is read into memory at the start, answers come from `answers`, and uploads
+stay in memory, so no request reaches the file system.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import secrets
+import socket
+import webbrowser
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from convlens.errors import UserError
+from convlens.explorer.answers import Answer, NotThere, answer, as_json, page_files, slow
+from convlens.explorer.images import MOST_BYTES, TooLarge
+from convlens.explorer.inside import Explorer
+from convlens.explorer.kept import Kept
+from convlens.explorer.survey import NotYet
+
+KEPT_BYTES = 128_000_000  # of answers
+WAITING = {"quick": 128, "slow": 16}  # questions in a lane, at most
+READING = 8  # uploads in memory at once; the others wait their turn, at most
+TURN_SECONDS = 5.0
+UPLOAD_SECONDS = 30.0  # for one of them to arrive
+DRAINED = 4 * MOST_BYTES  # of an upload that is too large, so that the client hears why
+CONNECTIONS = 400
+COOKIE = "convlens-token"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",  # kept, but asked about by its ETag
+}
+
+
+class Busy(Exception):
+    """More questions wait than will be answered soon."""
+
+
+class Lane:
+    """One thread that answers in turn, so that what it alone asks needs no lock."""
+
+    def __init__(self, name: str):
+        self.name, self.most, self.waiting = name, WAITING[name], 0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def ask(self, request: Request, function: Callable, *arguments: Any) -> Any:
+        """function(*arguments) in its turn, unless the client has gone by then."""
+        if self.waiting >= self.most:
+            raise Busy
+        self.waiting += 1
+        try:
+            future = asyncio.wrap_future(self._pool.submit(function, *arguments))
+            while not (await asyncio.wait({future}, timeout=0.25))[0]:
+                if await request.is_disconnected():
+                    future.cancel()
+                    raise ClientDisconnect
+            return future.result()
+        finally:
+            self.waiting -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class Service:
+    """The questions of one server: their lanes, and the answers that were given before."""
+
+    def __init__(self, explorer: Explorer):
+        self.explorer = explorer
+        self.files = page_files()
+        self.files[""] = self.files["index.html"]
+        self.kept: Kept[Answer] = Kept(KEPT_BYTES, lambda answer: len(answer.body))
+        self.quick, self.slow = Lane("quick"), Lane("slow")
+        self.reading = asyncio.Semaphore(READING)
+
+    @contextlib.asynccontextmanager
+    async def life(self, app: Starlette) -> AsyncIterator[None]:
+        """Surveys run while the server does."""
+        self.explorer.watch(self._give_way)
+        try:
+            yield
+        finally:
+            self.explorer.close()
+            self.quick.close()
+            self.slow.close()
+
+    def _give_way(self) -> None:
+        """Before the survey's next batch, let those be answered who wait; but not forever."""
+        for _ in range(100):
+            if not self.quick.waiting:
+                break
+            self.explorer.surveyor.pause(0.005)
+
+    async def get(self, request: Request) -> Response:
+        """A file of the page or an answer."""
+        path = request.path_params["path"]
+        found = self.files.get(path) or self.kept.get(path)
+        if found is None:
+            lane = self.slow if slow(path) else self.quick
+            found = await lane.ask(request, answer, self.explorer, path)
+            if found.final:
+                self.kept.put(path, found)
+        tag = f'"{hashlib.sha256(found.body).hexdigest()[:16]}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag})
+        return Response(found.body, media_type=found.kind, headers={"ETag": tag})
+
+    async def post(self, request: Request) -> Response:
+        """One image file as the body."""
+        try:
+            await asyncio.wait_for(self.reading.acquire(), TURN_SECONDS)
+        except TimeoutError:
+            raise Busy from None
+        try:
+            content = await asyncio.wait_for(_read(request), UPLOAD_SECONDS)
+        except TimeoutError:
+            raise HTTPException(
+                408, "the image did not arrive in time; try again", {"Connection": "close"}
+            ) from None
+        else:  # still holding its place, so that few uploads are in memory at once
+            upload = await self.quick.ask(request, self.explorer.images.add, content)
+        finally:
+            self.reading.release()
+        return _json({"id": upload.name, "width": upload.width, "height": upload.height})
+
+
+async def _read(request: Request) -> bytes:
+    """The body, never more than MOST_BYTES of it in memory."""
+    announced = request.headers.get("content-length", "0")
+    if not announced.isascii() or not announced.isdigit():
+        raise HTTPException(400, "the Content-Length is no number")
+    too_large = TooLarge(
+        f"the file has more than {MOST_BYTES // 1_000_000} MB; scale the image down"
+    )
+    if int(announced) > DRAINED:
+        raise too_large
+    chunks, total = [], 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > DRAINED:
+            break
+        if total > MOST_BYTES:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+    if total > MOST_BYTES:
+        raise too_large
+    if not total:
+        raise HTTPException(400, "the request has no image as its body")
+    return b"".join(chunks)
+
+
+class Guard:
+    """Lets in only those who may ask, and puts HEADERS on every response.
+
+    token: what is asked for; None on the loopback, where the Host header is looked at instead.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None):
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        request = Request(scope, receive)
+        response = self._refusal(request)
+        await (response or self.app)(scope, receive, send_with_headers)
+
+    def _refusal(self, request: Request) -> Response | None:
+        """What those get who may not ask, or must ask again."""
+        host = request.headers.get("host", "")
+        if self.token is None:
+            if _name(host) not in LOOPBACK_NAMES:
+                return _error(403, "this explorer answers only to this computer's own name")
+        elif (given := request.query_params.get("token")) is not None:
+            if not _equal(given, self.token):
+                return _error(403, "the token in the address is not this explorer's")
+            response = RedirectResponse(request.url.path, status_code=303)
+            response.set_cookie(COOKIE, self.token, httponly=True, samesite="lax")
+            return response
+        elif not _equal(request.cookies.get(COOKIE, ""), self.token):
+            return _error(
+                403, "open the address with the token that `convlens explore` printed"
+            )
+        if request.method not in ("GET", "HEAD"):
+            origin = request.headers.get("origin")
+            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+                return _error(403, "another page may not send images here")
+            if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+                return _error(403, "another page may not send images here")
+        return None
+
+
+def _name(host: str) -> str:
+    """Of a Host header, without its port; "" where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _equal(given: str, token: str) -> bool:
+    return secrets.compare_digest(given.encode(), token.encode())
+
+
+def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(as_json(content).body, status, headers, "application/json")
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    return _json({"error": sentence}, status, headers)
+
+
+async def _not_there(request: Request, problem: NotThere) -> Response:
+    return _error(404, str(problem))
+
+
+async def _not_yet(request: Request, problem: NotYet) -> Response:
+    task = problem.task
+    content = {"wait": task.name, "done": task.done, "total": task.total}
+    # no error, which a browser would write to its console: the question was heard
+    return _json(content, 202, {"Retry-After": "1"})
+
+
+async def _busy(request: Request, problem: Busy) -> Response:
+    status = 429 if request.method == "POST" else 503
+    return _error(status, "too much is asked at once; ask again in a second", {"Retry-After": "1"})
+
+
+async def _too_large(request: Request, problem: TooLarge) -> Response:
+    return _error(413, str(problem), {"Connection": "close"})
+
+
+async def _no_image(request: Request, problem: UserError) -> Response:
+    return _error(415, str(problem))
+
+
+async def _http(request: Request, problem: HTTPException) -> Response:
+    return _error(problem.status_code, problem.detail, dict(problem.headers or {}))
+
+
+async def _gone(request: Request, problem: ClientDisconnect) -> Response:
+    return _error(400, "the client has gone")  # and reads this no more
+
+
+async def _failed(request: Request, problem: Exception) -> Response:
+    return _error(500, "the explorer failed at this; its terminal says how")
+
+
+def application(explorer: Explorer, token: str | None = None) -> ASGIApp:
+    """The ASGI application. token: None where it is served on the loopback address."""
+    service = Service(explorer)
+    app = Starlette(
+        routes=[
+            Route("/images", service.post, methods=["POST"]),
+            Route("/{path:path}", service.get, methods=["GET"]),
+        ],
+        exception_handlers={
+            NotThere: _not_there, NotYet: _not_yet, Busy: _busy, TooLarge: _too_large,
+            UserError: _no_image, HTTPException: _http, ClientDisconnect: _gone,
+            Exception: _failed,
+        },
+        lifespan=service.life,
+    )  # fmt: skip
+    return Guard(app, token)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to bind to is reached from this computer only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> None:
+    """Serve until the user stops it. port: 0 for any that is free. browser: open the page in it.
+
+    UserError where the address cannot be bound to.
+    """
+    token = None if is_loopback(host) else secrets.token_urlsafe(16)
+    config = uvicorn.Config(
+        application(explorer, token), log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=60,
+        timeout_graceful_shutdown=2, ws="none",
+    )  # fmt: skip
+    with _bound(host, port) as listening:
+        name = f"[{host}]" if ":" in host else host
+        if host in ("0.0.0.0", "::"):
+            name = socket.gethostname()
+        address = f"http://{name}:{listening.getsockname()[1]}/"
+        address += f"?token={token}" if token else ""
+        print(f"explore    {address} (Ctrl-C ends it)", flush=True)
+        if browser:  # which waits for the server, for the socket listens already
+            webbrowser.open(address)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port {port} is out of range; give 0 to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+        # Head and body are two packets, and the second would wait 40 ms for the first's receipt.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except OSError as problem:
+        raise UserError(
+            f"{host}:{port} cannot be used ({problem.strerror}); give another with --host or "
+            "--port (0 takes any port that is free)"
+        ) from None

@@ -1,0 +1,244 @@
+"""What a network makes of a whole data set: read once in the background, and kept on disk.
+
+One pass over each split answers everything: predictions, features and, of the training images, the
+strongest patches of every map of every stage.
+"""
+
+import copy
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from torch import nn
+
+import convlens
+from convlens.data.augment import normalise
+from convlens.data.batches import to_tensor
+from convlens.data.dataset import Dataset
+from convlens.data.sources import cache_home
+from convlens.explorer.network import Network, look_inside
+from convlens.files import replacing
+from convlens.look.patches import Patches, Strongest, boxes_of
+
+BATCH = 16  # images: few, so that a question asked meanwhile does not wait long
+FORMAT = 1  # of the kept file
+STRONGEST = 9  # patches of each map
+
+
+class NotYet(Exception):
+    """An answer that needs a task of the survey which is still under way."""
+
+    def __init__(self, task: "Task"):
+        super().__init__(f"{task.name}: {task.done:,} of {task.total:,}")
+        self.task = task
+
+
+@dataclass
+class Task:
+    """name: for the progress bar. done, total: images."""
+
+    name: str
+    total: int
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A split as the network sees it. logits: float32, (N, num_classes). features: float32, (N, F),
+    what the last linear layer reads; None where there is none."""
+
+    logits: np.ndarray
+    features: np.ndarray | None
+
+
+@dataclass
+class Survey:
+    """Of one network on one data set.
+
+    The fields `validation`, `training` and `patches` (one for each stage) are None until they are
+    known; the methods of the same meaning raise NotYet until then.
+    """
+
+    network: Network
+    dataset: Dataset
+    validation: Seen | None = None
+    training: Seen | None = None
+    patches: list[Patches] | None = None
+    tasks: dict[str, Task] = field(init=False)
+
+    def __post_init__(self):
+        self.tasks = {
+            split: Task(f"{self.network.name}: {split} images", len(getattr(self.dataset, split)))
+            for split in ("validation", "train")
+        }
+
+    def seen(self, split: str) -> Seen:
+        """Of "validation" or "train"."""
+        found = self.validation if split == "validation" else self.training
+        if found is None:
+            raise NotYet(self.tasks[split])
+        return found
+
+    def strongest(self, stage: int) -> Patches:
+        """The strongest training patches of a stage's maps."""
+        if self.patches is None:
+            raise NotYet(self.tasks["train"])
+        return self.patches[stage]
+
+    @property
+    def done(self) -> bool:
+        return self.validation is not None and self.patches is not None
+
+    def read_validation(self, model: nn.Module, between: Callable[[], None]) -> None:
+        """model: a copy of the network that no other thread asks. between: called after a batch."""
+        self.validation, _ = self._read("validation", model, between, [])
+
+    def read_training(self, model: nn.Module, between: Callable[[], None]) -> None:
+        """As `read_validation`."""
+        network = self.network
+        self.training, strongest = self._read("train", model, between, network.layers)
+        self.patches = [
+            found.patches(stage.name, stage.field, network.size)
+            for found, stage in zip(strongest, network.stages, strict=True)
+        ]
+
+    def _read(
+        self, split: str, model: nn.Module, between: Callable[[], None], layers: list[str]
+    ) -> tuple[Seen, list[Strongest]]:
+        images, task = getattr(self.dataset, split).images, self.tasks[split]
+        trained = self.network.trained
+        strongest = [Strongest(STRONGEST) for _ in layers]
+        logits, features = [], []
+        for start in range(0, len(images), BATCH):
+            x = normalise(to_tensor(images[start : start + BATCH]), trained.mean, trained.std)
+            seen = look_inside(model, x, layers)
+            for found, maps in zip(strongest, seen.maps, strict=True):
+                found.add(maps)
+            logits.append(seen.logits)
+            features.append(seen.features)
+            task.done = start + len(x)
+            between()
+        known = features[0] is not None
+        return Seen(np.concatenate(logits), np.concatenate(features) if known else None), strongest
+
+    def file(self) -> Path:
+        """Where it is kept: named by everything that it depends on."""
+        digest = hashlib.sha256()
+        trained = self.network.trained
+        about = [
+            FORMAT, convlens.__version__, self.network.layers, trained.mean.tolist(),
+            trained.std.tolist(), self.network.size,
+        ]  # fmt: skip
+        digest.update(json.dumps(about).encode())
+        for tensor in trained.model.state_dict().values():
+            digest.update(tensor.cpu().contiguous().numpy())
+        for split in (self.dataset.train, self.dataset.validation):
+            for start in range(0, len(split), 1024):
+                digest.update(np.ascontiguousarray(split.images[start : start + 1024]))
+        return cache_home() / "explorer" / f"{digest.hexdigest()[:32]}.npz"
+
+    def load(self, path: Path) -> bool:
+        """Take everything from the file `path`; False where there is none or it is damaged."""
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+                arrays = dict(kept)
+            patches = []
+            for number, stage in enumerate(self.network.stages):
+                values, rows, positions = (
+                    arrays[f"{what}-{number}"] for what in ("values", "rows", "positions")
+                )
+                boxes = boxes_of(positions, stage.field, self.network.size)
+                patches.append(Patches(stage.name, values, rows, positions, boxes))
+            validation, training = (
+                Seen(arrays[f"{split}-logits"], arrays.get(f"{split}-features"))
+                for split in ("validation", "train")
+            )
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return False
+        self.patches, self.validation, self.training = patches, validation, training
+        for task in self.tasks.values():
+            task.done = task.total
+        return True
+
+    def save(self, path: Path) -> None:
+        """Write everything to the file `path`."""
+        arrays = {}
+        for split in ("validation", "train"):
+            seen = self.seen(split)
+            arrays[f"{split}-logits"] = seen.logits
+            if seen.features is not None:
+                arrays[f"{split}-features"] = seen.features
+        for number, found in enumerate(self.patches):
+            for what in ("values", "rows", "positions"):
+                arrays[f"{what}-{number}"] = getattr(found, what)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            np.savez(temporary, **arrays)
+
+
+class Stopped(Exception):
+    """The program ends; the survey is given up."""
+
+
+class Surveyor:
+    """The thread that makes the surveys, what the page needs first before all else.
+
+    failure: the sentence to tell where it ended before its end.
+    """
+
+    def __init__(self, surveys: list[Survey], give_way: Callable[[], None] = lambda: None):
+        self.surveys = surveys
+        self.give_way = give_way
+        self.failure: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="survey", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it within a batch."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until it is to end."""
+        self._stop.wait(seconds)
+
+    def run(self) -> None:
+        """Make all surveys here and now."""
+        files = [survey.file() for survey in self.surveys]
+        missing = [
+            (survey, file) for survey, file in zip(self.surveys, files, strict=True)
+            if not survey.load(file)
+        ]  # fmt: skip
+        models = [copy.deepcopy(survey.network.trained.model) for survey, _ in missing]
+        for (survey, _), model in zip(missing, models, strict=True):
+            survey.read_validation(model, self._between)
+        for (survey, file), model in zip(missing, models, strict=True):
+            survey.read_training(model, self._between)
+            try:
+                survey.save(file)
+            except OSError as problem:  # the next start will take as long as this one, no more
+                print(f"not kept   {file}: {problem.strerror or problem}", file=sys.stderr)
+
+    def _work(self) -> None:
+        try:
+            self.run()
+        except Stopped:
+            pass
+        except Exception as problem:
+            self.failure = f"the data set could not be read through ({problem})"
+            raise
+
+    def _between(self) -> None:
+        self.give_way()
+        if self._stop.is_set():
+            raise Stopped

@@ -1,0 +1,300 @@
+"""Every path gives what the views say, and a path that is none gives one sentence."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from convlens import look
+from convlens.errors import UserError
+from convlens.explorer.answers import ROUTES, NotThere, answer, page_files, slow
+from convlens.explorer.attribution import METHODS
+from convlens.explorer.inside import Explorer
+from convlens.explorer.network import short
+from convlens.explorer.survey import NotYet
+from convlens.look.patches import strongest_patches
+from convlens.models import LeNet5
+from convlens.train.checkpoint import save_weights
+
+
+def told(explorer: Explorer, path: str):
+    found = answer(explorer, path)
+    assert found.kind == "application/json"
+    return json.loads(found.body, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def shown(explorer: Explorer, path: str) -> np.ndarray:
+    found = answer(explorer, path)
+    assert found.kind == "image/png"
+    with Image.open(io.BytesIO(found.body)) as image:
+        return np.asarray(image)
+
+
+def test_the_site_tells_what_there_is_to_see(explorer: Explorer):
+    site = told(explorer, "api/site.json")
+    (run,) = site["runs"]
+    assert (run["name"], run["network"], run["size"]) == ("toy", "LeNet5", 16)
+    assert len(run["classes"]) == 5
+    assert [layer["name"] for layer in run["layers"]] == [
+        "relu1", "pool1", "relu2", "pool2", "relu3", "relu4", "fc3"
+    ]  # fmt: skip
+    assert run["layers"][0] == {
+        "name": "relu1", "kind": "conv 5×5, ReLU", "shape": [32, 16, 16], "field": [5, 5],
+        "stride": [1, 1], "start": [-2, -2], "parameters": 2432, "multiply_adds": 614400,
+        "filters": True,
+    }  # fmt: skip
+    assert run["layers"][6]["field"] is None
+    assert site["data"] == {"name": "toy", "train": 60, "validation": 20}
+    assert len(site["images"]) == 20
+    assert site["images"][4] == {
+        "id": "v4", "path": "validation/cyan_bar/image_0001.png", "label": 1
+    }  # fmt: skip
+    assert site["examples"] == ["v0", "v4", "v8", "v12", "v16"]
+    assert {method["id"] for method in site["methods"]} == set(METHODS)
+
+
+def test_an_image_s_answers_are_what_the_views_say(explorer: Explorer):
+    network, image = explorer.networks[0], explorer.dataset.validation.images[7]
+    x = network.normalised(np.array(image))
+    np.testing.assert_array_equal(shown(explorer, "images/v7.png"), image)
+    with torch.no_grad():
+        expected = network.trained.model(x).softmax(dim=1)[0].numpy()
+    prediction = told(explorer, "api/0/v7/prediction.json")
+    np.testing.assert_allclose(prediction["probabilities"], expected, rtol=1e-5)
+    assert prediction["label"] == 1
+    statistics = told(explorer, "api/0/v7/layers.json")
+    assert len(statistics) == 7
+    maps = look.activations(network.trained.model, x, ["relu1"])["relu1"][0]
+    first = statistics[0]
+    np.testing.assert_allclose(first["max"], maps.max(axis=(1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(first["mean"], maps.mean(axis=(1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(first["active"], (maps > 0).mean(axis=(1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(first["scale"], np.percentile(maps, 99.5), rtol=1e-3)
+    highest = np.array(first["max"])[first["order"]]
+    assert (np.diff(highest) <= 0).all()
+    sprite = shown(explorer, "api/0/v7/layer-0.png")
+    row, column = divmod(9, first["columns"])
+    cell = sprite[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
+    np.testing.assert_allclose(
+        cell, np.clip(255 * maps[9] / np.percentile(maps, 99.5), 0, 255), atol=1.01
+    )
+
+
+def test_a_deconvolution_is_grey_where_it_is_0(explorer: Explorer):
+    network = explorer.networks[0]
+    x = network.normalised(np.array(explorer.dataset.validation.images[2]))
+    strongest = told(explorer, "api/0/v2/layers.json")[2]["order"][0]
+    (expected,) = look.deconvolution(network.trained.model, x, "relu2", [strongest])
+    found = shown(explorer, f"api/0/v2/deconvolution-2-{strongest}.png").astype(float)
+    np.testing.assert_allclose(
+        (found - 128) / 127.5, expected / np.abs(expected).max(), atol=0.012
+    )
+
+
+def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(explorer: Explorer):
+    paths = [
+        "api/0/patches-0.json", "api/0/evaluation.json", "api/0/embedding.json",
+        "api/0/v0/neighbours.json", "api/0/dead.json",
+    ]  # fmt: skip
+    for path in paths:
+        with pytest.raises(NotYet):
+            answer(explorer, path)
+    assert told(explorer, "api/progress.json")["tasks"][1] == {
+        "name": "toy: train images", "done": 0, "total": 60
+    }  # fmt: skip
+    explorer.surveyor.run()
+    patches = told(explorer, "api/0/patches-2.json")
+    network, data = explorer.networks[0], explorer.dataset
+    mean, std = network.trained.mean, network.trained.std
+    expected = strongest_patches(network.trained.model, data.train.images, mean, std, "relu2")
+    assert len(patches["maps"]) == 64
+    for number, (of_map, values) in enumerate(zip(patches["maps"], expected.values, strict=True)):
+        np.testing.assert_allclose([p["value"] for p in of_map], values, rtol=1e-3, atol=1e-6)
+        assert (number in patches["dead"]) == (values[0] <= 0)
+        for patch in of_map:
+            assert patch["label"] == data.train.labels[int(patch["image"][1:])]
+    dead = told(explorer, "api/0/dead.json")["dead"]
+    assert (len(dead), dead[2]) == (7, patches["dead"])
+    evaluation = told(explorer, "api/0/evaluation.json")
+    assert evaluation["labels"] == data.validation.labels.tolist()
+    probability = [
+        told(explorer, f"api/0/v{row}/prediction.json")["probabilities"] for row in range(20)
+    ]
+    assert evaluation["predicted"] == np.argmax(probability, axis=1).tolist()
+    np.testing.assert_allclose(evaluation["probability"], np.max(probability, axis=1), rtol=1e-3)
+    np.testing.assert_allclose(
+        evaluation["of_label"], np.array(probability)[range(20), evaluation["labels"]], rtol=1e-3
+    )
+    assert 0 <= evaluation["train"] <= 1
+    embedding = told(explorer, "api/0/embedding.json")
+    assert np.shape(embedding["points"]) == (20, 2)
+    assert 0 < embedding["share"] <= 1
+
+
+def test_neighbours_are_the_nearest_and_never_the_image_itself(explorer: Explorer):
+    explorer.surveyor.run()
+    found = told(explorer, "api/0/t5/neighbours.json")
+    assert len(found) == 8
+    assert "t5" not in [each["image"] for each in found]
+    similarity = [each["similarity"] for each in found]
+    assert similarity == sorted(similarity, reverse=True)
+    vectors = explorer.surveys[0].seen("train").features
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = unit @ unit[5]
+    np.testing.assert_allclose(similarity, np.sort(np.delete(cosine, 5))[::-1][:8], atol=1e-3)
+
+
+def test_all_thumbnails_are_in_one_picture(explorer: Explorer):
+    sprite = shown(explorer, "images/validation.png")
+    assert sprite.shape == (32, 32 * 32, 3)
+    image = explorer.dataset.validation.images[19]  # 16×16, so each pixel is 2×2
+    np.testing.assert_array_equal(sprite[::2, 19 * 32 : 20 * 32 : 2], image)
+
+
+@pytest.mark.parametrize("which", ["vgg", "unet"])
+def test_a_user_s_own_module_is_explored_in_all_views(own, which, request):
+    explorer = own(request.getfixturevalue(which))
+    explorer.surveyor.run()
+    site = told(explorer, "api/site.json")
+    (run,) = site["runs"]
+    for number, layer in enumerate(run["layers"]):
+        channels = layer["shape"][0]
+        sprite = shown(explorer, f"api/0/v1/layer-{number}.png")
+        assert sprite.size >= np.prod(layer["shape"])
+        assert len(told(explorer, f"api/0/patches-{number}.json")["maps"]) == channels
+        if layer["filters"]:
+            assert told(explorer, f"api/0/filter-{number}-{channels - 1}.json")["kernel"] == [3, 3]
+        if len(layer["shape"]) == 3:
+            assert shown(explorer, f"api/0/v1/deconvolution-{number}-0.png").shape == (24, 24, 3)
+    for method in run["methods"]:
+        assert shown(explorer, f"api/0/v1/{method}-4.png").shape[:2] == (24, 24)
+        scale = told(explorer, f"api/0/v1/{method}-4.json")
+        assert scale["low"] <= 0 <= scale["high"]
+    assert told(explorer, "api/0/history.json") == {"columns": [], "rows": []}
+    assert len(told(explorer, "api/0/v1/neighbours.json")) == 8
+    assert told(explorer, "api/0/evaluation.json")["labels"] == [n // 4 for n in range(20)]
+
+
+def test_two_runs_are_asked_about_the_same_image_each_by_its_own_classes(
+    own, vgg, unet, toy_weights, toy_data
+):
+    explorer = own(vgg, unet)
+    trained = explorer.networks[1].trained
+    object.__setattr__(trained, "classes", ("yellow_ring", "zebra", "blue_disc", "a", "b"))
+    explorer.surveyor.run()
+    assert [told(explorer, f"api/{run}/v17/prediction.json")["label"] for run in (0, 1)] == [4, 0]
+    assert told(explorer, "api/1/v5/prediction.json")["label"] is None
+    labels = told(explorer, "api/1/evaluation.json")["labels"]
+    assert labels == [2] * 4 + [None] * 12 + [0] * 4
+    assert told(explorer, "api/1/patches-0.json")["maps"][0][0]["label"] in (None, 0, 2)
+
+
+def test_runs_of_other_sizes_read_the_same_files(toy_weights, toy_data, own, vgg):
+    small, large = Explorer.open([toy_weights], toy_data), own(vgg)
+    datasets = {16: small.dataset, 24: large.dataset}
+    both = Explorer([*small.networks, *large.networks], datasets)
+    for run, alone in enumerate((small, large)):
+        path = f"{run}/v3/layers.json"
+        assert answer(both, f"api/{path}") == answer(alone, "api/0/v3/layers.json")
+
+
+def test_without_a_data_set_images_can_still_be_uploaded(toy_weights, toy_data, tmp_path):
+    other = tmp_path / "other"
+    for split in "train", "validation":
+        for name in "one", "two":
+            folder = other / split / name
+            folder.mkdir(parents=True)
+            Image.new("RGB", (20, 20)).save(folder / "a.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_DATA", str(other))
+        explorer = Explorer.open([toy_weights])
+    site = told(explorer, "api/site.json")
+    assert (site["data"], site["images"], site["examples"]) == (None, [], [])
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(file, "png")
+    name = explorer.images.add(file.getvalue()).name
+    assert len(told(explorer, f"api/0/{name}/prediction.json")["probabilities"]) == 5
+    assert told(explorer, f"api/0/{name}/prediction.json")["label"] is None
+    assert (shown(explorer, f"images/{name}.png") == [255, 0, 0]).all()
+    for path in f"api/0/{name}/neighbours.json", "api/0/evaluation.json", "images/validation.png":
+        with pytest.raises(NotThere, match="--data DIR"):
+            answer(explorer, path)
+    with pytest.raises(NotThere, match="no image v0"):
+        answer(explorer, "api/0/v0/prediction.json")
+
+
+def test_a_data_set_that_cannot_be_read_is_told_and_not_left_out(toy_weights, monkeypatch):
+    monkeypatch.setenv("CONVLENS_DATA", "/nowhere/at/all")
+    with pytest.raises(UserError, match="/nowhere/at/all does not exist"):
+        Explorer.open([toy_weights])
+
+
+def test_a_data_set_that_was_asked_for_must_have_the_run_s_classes(toy_data, own, vgg, tmp_path):
+    trained = own(vgg).networks[0].trained
+    path = tmp_path / "other.safetensors"
+    other = dataclasses.replace(
+        trained, model=LeNet5(2, size=24), network="LeNet5", classes=("one", "two")
+    )
+    save_weights(path, other)
+    with pytest.raises(UserError, match="not the same ones"):
+        Explorer.open([path], toy_data)
+
+
+def test_what_json_has_no_word_for_is_null(explorer: Explorer):
+    explorer.networks[0].history = {"columns": ["loss"], "rows": [[0.5], [float("nan")]]}
+    assert told(explorer, "api/0/history.json")["rows"] == [[0.5], [None]]
+    assert short(np.array([1.23456, np.inf, np.nan], np.float32)) == [1.235, None, None]
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("api/1/history.json", "no run 1"),
+        ("api/0/v20/prediction.json", "no image v20"),
+        ("images/t60.png", "no image t60"),
+        ("images/u0123456789abcdef.png", "no longer kept"),
+        ("api/0/v0/layer-7.png", "no layer 7"),
+        ("api/0/v0/deconvolution-0-32.png", "no map 32; its last is 31"),
+        ("api/0/v0/deconvolution-6-0.png", "no maps to project"),
+        ("api/0/filter-1-0.json", "no filters"),
+        ("api/0/v0/grad-cam-5.png", "no class 5"),
+        ("api/0/v0/magic-0.png", "no view magic"),
+        ("api/0/v0/prediction.png", "nothing at"),
+        ("../../etc/passwd", "nothing at"),
+        ("images/../server.py", "nothing at"),
+        ("images/v٣.png", "nothing at"),
+        ("", "nothing at"),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_sentence(explorer: Explorer, path, sentence):
+    with pytest.raises(NotThere, match=sentence):
+        answer(explorer, path)
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=60))
+def test_no_path_but_those_of_the_routes_is_answered(path):
+    if not any(pattern.fullmatch(path) for pattern, _ in ROUTES):
+        with pytest.raises(NotThere):
+            answer(None, path)
+
+
+def test_only_what_takes_long_is_slow():
+    assert slow("api/0/v0/occlusion-3.png")
+    assert slow("api/1/u0123456789abcdef/integrated-gradients-3.json")
+    assert not slow("api/0/v0/grad-cam-3.png")
+    assert not slow("api/0/v0/layers.json")
+
+
+def test_the_page_is_whole():
+    files = page_files()
+    assert {"index.html", "icon.svg"} <= set(files)
+    assert files["index.html"].kind == "text/html; charset=utf-8"
+
+

@@ -1,0 +1,903 @@
+"""The page in a real browser: served by the explorer, and exported to files under another path.
+
+Whatever a test does, its page may write nothing to the console and ask no other host.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import http.server
+import io
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from convlens.explorer.export import write_page
+from convlens.explorer.inside import Explorer
+from convlens.explorer.network import Network
+from convlens.explorer.server import application
+from convlens.look import receptive_field
+from convlens.recipes import RECIPES
+from convlens.train import run as runs
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+if CHROMIUM is None and os.environ.get("CI") != "true":
+    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
+
+VIEWS = [
+    "#/", "#/image/v3/layer/0/map/1", "#/image/v3/attribution/target/2", "#/image/v3/neighbours",
+    "#/training", "#/confusion", "#/confusion/0", "#/classes", "#/mistakes", "#/embedding",
+]  # fmt: skip
+PHONE = {"width": 360, "height": 740}
+DESK = {"width": 1280, "height": 800}
+
+
+# Runs, servers, a browser
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Iterator[Path]:
+    """Where this module keeps its things, its cache included."""
+    root = tmp_path_factory.mktemp("page")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(root / "cache"))
+        yield root
+
+
+@pytest.fixture(scope="module")
+def data(folder, toy_data) -> Path:
+    """The toy data, and two discs among the crosses, which a network that learns gets wrong."""
+    shutil.copytree(toy_data, folder / "toy")
+    for number in (1, 2):
+        disc = folder / "toy" / "validation" / "blue_disc" / f"image_{number:04d}.png"
+        shutil.copy(disc, disc.parents[1] / "red_cross" / f"image_{number + 4:04d}.png")
+    return folder / "toy"
+
+
+@pytest.fixture(scope="module")
+def run(folder, data) -> Path:
+    recipe = dataclasses.replace(
+        RECIPES["lenet5"](), epochs=4, batch_size=12, size=32, train_size=32, early_size=32,
+        learning_rate=0.002,
+    )  # fmt: skip
+    runs.start(recipe, folder / "taught", data=data, device="cpu", precision="fp32")
+    return folder / "taught"
+
+
+@contextlib.contextmanager
+def serving(explorer: Explorer) -> Iterator[str]:
+    """The explorer at an address of this computer, its survey done."""
+    config = uvicorn.Config(application(explorer), port=0, log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def surveyed(base: str) -> str:
+    while any(task["done"] < task["total"] for task in answer(base, "api/progress.json")["tasks"]):
+        time.sleep(0.05)
+    while True:  # the last task's numbers are full a moment before its answers are there
+        with contextlib.suppress(OSError):
+            answer(base, "api/0/patches-0.json")
+            return base
+
+
+@pytest.fixture(scope="module")
+def served(run, data) -> Iterator[str]:
+    with serving(Explorer.open([run], data)) as base:
+        yield surveyed(base)
+
+
+@pytest.fixture(scope="module")
+def served_two(run, toy_weights, data) -> Iterator[str]:
+    """Beside the run a network of another size that nobody trained."""
+    with serving(Explorer.open([run, toy_weights], data)) as base:
+        yield surveyed(base)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def exported(run, data, folder) -> Iterator[str]:
+    """The static copy, below a path of some file server."""
+    write_page(Explorer.open([run], data), folder / "site" / "lessons" / "net")
+    handler = functools.partial(Quiet, directory=folder / "site")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/lessons/net/"
+        server.shutdown()
+
+
+@pytest.fixture(params=["served", "exported"])
+def base(request) -> str:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watch:
+    """What a page wrote to its console and whom it asked; `allowed`: what it may have written."""
+
+    console: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+    allowed: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def show(browser, watch) -> Iterator[Callable[..., Page]]:
+    """Opens a page at an address and waits until it has drawn everything."""
+    contexts, own = [], set()
+
+    def show(base: str, fragment: str = "", *, before: Callable | None = None, **options) -> Page:
+        context = browser.new_context(viewport=options.pop("viewport", DESK), **options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: watch.console.append(message.text))
+        page.on("pageerror", lambda error: watch.console.append(str(error)))
+        page.on("request", lambda request: watch.hosts.add(urlsplit(request.url).netloc))
+        own.add(urlsplit(base).netloc)
+        if before:
+            before(page)
+        page.goto(base + fragment)
+        return settled(page) if before is None else page
+
+    yield show
+    for context in contexts:
+        context.close()
+    assert [line for line in watch.console if not any(a in line for a in watch.allowed)] == []
+    assert watch.hosts - {""} <= own
+
+
+def settled(page: Page) -> Page:
+    """The page once it waits for nothing; asked twice, for an address takes a moment to act."""
+    deadline = time.monotonic() + 20
+    quiet = 0
+    while quiet < 2:
+        drawn = page.evaluate(
+            "!!document.querySelector('main > *') && !document.querySelector('[aria-busy]')"
+        )
+        quiet = quiet + 1 if drawn else 0
+        assert time.monotonic() < deadline, "the page is still at work"
+        page.wait_for_timeout(20)
+    return page
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def answer(base: str, path: str):
+    with urlopen(base + path) as response:
+        body = response.read()
+    return np.array(Image.open(io.BytesIO(body))) if path.endswith(".png") else json.loads(body)
+
+
+def pixels(page: Page, selector: str) -> np.ndarray:
+    """Of a canvas, uint8, (h, w, 3)."""
+    address = page.locator(selector).first.evaluate("canvas => canvas.toDataURL()")
+    with urlopen(address) as response:
+        return np.array(Image.open(io.BytesIO(response.read())).convert("RGB"))
+
+
+def maps_of(page: Page, layer: int) -> list[int]:
+    return [int(m) for m in page.locator(f".tile[data-layer='{layer}']").evaluate_all(
+        "tiles => tiles.map((t) => t.dataset.map)")]  # fmt: skip
+
+
+def box_of(page: Page, selector: str) -> np.ndarray:
+    box = page.locator(selector).first.bounding_box()
+    return np.array([box["y"], box["x"], box["y"] + box["height"], box["x"] + box["width"]])
+
+
+def site_of(base: str) -> dict:
+    return answer(base, "api/site.json")
+
+
+# The image and the network
+
+
+def test_the_image_stands_with_its_classes_as_bars(base, show):
+    site = site_of(base)
+    image = site["examples"][0]
+    page = show(base)
+    said = answer(base, f"api/0/{image}/prediction.json")
+    best = np.argsort(said["probabilities"])[::-1]
+    names = page.locator(".bars a .name").all_inner_texts()
+    assert [name.split("true class")[0].strip() for name in names] == [
+        site["runs"][0]["classes"][c] for c in best
+    ]
+    shares = page.locator(".bars .share").all_inner_texts()
+    assert shares[0] == f"{100 * said['probabilities'][best[0]]:.1f}\N{NO-BREAK SPACE}%"
+    widths = page.locator(".bars .bar").evaluate_all(
+        "bars => bars.map((b) => b.getBoundingClientRect().width"
+        " / b.parentElement.getBoundingClientRect().width)"
+    )
+    assert widths == pytest.approx([said["probabilities"][c] for c in best], abs=0.02)
+    assert page.locator(".bars li.true .tag").inner_text() == "true class"
+
+
+def test_the_layers_stand_in_the_order_of_the_data_and_show_their_maps(base, show):
+    site = site_of(base)
+    image, layers = site["examples"][0], site["runs"][0]["layers"]
+    page = show(base)
+    headings = page.locator(".layer h3").evaluate_all("all => all.map((h) => h.firstChild.data)")
+    assert headings == [layer["name"] for layer in layers]
+    statistics = answer(base, f"api/0/{image}/layers.json")
+    closed = page.locator(".layer .more[aria-expanded=false]:visible")
+    while closed.count():
+        closed.first.click()
+    for number, layer in enumerate(layers):
+        if layer["field"] is None:
+            continue
+        assert maps_of(page, number) == statistics[number]["order"]  # strongest first
+        sheet = answer(base, f"api/0/{image}/layer-{number}.png")
+        _, height, width = layer["shape"]
+        for map_ in (0, layer["shape"][0] - 1):
+            row, column = divmod(map_, statistics[number]["columns"])
+            expected = sheet[row * height :, column * width :][:height, :width]
+            drawn = pixels(page, f".tile[data-layer='{number}'][data-map='{map_}'] canvas")
+            np.testing.assert_array_equal(drawn, np.repeat(expected[..., None], 3, axis=2))
+    last = statistics[-1]["mean"]
+    strongest = site["runs"][0]["classes"][int(np.argmax(last))]
+    _, name, value, *_ = page.locator(".strip").last.get_attribute("aria-label").split()
+    assert (name, float(value.rstrip(","))) == (strongest, pytest.approx(max(last), rel=0.006))
+    page.get_by_label("channel").check()
+    assert maps_of(page, 0) == list(range(layers[0]["shape"][0]))
+
+
+def test_dead_maps_are_marked(served, show):
+    """A map that nothing excites: its layer's patches are said to be dead."""
+
+    def kill(route: Route) -> None:
+        content = route.fetch().json()
+        content["dead"][0] = [2]
+        route.fulfill(json=content)
+
+    page = show(served, before=lambda page: page.route("**/dead.json", kill))
+    tile = settled(page).locator(".tile.dead")
+    expect(tile).to_have_count(1)
+    assert tile.get_attribute("data-map") == "2"
+    assert "dead" in tile.get_attribute("aria-label")
+    assert "1 dead" in page.locator(".layer .counts").first.inner_text()
+
+
+def test_a_map_opens_with_all_that_explains_it(base, show):
+    site = site_of(base)
+    image = site["examples"][0]
+    statistics = answer(base, f"api/0/{image}/layers.json")[0]
+    strongest = statistics["order"][0]
+    page = show(base)
+    page.locator(f".tile[data-map='{strongest}']").first.click()
+    settled(page)
+    assert page.url == f"{base}#/image/{image}/layer/0/map/{strongest}"
+    panel = page.locator(".panel")
+    name = site["runs"][0]["layers"][0]["name"]
+    assert panel.locator("h2").inner_text() == f"{name}, map {strongest}"
+    assert "rank 1 of 32" in panel.locator(".facts").inner_text()
+
+    tile = pixels(page, f".tile[data-map='{strongest}'] canvas")
+    np.testing.assert_array_equal(pixels(page, ".panel .stack > canvas.large"), tile)
+    projected = answer(base, f"api/0/{image}/deconvolution-0-{strongest}.png")
+    np.testing.assert_array_equal(pixels(page, ".panel .slot canvas.large"), projected)
+
+    weights = np.array([
+        part["weights"] for part in answer(base, f"api/0/filter-0-{strongest}.json")["inputs"]
+    ])  # fmt: skip
+    colour = 127.5 * (1 + weights / abs(weights).max()).transpose(1, 2, 0)
+    assert panel.locator(".kernels canvas").count() == 4  # in colour, and each colour alone
+    assert abs(pixels(page, ".kernels canvas").astype(float) - colour).max() <= 1
+
+    patches = answer(base, "api/0/patches-0.json")["maps"][strongest]
+    names = [site["runs"][0]["classes"][patch["label"]] for patch in patches]
+    assert panel.locator(".patches figcaption").all_inner_texts() == names
+    top, left, bottom, right = patches[0]["box"]
+    seen = answer(base, f"images/{patches[0]['image']}.png")
+    drawn = pixels(page, ".patches canvas")
+    assert drawn.shape == (bottom - top, right - left, 3)
+    inside = np.s_[max(-top, 0) : 32 - top, max(-left, 0) : 32 - left]
+    np.testing.assert_array_equal(
+        drawn[inside], seen[max(top, 0) : bottom, max(left, 0) : right]
+    )
+
+    page.get_by_label("Over the image").fill("20")
+    assert page.locator(".panel .heat").evaluate("heat => heat.style.opacity") == "0.2"
+    page.get_by_label("Close (Escape)").click()
+    expect(panel).to_be_hidden()
+    assert page.url == f"{base}#/image/{image}"
+
+
+def test_pointing_at_a_unit_frames_what_it_sees(served, show, run):
+    model = Network.of_run(run).trained.model
+    site = site_of(served)
+    layers = site["runs"][0]["layers"]
+    page = show(served, "#/image/v3/layer/2/map/1")
+    height = layers[2]["shape"][1]
+    name = layers[2]["name"]
+    box = receptive_field(model, name, 32).box(1, 0)
+    area = box_of(page, ".panel canvas.large")
+    unit = (area[2] - area[0]) / height
+    page.mouse.move(area[1] + unit / 2, area[0] + 1.5 * unit)
+    for picture in (".panel .stack:has(.heat)", ".input .stack"):
+        whole = box_of(page, picture)
+        scale = (whole[2] - whole[0]) / 32
+        expected = np.clip(box, 0, 32) * scale + np.tile(whole[:2], 2)
+        assert abs(box_of(page, f"{picture} .frame") - expected).max() < 1
+    assert page.locator(".panel .readout").inner_text().startswith("Unit 1, 0 is")
+    page.locator(".panel canvas.large").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".panel .readout").inner_text().startswith("Unit 2, 0 ")
+    page.mouse.move(5, 5)
+    expect(page.locator(".input .frame")).to_be_hidden()
+
+    tile = page.locator(".tile[data-layer='0']").first
+    tile.hover(position={"x": 1, "y": 1})  # thumbnails point as well
+    expect(page.locator(".input .frame")).to_be_visible()
+
+
+def test_attribution_stands_side_by_side_for_any_class(base, show):
+    site = site_of(base)
+    image, methods = site["examples"][0], site["runs"][0]["methods"]
+    page = show(base, f"#/image/{image}/attribution")
+    settled(page)
+    predicted = int(np.argmax(answer(base, f"api/0/{image}/prediction.json")["probabilities"]))
+    assert page.get_by_label("What speaks for", exact=True).input_value() == str(predicted)
+    assert page.locator(".attribution figure").count() == len(methods)
+    for number, method in enumerate(methods):
+        expected = answer(base, f"api/0/{image}/{method}-{predicted}.png")
+        drawn = pixels(page, f".attribution figure:nth-of-type({number + 1}) canvas")
+        if expected.shape[2] == 3:
+            np.testing.assert_array_equal(drawn, expected)
+        assert drawn.shape[:2] == expected.shape[:2]
+
+    page.locator(".attribution canvas").last.hover()  # the occlusion map tells what is left
+    expect(page.locator(".attribution .note").last).to_contain_text("This hidden: ")
+    offered = page.locator("#target option").evaluate_all("all => all.map((o) => Number(o.value))")
+    if site["targets"] == "any":
+        assert sorted(offered) == list(range(5))
+    else:
+        assert set(offered) == set(site["targets"][image])
+    other = offered[-1]
+    page.get_by_label("What speaks for", exact=True).select_option(str(other))
+    settled(page)
+    assert page.url == f"{base}#/image/{image}/attribution/target/{other}"
+    assert site["runs"][0]["classes"][other] in page.locator(".attribution .facts").inner_text()
+
+
+def test_a_bar_leads_to_what_speaks_for_its_class(served, show):
+    page = show(served, "#/image/v3")
+    page.locator(".bars a").nth(2).click()
+    settled(page)
+    order = np.argsort(answer(served, "api/0/v3/prediction.json")["probabilities"])[::-1]
+    assert page.url == f"{served}#/image/v3/attribution/target/{order[2]}"
+
+
+def test_neighbours_are_the_training_images_that_the_server_names(base, show):
+    site = site_of(base)
+    image = site["examples"][0]
+    page = show(base, f"#/image/{image}/neighbours")
+    found = answer(base, f"api/0/{image}/neighbours.json")
+    sources = page.locator(".neighbours img").evaluate_all("all => all.map((i) => i.src)")
+    assert sources == [f"{base}images/{near['image']}.png" for near in found]
+    names = page.locator(".neighbours b").all_inner_texts()
+    assert names == [site["runs"][0]["classes"][near["label"]] for near in found]
+
+
+# Whole runs
+
+
+def test_curves_can_be_read_epoch_by_epoch(base, show):
+    page = show(base, "#/training")
+    history = answer(base, "api/0/history.json")
+    first = dict(zip(history["columns"], history["rows"][0], strict=True))
+    chart = page.get_by_role("img", name="Loss of taught")
+    assert chart.locator("path.curve").count() == 2
+    chart.focus()
+    page.keyboard.press("Home")
+    readout = page.locator(".curves .readout").first
+    expect(readout).to_contain_text("Epoch 1: ")
+    told = {
+        name: float(value)
+        for name, value in (part.split() for part in readout.inner_text()[9:].split(", "))
+    }
+    assert told == pytest.approx(
+        {"train": first["train_loss"], "validation": first["validation_loss"]}, rel=0.006
+    )
+    page.keyboard.press("End")
+    expect(readout).to_contain_text("Epoch 4: ")
+
+
+def test_the_confusion_matrix_leads_to_the_images_of_a_cell(base, show):
+    classes = site_of(base)["runs"][0]["classes"]
+    seen = answer(base, "api/0/evaluation.json")
+    counts = np.zeros((5, 5), int)
+    np.add.at(counts, (seen["labels"], seen["predicted"]), 1)
+    truth, predicted = np.unravel_index(counts.argmax(), counts.shape)
+
+    page = show(base, "#/confusion")
+    matrix = page.get_by_role("application")
+    matrix.focus()
+    page.keyboard.press("ArrowDown")  # to the first cell
+    for key, times in (("ArrowDown", truth), ("ArrowRight", predicted)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    readout = page.locator(".plane .readout")
+    expect(readout).to_contain_text(f"{counts[truth, predicted]} of {counts[truth].sum()} images")
+    page.keyboard.press("Enter")
+    expect(page.locator(".cell h2")).to_contain_text(classes[truth])
+    assert page.url == f"{base}#/confusion/{truth}/{predicted}"
+    assert page.locator(".gallery li").count() == counts[truth, predicted]
+
+    page.get_by_label("Close the images").click()
+    expect(page.locator(".cell")).to_be_hidden()
+    inset = 100  # the names' margin at this width
+    side = (matrix.bounding_box()["width"] - inset) / 5
+    x, y = (inset + (c + 0.5) * side for c in (predicted, truth))
+    matrix.click(position={"x": x, "y": y})
+    expect(page.locator(".cell")).to_be_visible()
+    assert page.url == f"{base}#/confusion/{truth}/{predicted}"
+
+
+def test_the_table_of_classes_is_sorted_by_any_column(served, show):
+    classes = site_of(served)["runs"][0]["classes"]
+    seen = answer(served, "api/0/evaluation.json")
+    labels, right = np.array(seen["labels"]), np.equal(seen["labels"], seen["predicted"])
+    accuracy = {name: right[labels == c].mean() for c, name in enumerate(classes)}
+    page = show(served, "#/classes")
+    row = page.locator("tbody tr")
+
+    def told() -> dict[str, str]:
+        columns = (row.locator(each).all_inner_texts() for each in ("th", "td:nth-of-type(2)"))
+        return dict(zip(*columns, strict=True))
+
+    first = told()
+    assert list(first.values()) == [f"{100 * accuracy[n]:.0f}\N{NO-BREAK SPACE}%" for n in first]
+    assert [accuracy[name] for name in first] == sorted(accuracy.values())
+    page.get_by_role("button", name="Accuracy").click()
+    assert [accuracy[name] for name in told()] == sorted(accuracy.values(), reverse=True)
+    page.get_by_role("button", name="Class", exact=True).click()
+    assert list(told()) == sorted(classes)
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("Class")
+
+
+def test_the_surest_mistake_stands_first_and_opens(base, show):
+    seen = answer(base, "api/0/evaluation.json")
+    wrong = [i for i in range(22) if seen["labels"][i] != seen["predicted"][i]]
+    worst = max(wrong, key=lambda i: seen["probability"][i])
+    page = show(base, "#/mistakes")
+    assert page.locator(".gallery li").count() == len(wrong)
+    page.locator(".gallery a").first.click()
+    settled(page)
+    assert page.url == f"{base}#/image/v{worst}"
+
+
+def test_the_embedding_is_enlarged_moved_and_opened_by_keys(served, show):
+    page = show(served, "#/embedding")
+    plane = page.get_by_role("application")
+
+    def drawn() -> str:
+        return plane.evaluate("canvas => canvas.toDataURL()")
+
+    until(lambda: plane.evaluate("canvas => canvas.width === canvas.clientWidth"))
+    plane.focus()
+    expect(page.locator(".preview .words")).to_be_visible()  # of the image in the middle
+    whole = drawn()
+    page.keyboard.press("+")
+    until(lambda: drawn() != whole)
+    enlarged = drawn()
+    page.keyboard.press("ArrowRight")
+    until(lambda: drawn() != enlarged)
+    page.keyboard.press("0")
+    until(lambda: drawn() == whole)
+
+    area = plane.bounding_box()
+    page.mouse.move(area["x"] + 200, area["y"] + 200)
+    page.mouse.wheel(0, -300)
+    page.mouse.down()
+    page.mouse.move(area["x"] + 260, area["y"] + 230, steps=4)
+    page.mouse.up()  # moved, not opened
+    until(lambda: drawn() != whole)
+    assert page.url == f"{served}#/embedding"
+    page.get_by_label("Show all (0)").click()
+    page.mouse.move(0, 0)
+    plane.focus()
+    until(lambda: drawn() == whole)
+    middle = page.locator(".plane .readout").inner_text().split(":")[0]
+    page.keyboard.press("Enter")
+    settled(page)
+    assert page.locator(".what h1").inner_text().startswith(f"{middle}/")
+
+
+# Addresses
+
+
+def test_back_forward_and_reload_lead_to_the_same_views(served, show):
+    page = show(served, "#/image/v3")
+    page.locator(".tile").nth(2).click()
+    opened = page.url
+    page.get_by_role("link", name="Attribution").click()
+    page.get_by_role("link", name="Confusion").click()
+    expect(page.locator("h1")).to_have_text("Confusion matrix")
+    page.go_back()
+    expect(page.locator(".attribution")).to_be_visible()
+    page.go_back()
+    expect(page.locator(".panel")).to_be_visible()
+    assert page.url == opened
+    title = page.locator(".panel h2").inner_text()
+    page.reload()
+    assert settled(page).locator(".panel h2").inner_text() == title
+    page.go_back()
+    expect(page.locator(".panel")).to_be_hidden()
+    page.go_forward()
+    expect(page.locator(".panel h2")).to_have_text(title)
+
+
+def test_an_address_of_nothing_says_so(served, show, watch):
+    watch.allowed.append("404")
+    page = show(served, "#/image/u0000000000000000")
+    expect(page.locator(".trouble").first).to_contain_text("no longer kept; choose it again")
+    page = show(served, "#/nonsense/1/2")  # what it cannot read leads to the start
+    assert page.locator(".tile").count() > 0
+
+
+# Images of one's own
+
+
+@pytest.fixture
+def photograph(tmp_path) -> Path:
+    Image.fromarray(np.full((50, 70, 3), (220, 40, 40), np.uint8)).save(tmp_path / "my red.png")
+    return tmp_path / "my red.png"
+
+
+def test_an_image_is_taken_from_a_file_a_drop_and_the_clipboard(served, show, photograph):
+    page = show(served)
+    content = list(photograph.read_bytes())
+
+    def arrived() -> None:
+        expect(page.locator(".what h1")).to_have_text("my red.png")
+        settled(page)
+        assert "#/image/u" in page.url
+        expect(page.locator("dialog.chooser")).to_be_hidden()
+
+    page.get_by_role("button", name="Choose").click()
+    page.get_by_label("An image of yours").set_input_files(photograph)
+    arrived()
+    transfer = """([bytes, kind]) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([new Uint8Array(bytes)], "my red.png", { type: "image/png" }));
+      const how = { bubbles: true, cancelable: true };
+      document.body.dispatchEvent(kind === "drop"
+        ? new DragEvent("drop", { ...how, dataTransfer: transfer })
+        : new ClipboardEvent("paste", { ...how, clipboardData: transfer }));
+    }"""
+    for kind in ("drop", "paste"):
+        page.goto(f"{served}#/image/v3")
+        settled(page)
+        page.evaluate(transfer, [content, kind])
+        arrived()
+    assert page.locator(".verdict").inner_text().endswith("it says")  # nobody knows its class
+
+
+def test_what_is_no_image_is_refused_in_words(served, show, watch, tmp_path):
+    watch.allowed.append("415")
+    (tmp_path / "notes.png").write_text("no image")
+    page = show(served, "#/image/v3")
+    page.keyboard.press("c")
+    page.get_by_label("An image of yours").set_input_files(tmp_path / "notes.png")
+    expect(page.locator(".chooser .trouble")).to_contain_text("image")
+    page.keyboard.press("Escape")
+    assert page.url == f"{served}#/image/v3"
+
+    with open(tmp_path / "huge.png", "wb") as file:
+        file.truncate(site_of(served)["upload"]["bytes"] + 1)
+    page.keyboard.press("c")
+    page.get_by_label("An image of yours").set_input_files(tmp_path / "huge.png")
+    expect(page.locator(".chooser .trouble")).to_contain_text("at most 16 MB")
+
+
+def test_an_image_is_found_by_its_class_or_among_the_worst_mistakes(base, show):
+    page = show(base)
+    page.keyboard.press("c")
+    site = site_of(base)
+    name = site["images"][-1]["path"].split("/")[-2]
+    page.keyboard.type(name)
+    ours = [image["id"] for image in site["images"] if name in image["path"]]
+    tiles = page.locator(".choices button")
+    expect(tiles).to_have_count(len(ours))
+    page.get_by_label("worst mistakes first").check()
+    seen = answer(base, "api/0/evaluation.json")
+    wrong = [i for i in ours if seen["labels"][int(i[1:])] != seen["predicted"][int(i[1:])]]
+    expect(tiles).to_have_count(len(wrong))
+    page.get_by_label("worst mistakes first").uncheck()
+    expect(tiles).to_have_count(len(ours))
+    tiles.last.click()
+    settled(page)
+    assert page.url == f"{base}#/image/{ours[-1]}"
+
+
+# Time
+
+
+def test_a_late_result_never_overwrites_a_newer_one(served, show):
+    held: list[Route] = []
+
+    def hold(page: Page) -> None:
+        page.route("**/v0/*", lambda route: held.append(route))
+
+    page = show(served, "#/image/v0", before=hold)
+    page.wait_for_selector(".network > .waiting")  # half a second later it says that it takes long
+    page.goto(f"{served}#/image/v3")
+    settled(page)
+    before = pixels(page, ".tile[data-map='0'] canvas")
+    bars = page.locator(".bars").inner_text()
+    for route in held:
+        with contextlib.suppress(Exception):  # the page has given it up
+            route.continue_()
+    page.wait_for_timeout(300)
+    np.testing.assert_array_equal(pixels(page, ".tile[data-map='0'] canvas"), before)
+    assert page.locator(".bars").inner_text() == bars
+    assert page.locator(".waiting").count() == 0
+
+
+def test_what_is_still_computed_is_waited_for_in_sight(served, show):
+    asked = []
+
+    def later(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) < 3:
+            task = {"wait": "taught: train images", "done": 30, "total": 60}
+            route.fulfill(status=202, json=task, headers={"Retry-After": "0.6"})
+        else:
+            route.continue_()
+
+    page = show(
+        served, "#/image/v3/neighbours", before=lambda page: page.route("**/neighbours.json", later)
+    )
+    waiting = page.locator(".neighbours .waiting")
+    expect(waiting).to_have_text("taught: train images: 50 %")
+    assert waiting.locator("progress").evaluate("bar => bar.value") == 0.5
+    expect(page.locator(".neighbours img")).to_have_count(8)
+    expect(waiting).to_have_count(0)
+    assert len(asked) == 3
+
+
+def test_a_server_that_is_gone_is_missed_and_found_again(run, data, show, watch):
+    watch.allowed += ["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
+    with serving(Explorer.open([run], data)) as base:
+        page = show(base, "#/image/v3")
+    page.keyboard.press("n")
+    expect(page.locator(".banner")).to_contain_text("The server does not answer")
+    expect(page.locator(".trouble").first).to_contain_text("Nobody answers")
+    page.route("**/*", lambda route: route.fulfill(body="{}", content_type="application/json"))
+    page.wait_for_event("framenavigated")  # it is there again: the page begins anew
+
+
+# Everybody
+
+
+def test_everything_is_reached_by_keys_alone(served, show):
+    page = show(served, "#/image/v3")
+    press = page.keyboard.press
+    focused = page.locator(":focus")
+    for _ in range(60):
+        press("Tab")
+        assert focused.evaluate(
+            "e => getComputedStyle(e).outlineStyle !== 'none' && e.checkVisibility()"
+        ), focused.evaluate("e => e.outerHTML")
+        if "tile" in (focused.get_attribute("class") or ""):
+            break
+    first = focused.get_attribute("data-map")
+    press("ArrowRight")
+    second = focused.get_attribute("data-map")
+    assert maps_of(page, 0)[:2] == [int(first), int(second)]
+    press("End")
+    press("ArrowRight")
+    assert focused.get_attribute("data-layer") == "1"  # over the edge, into the next layer
+    press("ArrowUp")
+    assert focused.get_attribute("data-layer") == "0"
+    press("Enter")
+    settled(page)
+    chosen = focused.get_attribute("data-map")
+    expect(page.locator(".panel h2")).to_contain_text(f"map {chosen}")
+    press("ArrowLeft")  # the panel goes along
+    expect(page.locator(".panel h2")).to_contain_text(f"map {focused.get_attribute('data-map')}")
+    press("Escape")
+    expect(page.locator(".panel")).to_be_hidden()
+    assert "tile" in focused.get_attribute("class")
+
+    press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    press("Escape")
+    press("n")
+    expect(page.locator(".what h1")).to_have_text("cyan_bar/image_0001.png")
+    page.locator(".input").focus()
+    before = page.url
+    press("ArrowRight")
+    page.wait_for_url(lambda url: url != before)
+    press("c")
+    page.keyboard.type("ring")
+    for _ in range(3):
+        press("Tab")
+        if focused.evaluate("e => e.closest('.choices') !== null"):
+            break
+    press("ArrowRight")
+    press("Enter")
+    expect(page.locator(".what h1")).to_contain_text("yellow_ring/")
+    for number, heading in enumerate(("Training", "Confusion matrix", "Accuracy of each class"), 2):
+        press(str(number))
+        expect(page.locator("main h1")).to_have_text(heading)
+
+
+def test_no_view_is_wider_than_a_phone(served_two, show):
+    page = show(served_two, viewport=PHONE)
+    for view in VIEWS:
+        page.goto(served_two + view)
+        settled(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
+        cut = page.evaluate("""[...document.querySelectorAll("main *")].filter((e) =>
+          e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll")
+          && e.checkVisibility()).map((e) => e.outerHTML.slice(0, 120))""")
+        assert cut == [], view
+
+
+# Luminance and contrast as WCAG 2.2 defines them; what lies behind a text is painted first.
+CONTRASTS = """() => {
+  const parse = (text) => {
+    const context = new OffscreenCanvas(1, 1).getContext("2d");
+    context.fillStyle = text;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const over = (top, below) =>
+    top.slice(0, 3).map((v, i) => (v * top[3] + below[i] * (255 - top[3])) / 255);
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const ground = (element) => {
+    if (!element) return dark ? [0, 0, 0] : [255, 255, 255];
+    const own = parse(getComputedStyle(element).backgroundColor);
+    return own[3] === 255 ? own.slice(0, 3) : over(own, ground(element.parentElement));
+  };
+  const luminance = (colour) => colour.map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const words = walker.currentNode.data.trim().slice(0, 40);
+    if (!words || !element.checkVisibility() || element.matches("option, noscript")) continue;
+    const below = ground(element);
+    const style = getComputedStyle(element);
+    const ink = over(parse(element instanceof SVGElement ? style.fill : style.color), below);
+    const [low, high] = [luminance(ink), luminance(below)].sort((a, b) => a - b);
+    found.push([(high + 0.05) / (low + 0.05), words]);
+  }
+  return found.sort((a, b) => a[0] - b[0]);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_lies_behind_it(served, show, scheme):
+    page = show(served, color_scheme=scheme)
+    grounds = set()
+    for view in VIEWS:
+        page.goto(served + view)
+        settled(page)
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 10
+        assert found[0][0] >= 4.5, (view, found[:3])
+        grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 1
+    light = np.mean([int(part) for part in grounds.pop()[4:-1].split(",")]) > 128
+    assert light == (scheme == "light")
+
+
+NAMELESS = """() => {
+  const all = [...document.querySelectorAll("img, canvas, svg, a, button, input, select")];
+  return all.filter((e) => e.checkVisibility()).filter((e) => {
+    if (e.matches("img")) return !e.hasAttribute("alt");
+    if (e.matches("canvas, svg") && e.closest("button, a")) return false; // which has the name
+    if (e.matches(".stack > .heat")) return false; // over an image that has it
+    if (e.matches("input, select")) return !e.labels.length;
+    return !(e.getAttribute("aria-label") || e.innerText?.trim());
+  }).map((e) => e.outerHTML.slice(0, 160));
+}"""
+
+
+def test_pictures_and_controls_have_names(served, show):
+    page = show(served)
+    for view in VIEWS:
+        page.goto(served + view)
+        settled(page)
+        assert page.evaluate(NAMELESS) == [], view
+
+
+def test_who_wants_no_motion_gets_none(served, show):
+    duration = "getComputedStyle(document.querySelector('.bars .bar')).transitionDuration"
+    assert show(served, reduced_motion="no-preference").evaluate(duration) == "0.15s"
+    still = show(served, reduced_motion="reduce")
+    assert still.evaluate(duration) == "0s"
+    assert still.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+# Two runs
+
+
+def test_two_runs_stand_side_by_side_on_the_same_image(served_two, show):
+    site = site_of(served_two)
+    page = show(served_two, "#/image/v3")
+    assert page.locator(".network").count() == 2
+    left, right = (page.locator(".network").nth(i).bounding_box() for i in (0, 1))
+    assert left["x"] + left["width"] <= right["x"]
+    for number, section in enumerate(page.locator(".prediction").all()):
+        said = answer(served_two, f"api/{number}/v3/prediction.json")["probabilities"]
+        best = section.locator(".bars .share").first.inner_text()
+        assert best == f"{100 * max(said):.1f}\N{NO-BREAK SPACE}%"
+    page.locator(".network").nth(1).locator(".tile").first.click()
+    settled(page)
+    order = answer(served_two, "api/1/v3/layers.json")[0]["order"]
+    assert page.url == f"{served_two}#/image/v3/run/1/layer/0/map/{order[0]}"
+    name = site["runs"][1]["name"]
+    expect(page.locator(".panel h2")).to_contain_text(f"{name}: ")
+
+    for view, each in (("attribution", ".attribution .cards"), ("neighbours", ".neighbours ol")):
+        page.goto(f"{served_two}#/image/v3/{view}")
+        expect(settled(page).locator(each)).to_have_count(2)
+    for view, each in (("confusion", ".plane"), ("classes", "table"), ("mistakes", ".gallery")):
+        page.goto(f"{served_two}#/{view}")
+        expect(settled(page).locator(f"main {each}")).to_have_count(2)
+    page.goto(f"{served_two}#/confusion/0")
+    names = settled(page).locator(".cell h3").all_inner_texts()
+    assert names == [run["name"] for run in site["runs"]]
+    page.goto(f"{served_two}#/training")
+    expect(page.locator("main")).to_contain_text("keeps no history")  # of a weights file
+
+
+def test_without_a_data_set_an_image_of_ones_own_is_looked_at(toy_weights, show, photograph):
+    with serving(Explorer([Network.of_run(toy_weights)])) as base:
+        page = show(base)
+        expect(page.locator(".opening")).to_contain_text("choose an image")
+        page.get_by_role("button", name="Choose").click()
+        page.get_by_label("An image of yours").set_input_files(photograph)
+        expect(page.locator(".tile").first).to_be_visible()
+        settled(page)
+        page.goto(f"{base}#/confusion")
+        expect(page.locator(".note").first).to_contain_text("--data DIR")

@@ -1,0 +1,133 @@
+"""One pass finds what the separate views find, and is made again only where something changed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convlens import look
+from convlens.evaluate import evaluate
+from convlens.explorer.inside import Explorer
+from convlens.explorer.survey import NotYet, Survey, Surveyor
+
+
+def test_one_pass_finds_what_the_separate_views_find(own, unet):
+    explorer = own(unet)
+    explorer.surveyor.run()
+    survey, network = explorer.surveys[0], explorer.networks[0]
+    model, mean, std = network.trained.model, network.trained.mean, network.trained.std
+    for split in "train", "validation":
+        images = getattr(explorer.dataset, split)
+        seen = survey.seen(split)
+        np.testing.assert_allclose(
+            seen.logits, evaluate(model, images, mean, std).logits, rtol=1e-4, atol=1e-5
+        )
+        features = look.features(model, images.images, mean, std)
+        np.testing.assert_allclose(seen.features, features, rtol=1e-4, atol=1e-6)
+    for number, stage in enumerate(network.stages[:-1]):
+        apart = look.strongest_patches(
+            model, explorer.dataset.train.images, mean, std, stage.name
+        )
+        found = survey.strongest(number)
+        np.testing.assert_allclose(found.values, apart.values, rtol=1e-4, atol=1e-6)
+        same = found.rows == apart.rows  # but where two are as strong to the last digit
+        assert same.mean() > 0.95
+        np.testing.assert_array_equal(found.boxes[same], apart.boxes[same])
+    of_classes = survey.strongest(len(network.stages) - 1)  # of a linear layer: whole images
+    assert of_classes.values.shape == (5, 9)
+    assert (of_classes.boxes == [0, 0, 24, 24]).all()
+
+
+def test_nothing_is_known_before_and_the_progress_is_told(explorer: Explorer):
+    survey = explorer.surveys[0]
+    for ask in (lambda: survey.seen("train"), lambda: survey.strongest(0)):
+        with pytest.raises(NotYet, match="toy: train images: 0 of 60"):
+            ask()
+    told = []
+
+    def between() -> None:
+        told.append({split: task.done for split, task in survey.tasks.items()})
+
+    explorer.surveyor.give_way = between
+    explorer.surveyor.run()
+    assert told[0] == {"validation": 16, "train": 0}
+    assert told[-1] == {"validation": 20, "train": 60}
+    assert survey.done
+
+
+def test_a_second_start_reads_what_the_first_kept(toy_weights, toy_data, monkeypatch):
+    first = Explorer.open([toy_weights], toy_data)
+    first.surveyor.run()
+    monkeypatch.setattr(Survey, "_read", lambda *_: pytest.fail("read again"))
+    second = Explorer.open([toy_weights], toy_data)
+    second.surveyor.run()
+    for split in "train", "validation":
+        for what in "logits", "features":
+            np.testing.assert_array_equal(
+                getattr(second.surveys[0].seen(split), what),
+                getattr(first.surveys[0].seen(split), what),
+            )
+    for one, other in zip(first.surveys[0].patches, second.surveys[0].patches, strict=True):
+        for what in "values", "rows", "positions", "boxes":
+            np.testing.assert_array_equal(getattr(one, what), getattr(other, what))
+
+
+def test_other_weights_and_other_images_are_other_surveys(explorer, own, toy_data):
+    survey = explorer.surveys[0]
+    path = survey.file()
+    assert survey.file() == path
+    weight = next(explorer.networks[0].trained.model.parameters())
+    with torch.no_grad():
+        weight[0] += 1e-3
+    assert survey.file() != path
+    with torch.no_grad():
+        weight[0] -= 1e-3
+    images = np.array(explorer.dataset.validation.images)
+    images[0, 0, 0, 0] ^= 1
+    object.__setattr__(explorer.dataset.validation, "images", images)
+    assert survey.file() != path
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PK"])
+def test_a_damaged_file_is_made_anew(explorer: Explorer, toy_weights, toy_data, damage):
+    explorer.surveyor.run()
+    path = explorer.surveys[0].file()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    again = Explorer.open([toy_weights], toy_data)
+    again.surveyor.run()
+    assert again.surveys[0].done
+    with np.load(path) as kept:
+        assert "train-logits" in kept
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(explorer, own_cache: Path, capsys):
+    (own_cache / "explorer").write_text("a file in the folder's place")
+    explorer.surveyor.run()
+    assert explorer.surveys[0].done
+    assert "not kept" in capsys.readouterr().err
+
+
+def test_the_thread_ends_within_a_batch(explorer: Explorer):
+    surveyor = explorer.surveyor
+    seen = []
+
+    def once() -> None:
+        seen.append(1)
+        surveyor._stop.set()
+
+    surveyor.give_way = once
+    surveyor.start()
+    surveyor._thread.join(20)
+    assert not surveyor._thread.is_alive()
+    assert (len(seen), surveyor.failure) == (1, None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_failure_is_told_and_not_waited_for(explorer: Explorer, monkeypatch):
+    monkeypatch.setattr(Survey, "file", lambda self: 1 / 0)
+    surveyor: Surveyor = explorer.surveyor
+    surveyor.start()
+    surveyor._thread.join(20)
+    assert surveyor.failure == "the data set could not be read through (division by zero)"
