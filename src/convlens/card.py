@@ -42,9 +42,7 @@ def model_card(
         "",
         f"`{Path(config.data).name}`: {len(trained.classes)} classes. Trained on "
         f"{first['train_images']:,} images and measured on {first[f'{split}_images']:,} others, "
-        f"{where}, {counts.min():,} to {counts.max():,} of a class. "
-        f"{first[f'{split}_duplicates']:,} of those have a near duplicate among the training "
-        "images.",
+        f"{where}, {counts.min():,} to {counts.max():,} of a class. {_leak(first, split)}",
         "",
         "## Numbers",
         "",
@@ -103,6 +101,13 @@ def _input(trained: "Trained") -> str:
     if size == loaded:
         return f"an RGB image of {size}×{size} pixels, to which others are scaled,"
     return f"the middle {size}×{size} pixels of an RGB image scaled to {loaded}×{loaded}"
+
+
+def _leak(record: dict[str, Any], split: str) -> str:
+    doubles = record[f"{split}_duplicates"]
+    if doubles is None:
+        return "How many of those have a near duplicate among the training images is not known."
+    return f"{doubles:,} of those have a near duplicate among the training images."
 
 
 def _at(record: dict[str, Any]) -> str:

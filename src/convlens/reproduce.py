@@ -126,6 +126,8 @@ def noise(records: list[dict]) -> str:
 
     def span(field: str, form: str = "{:.1f}", times: float = 100) -> str:
         values = [record[field] for record in records if record[field] is not None]
+        if not values:
+            return "an unknown number"
         low, high = (form.format(times * value) for value in (min(values), max(values)))
         return low if low == high else f"{low} to {high}"
 

@@ -20,7 +20,7 @@ from convlens.errors import UserError
 from convlens.evaluate import evaluate
 from convlens.predict import predict
 from convlens.recipes import RECIPES, Recipe
-from convlens.reproduce import reproduce
+from convlens.reproduce import noise, reproduce
 from convlens.train import run as runs
 from convlens.train.checkpoint import load_trained, read_history, save_weights
 
@@ -122,6 +122,19 @@ def test_zoom_reaches_every_place_where_the_network_is_used(toy_data, tmp_path):
     (prediction,) = predict(trained, [path], top=5)
     expected = sorted(seen.probabilities()[3], reverse=True)
     np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-5)
+
+
+def test_near_duplicates_of_a_large_data_set_are_left_unknown(toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "MOST_PAIRS", 60 * 20 - 1)
+    options = {"data": toy_data, "device": "cpu", "precision": "fp32"}
+    metrics = runs.start(tiny(), tmp_path / "run", **options)
+    assert metrics["validation_duplicates"] is None
+    assert metrics["validation_accuracy_without_duplicates"] is None
+    assert "is not known" in (tmp_path / "run/MODEL_CARD.md").read_text()
+    assert "an unknown number of them" in noise([metrics])
+    monkeypatch.setattr(runs, "MOST_PAIRS", 60 * 20)
+    metrics = runs.start(tiny(), tmp_path / "other", **options)
+    assert metrics["validation_duplicates"] is not None
 
 
 def test_a_teacher_is_asked_for_with_its_share_and_before_anything_is_lost(toy_data, tmp_path):

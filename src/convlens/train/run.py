@@ -21,7 +21,7 @@ from convlens.card import model_card
 from convlens.data import open_dataset
 from convlens.data.augment import augment
 from convlens.data.batches import Batches
-from convlens.data.dataset import Dataset
+from convlens.data.dataset import Dataset, Split
 from convlens.data.duplicates import leaked
 from convlens.errors import UserError
 from convlens.evaluate import Evaluation, evaluate
@@ -362,11 +362,23 @@ def _execute(
         outcome = _calibrated(outcome)
         world.first(_keep_temperature, run, outcome.trained.temperature)
     world.first(write_tables_and_pictures, config, dataset, outcome, run)
-    doubles = world.first(leaked, dataset.root, *monitored_splits(config, dataset).values())
+    doubles = world.first(_doubles, dataset, *monitored_splits(config, dataset).values())
     metrics = measure(config, outcome, doubles, machine, world)
     world.first(write_card, run, metrics)
     world.first(write_json, run / "metrics.json", metrics)  # last: its presence says all is there
     return metrics
+
+
+# Pairs of images compared for near duplicates after training. The time grows with their number:
+# Caltech-101 has 7 million. Of larger data sets `evaluate --without-duplicates` tells on demand.
+MOST_PAIRS = 50_000_000
+
+
+def _doubles(dataset: Dataset, training: Split, monitored: Split) -> np.ndarray | None:
+    """As `leaked`; None where there are too many images to compare."""
+    if len(training) * len(monitored) > MOST_PAIRS:
+        return None
+    return leaked(dataset.root, training, monitored)
 
 
 def _calibrated(outcome: Outcome) -> Outcome:
@@ -385,12 +397,12 @@ def _keep_temperature(run: Path, temperature: float) -> None:
 
 
 def measure(
-    config: Config, outcome: Outcome, doubles: np.ndarray, machine: Machine, world: World
+    config: Config, outcome: Outcome, doubles: np.ndarray | None, machine: Machine, world: World
 ) -> dict[str, Any]:
     """The run's record; the fields of `results/summary.json`, with those of each split.
 
     doubles: bool, (N,), which of the N monitored images have a near duplicate among those trained
-    on.
+    on; None where that is not known.
     """
     record: dict[str, Any] = {
         "recipe": config.recipe.name,
@@ -414,18 +426,18 @@ def measure(
 
 
 def doubts(
-    split: str, evaluation: Evaluation, doubles: np.ndarray, temperature: float
+    split: str, evaluation: Evaluation, doubles: np.ndarray | None, temperature: float
 ) -> dict[str, Any]:
     """How far a split's figures can be trusted: their noise, the leak and the calibration.
 
-    doubles: bool, (N,), which of its N images have a near duplicate among those trained on.
+    doubles: as `measure` has it.
     """
-    rest = evaluation.take(~doubles) if not doubles.all() else None
+    rest = None if doubles is None or doubles.all() else evaluation.take(~doubles)
     return {
         f"{split}_images": len(evaluation.labels),
         f"{split}_standard_error": evaluation.standard_error,
         f"{split}_mean_class_standard_error": evaluation.mean_class_standard_error,
-        f"{split}_duplicates": int(doubles.sum()),
+        f"{split}_duplicates": None if doubles is None else int(doubles.sum()),
         f"{split}_accuracy_without_duplicates": rest and rest.accuracy,
         f"{split}_mean_class_accuracy_without_duplicates": rest and rest.mean_class_accuracy,
         **calibration(evaluation.logits, evaluation.labels, temperature),
@@ -460,7 +472,7 @@ def complete(run: Path, data: Path | str | None = None) -> dict[str, Any]:
             f"{run} found {metrics[f'{name}_accuracy']:.1%} right and its weights now find "
             f"{seen.accuracy:.1%}; give the data set it was trained on with --data"
         )
-    doubles = leaked(dataset.root, train_split, monitored)
+    doubles = _doubles(dataset, train_split, monitored)
     found = {"train_images": len(train_split)}
     found |= doubts(name, seen, doubles, trained.temperature)
     metrics |= {key: value for key, value in found.items() if key not in metrics}
