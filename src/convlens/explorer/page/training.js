@@ -66,13 +66,16 @@ function charts(run, { columns, rows }) {
         name: name.slice(0, -ending.length), values: rows.map((row) => row[columns.indexOf(name)]),
       }));
     const title = `${heading} of ${run.name}`;
-    return curves.length && chart({ title, heading, x: epochs, curves, ...options });
+    return curves.length ? chart({ title, heading, x: epochs, curves, ...options }) : null;
   };
   return [
-    of("_loss", "Loss", { unit: "nats", write: brief, whole: String }),
-    of("_accuracy", "Accuracy", { write: percent, whole: (value) => percent(value, 0), most: 1 }),
+    h("div", { class: "charts" },
+      of("_loss", "Loss", { unit: "nats", write: brief, whole: String }),
+      of("_accuracy", "Accuracy", {
+        write: percent, whole: (value) => percent(value, 0), most: 1,
+      })),
     h("details", {}, h("summary", {}, "All numbers"), table(run, columns, rows)),
-  ].filter(Boolean);
+  ];
 }
 
 function table(run, columns, rows) {
