@@ -467,7 +467,7 @@ def test_the_confusion_matrix_leads_to_the_images_of_a_cell(base, show):
     assert page.url == f"{base}#/confusion/{truth}/{predicted}"
     assert page.locator(".gallery li").count() == counts[truth, predicted]
 
-    page.get_by_label("Close the images").click()
+    page.get_by_role("button", name="Close the images").click()
     expect(page.locator(".cell")).to_be_hidden()
     inset = 100  # the names' margin at this width
     side = (matrix.bounding_box()["width"] - inset) / 5

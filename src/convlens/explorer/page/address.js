@@ -9,6 +9,7 @@
 
 const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embedding"];
 const TABS = ["attribution", "neighbours"];
+const NUMBERS = ["run", "layer", "map", "target"];
 
 export function parse(fragment) {
   const [view, ...words] = fragment.replace(/^#\/?/, "").split("/");
@@ -21,7 +22,7 @@ export function parse(fragment) {
   while (words.length) {
     const word = words.shift();
     if (TABS.includes(word)) address.tab = word;
-    else if (["run", "layer", "map", "target"].includes(word)) address[word] = number(words.shift());
+    else if (NUMBERS.includes(word)) address[word] = number(words.shift());
   }
   address.run ??= 0;
   if (address.target !== undefined) address.tab = "attribution";

@@ -59,7 +59,8 @@ async function request(path, options, news) {
     if (answer.status === 200 || answer.status === 201) return answer;
     const body = await answer.json().catch(() => ({}));
     if (![202, 429, 503].includes(answer.status)) { // not yet, and twice too much to do
-      throw new Problem(body.error ?? `the server answers ${answer.status} to ${path}`, answer.status);
+      const sentence = body.error ?? `the server answers ${answer.status} to ${path}`;
+      throw new Problem(sentence, answer.status);
     }
     news?.({ wait: body.wait ?? "the server has much to do", ...body });
     await sleep(Number(answer.headers.get("Retry-After") ?? 0.4) * 1000, options.signal);

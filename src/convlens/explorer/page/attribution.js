@@ -14,7 +14,9 @@ export class Attribution {
     this.latest = new Latest();
     this.chooser = h("select", {
       id: "target",
-      onchange: () => go({ image: this.image, tab: "attribution", target: Number(this.chooser.value) }),
+      onchange: () => {
+        go({ image: this.image, tab: "attribution", target: Number(this.chooser.value) });
+      },
     });
     this.opacity = h("input", {
       type: "range", id: "heat", min: 0, max: 100, value: 70, oninput: () => this.#fade(),
@@ -72,7 +74,8 @@ export class Attribution {
     const figures = methods.map((method) => {
       const slot = h("div", { class: "slot" });
       const note = h("p", { class: "note" });
-      this.#load(slot, note, run, method, `api/${index}/${this.image}/${method.id}-${target}`, signal);
+      const path = `api/${index}/${this.image}/${method.id}-${target}`;
+      this.#load(slot, note, run, method, path, signal);
       return h("figure", { class: "card" }, slot,
         h("figcaption", {}, h("b", {}, method.name), h("p", {}, method.about), note));
     });
@@ -104,7 +107,9 @@ export class Attribution {
   }
 
   #fade() {
-    for (const heat of this.runs.querySelectorAll(".heat")) heat.style.opacity = this.opacity.value / 100;
+    for (const heat of this.runs.querySelectorAll(".heat")) {
+      heat.style.opacity = this.opacity.value / 100;
+    }
   }
 }
 

@@ -14,9 +14,14 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
   const legend = h("p", { class: "legend" }, curves.map(({ name }, i) =>
     h("span", { class: `key curve-${i}` }, name)));
   const readout = h("p", { class: "readout", role: "status" });
-  const picture = svg("svg", { class: "chart", role: "img", tabindex: 0, "aria-label": words(title, curves, write) });
-  const figure = h("figure", { class: "curves" },
-    h("figcaption", {}, h("h3", {}, heading, unit && h("span", { class: "kind" }, unit)), legend), picture, readout);
+  const picture = svg("svg", {
+    class: "chart", role: "img", tabindex: 0, "aria-label": words(title, curves, write),
+  });
+  const figure = h(
+    "figure", { class: "curves" },
+    h("figcaption", {}, h("h3", {}, heading, unit && h("span", { class: "kind" }, unit)), legend),
+    picture, readout,
+  );
 
   const measured = curves.flatMap(({ values }) => values.filter(Number.isFinite));
   const ticks = axis(0, Math.min(Math.max(...measured, 0), most), 5);
@@ -34,25 +39,36 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const epochs = axis(first, last, Math.max(2, Math.floor(width / 90)))
       .filter((epoch) => Number.isInteger(epoch) && epoch >= first && epoch <= last);
+    const text = (left, y, anchor, what) =>
+      svg("text", { x: left, y, "text-anchor": anchor }, what);
+    const rule = (name, x1, y1, x2, y2) => svg("line", { class: name, x1, y1, x2, y2 });
+    const dot = (i, at, r) => svg("circle", {
+      class: `dot curve-${i}`, cx: right(x[at]), cy: up(curves[i].values[at]), r,
+    });
+    const [end, floor] = [width - MARGIN.right, HEIGHT - MARGIN.bottom];
     picture.replaceChildren(
-      ...ticks.filter((tick) => tick <= top).map((tick) => svg("g", {},
-        svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: up(tick), y2: up(tick) }),
-        svg("text", { x: MARGIN.left - 8, y: up(tick), "text-anchor": "end", "dominant-baseline": "middle" }, whole(tick)))),
-      ...epochs.map((epoch) => svg("text",
-        { x: right(epoch), y: HEIGHT - MARGIN.bottom + 16, "text-anchor": "middle" }, String(epoch))),
-      svg("text", { x: width - MARGIN.right, y: HEIGHT - 4, "text-anchor": "end" }, "epoch"),
+      ...ticks.filter((tick) => tick <= top).flatMap((tick) => [
+        rule("grid", MARGIN.left, up(tick), end, up(tick)),
+        text(MARGIN.left - 8, up(tick) + 4, "end", whole(tick)),
+      ]),
+      ...epochs.map((epoch) => text(right(epoch), floor + 16, "middle", String(epoch))),
+      text(end, HEIGHT - 4, "end", "epoch"),
       ...curves.flatMap(({ values }, i) => [
         svg("path", { class: `curve curve-${i}`, d: line(x, values, right, up) }),
-        ...lone(values).map((at) => svg("circle", { class: `dot curve-${i}`, cx: right(x[at]), cy: up(values[at]), r: 3 })),
-      ]),
-      ...(chosen === null ? [] : [
-        svg("line", { class: "cursor", x1: right(x[chosen]), x2: right(x[chosen]), y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom }),
-        ...curves.flatMap(({ values }, i) => (Number.isFinite(values[chosen])
-          ? [svg("circle", { class: `dot curve-${i}`, cx: right(x[chosen]), cy: up(values[chosen]), r: 4 })] : [])),
+        ...lone(values).map((at) => dot(i, at, 3)),
       ]),
     );
-    readout.textContent = chosen === null ? "Point at the curves, or use the arrow keys, to read an epoch."
-      : `Epoch ${x[chosen]}: ${curves.map(({ name, values }) => `${name} ${write(values[chosen] ?? null)}`).join(", ")}`;
+    if (chosen === null) {
+      readout.textContent = "Point at the curves, or use the arrow keys, to read an epoch.";
+      return;
+    }
+    const there = range(curves.length).filter((i) => Number.isFinite(curves[i].values[chosen]));
+    picture.append(
+      rule("cursor", right(x[chosen]), MARGIN.top, right(x[chosen]), floor),
+      ...there.map((i) => dot(i, chosen, 4)),
+    );
+    const told = there.map((i) => `${curves[i].name} ${write(curves[i].values[chosen])}`);
+    readout.textContent = `Epoch ${x[chosen]}: ${told.join(", ")}`;
   }
 
   function choose(at) {
@@ -104,7 +120,8 @@ function axis(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((f) => f * power).find((s) => s >= rough);
   const start = Math.floor(low / step);
-  return range(Math.ceil(high / step) - start + 1).map((i) => Number(((start + i) * step).toPrecision(10)));
+  const ticks = range(Math.ceil(high / step) - start + 1);
+  return ticks.map((i) => Number(((start + i) * step).toPrecision(10)));
 }
 
 function words(title, curves, write) {

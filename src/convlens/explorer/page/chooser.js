@@ -2,7 +2,7 @@
 
 import { Latest, Problem, during, upload } from "./answers.js";
 import { go } from "./address.js";
-import { announce, h } from "./dom.js";
+import { announce, button, h, note } from "./dom.js";
 import { evaluationOf, mistakes } from "./evaluation.js";
 import { counted, rounded } from "./numbers.js";
 import { thumbnail } from "./thumbnails.js";
@@ -20,7 +20,8 @@ export class Chooser {
       onchange: () => { this.send(this.file.files[0]); this.file.value = ""; },
     });
     this.search = h("input", {
-      type: "text", inputmode: "search", id: "search", placeholder: "class or file name", autocomplete: "off",
+      type: "text", inputmode: "search", id: "search", autocomplete: "off",
+      placeholder: "class or file name",
       oninput: () => this.#list(),
     });
     this.wrong = h("input", { type: "checkbox", id: "wrong", onchange: () => this.#list() });
@@ -30,14 +31,15 @@ export class Chooser {
     this.element = h(
       "dialog", { class: "chooser", "aria-label": "Choose an image" },
       h("div", { class: "panel-top" }, h("h2", {}, "Choose an image"),
-        h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: () => this.element.close() }, "✕")),
+        button("Close", "✕", () => this.element.close())),
       site.upload && h("div", { class: "drop" },
         h("label", { for: "file" }, "An image of yours "), this.file,
-        h("p", { class: "note" }, "or drop it anywhere on this page, or paste it. "
-          + `At most ${rounded(site.upload.bytes)}B; it is kept in memory only.`)),
+        note("or drop it anywhere on this page, or paste it. ",
+          `At most ${rounded(site.upload.bytes)}B; it is kept in memory only.`)),
       this.status,
       h("div", { class: "controls" },
-        h("label", { for: "search" }, site.static ? "Images of this page " : "Validation set "), this.search,
+        h("label", { for: "search" }, site.static ? "Images of this page " : "Validation set "),
+        this.search,
         site.data && h("label", {}, this.wrong, " worst mistakes first")),
       this.count, this.grid,
     );
@@ -54,7 +56,8 @@ export class Chooser {
 
   /** What an image is called: its class and file, or the uploaded file's name. */
   nameOf = (id) => {
-    this.paths ??= new Map(this.site.images.map(({ id, path }) => [id, path.replace(/^[^/]*\/(?=.*\/)/, "")]));
+    const short = (path) => path.replace(/^[^/]*\/(?=.*\/)/, ""); // without "validation/"
+    this.paths ??= new Map(this.site.images.map(({ id, path }) => [id, short(path)]));
     return this.paths.get(id) ?? this.names.get(id)
       ?? (id.startsWith("t") ? `Training image ${id.slice(1)}` : "Your image");
   };
@@ -67,7 +70,8 @@ export class Chooser {
     if (!this.element.open) this.open();
     await during(this.status, signal, async (news) => {
       if (file.size > bytes) {
-        throw new Problem(`${file.name} has ${rounded(file.size)}B; at most ${rounded(bytes)}B are taken`, 413);
+        const sizes = [file.size, bytes].map((count) => `${rounded(count)}B`);
+        throw new Problem(`${file.name} has ${sizes[0]}; at most ${sizes[1]} are taken`, 413);
       }
       news({ wait: `Sending ${file.name}` });
       const { id } = await upload(file, { signal, news });
@@ -112,9 +116,10 @@ export class Chooser {
     const images = this.wrong.checked ? await this.#mistakes(signal) : this.site.images;
     if (signal.aborted) return;
     const words = this.search.value.trim().toLowerCase().split(/\s+/);
-    const found = images.filter(({ path }) => words.every((word) => path.toLowerCase().includes(word)));
-    this.count.textContent = found.length > LISTED
-      ? `${counted(found.length, "image")}, the first ${LISTED} shown` : counted(found.length, "image");
+    const found = images.filter(({ path }) =>
+      words.every((word) => path.toLowerCase().includes(word)));
+    this.count.textContent = counted(found.length, "image")
+      + (found.length > LISTED ? `, the first ${LISTED} shown` : "");
     this.grid.replaceChildren(...found.slice(0, LISTED).map(({ id, path }, i) => h("button", {
       type: "button", title: path, "aria-label": path, tabindex: i ? -1 : 0,
       onclick: () => { this.element.close(); go({ image: id }); },

@@ -39,8 +39,10 @@ function table(site, run, evaluation) {
     { name: "Most taken for", key: ({ takenFor }) => run.classes[takenFor]?.toLowerCase() ?? "~" },
   ];
   const body = h("tbody");
-  const heads = columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : "" },
-    h("button", { type: "button", onclick: () => sort(column) }, column.name)));
+  const heads = columns.map((column) => h(
+    "th", { scope: "col", class: column.number ? "number" : "" },
+    h("button", { type: "button", onclick: () => sort(column) }, column.name),
+  ));
 
   function sort(column, ascending) {
     const head = heads[columns.indexOf(column)];
@@ -48,22 +50,23 @@ function table(site, run, evaluation) {
     for (const other of heads) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const sign = ascending ? 1 : -1;
-    const by = (a, b) => (column.key(a) > column.key(b) ? 1 : column.key(a) < column.key(b) ? -1 : 0);
-    body.replaceChildren(...[...records].sort((a, b) => sign * by(a, b)).map(row));
+    const by = ([a], [b]) => sign * (Number(a > b) - Number(a < b));
+    const keyed = records.map((record) => [column.key(record), record]).sort(by);
+    body.replaceChildren(...keyed.map(([, record]) => row(record)));
   }
 
-  const numberOf = (c) => site.runs[0].classes.indexOf(run.classes[c]);
-  const link = (text, truth, predicted) => h("a", {
-    href: format({ view: "confusion", truth: numberOf(truth), predicted: predicted === undefined ? undefined : numberOf(predicted) }),
-  }, text);
+  const link = (c, ...cell) => {
+    const [truth, predicted] = cell.map((each) => site.runs[0].classes.indexOf(run.classes[each]));
+    return h("a", { href: format({ view: "confusion", truth, predicted }) }, run.classes[c]);
+  };
   function row({ truth, images, accuracy, takenFor, times }) {
     const bar = h("span", { class: "bar" });
     bar.style.width = `${100 * (accuracy ?? 0)}%`;
     return h("tr", {},
-      h("th", { scope: "row" }, link(run.classes[truth], truth)),
+      h("th", { scope: "row" }, link(truth, truth)),
       h("td", { class: "number" }, images),
       h("td", { class: "number" }, percent(accuracy, 0), h("span", { class: "track" }, bar)),
-      h("td", {}, takenFor === null ? "–" : [link(run.classes[takenFor], truth, takenFor), ` ${times}×`]));
+      h("td", {}, takenFor === null ? "–" : [link(takenFor, truth, takenFor), ` ${times}×`]));
   }
 
   sort(columns[2], true);
@@ -72,7 +75,8 @@ function table(site, run, evaluation) {
   const right = records.reduce((sum, record) => sum + record.right, 0);
   return [
     h("p", { class: "facts" },
-      `${percent(right / evaluation.labels.length)} of ${evaluation.labels.length} images, ${percent(mean)} in the mean of the classes`,
+      `${percent(right / evaluation.labels.length)} of ${evaluation.labels.length} images, `,
+      `${percent(mean)} in the mean of the classes`,
       evaluation.train === null ? "" : `; ${percent(evaluation.train)} of the training images`),
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of ${run.name}` },
       h("table", {}, h("thead", {}, h("tr", {}, heads)), body)),

@@ -2,7 +2,7 @@
 
 import { Latest, during } from "./answers.js";
 import { format, go } from "./address.js";
-import { h, range } from "./dom.js";
+import { button, h, note, range } from "./dom.js";
 import { confusion, evaluationOf } from "./evaluation.js";
 import { sentence } from "./mistakes.js";
 import { counted } from "./numbers.js";
@@ -53,10 +53,11 @@ export class Confusion {
   #showCell() {
     const { truth, predicted } = this.address;
     const names = this.site.runs[0].classes;
-    this.images.hidden = names[truth] === undefined;
-    if (this.images.hidden) return;
     const taken = names[predicted];
     const matrices = this.matrices.filter(Boolean); // those that are here
+    for (const matrix of matrices) matrix.mark(names[truth], taken);
+    this.images.hidden = names[truth] === undefined || !matrices.length;
+    if (this.images.hidden) return;
     const lists = matrices.map(({ run, evaluation }) => {
       const [row, column] = [truth, predicted].map((c) => run.classes.indexOf(names[c]));
       const rows = range(evaluation.labels.length).filter((i) =>
@@ -64,15 +65,16 @@ export class Confusion {
       return h("section", {}, h("h3", { class: "run-name" }, run.name),
         rows.length
           ? gallery(this.site, rows.map((i) => ({ row: i, words: sentence(run, evaluation, i) })))
-          : h("p", { class: "note" }, "No image."));
+          : note("No image."));
     });
-    const words = taken === undefined ? `All images of ${names[truth]}`
-      : truth === predicted ? `${names[truth]}, known as such` : `${names[truth]} taken for ${taken}`;
+    let words = `${names[truth]} taken for ${taken}`;
+    if (taken === undefined) words = `All images of ${names[truth]}`;
+    else if (truth === predicted) words = `${taken}, known as such`;
     this.images.replaceChildren(
       h("div", { class: "panel-top" }, h("h2", {}, words),
-        h("a", { href: format({ view: "confusion" }), class: "quiet", "aria-label": "Close the images" }, "✕")),
+        button("Close the images", "✕", () => go({ view: "confusion" }))),
       h("div", { class: "runs" }, lists));
-    for (const matrix of matrices) matrix.mark(names[truth], taken);
+    this.images.scrollIntoView({ block: "nearest" });
   }
 }
 
@@ -82,7 +84,8 @@ class Matrix {
     this.counts = confusion(evaluation, run.classes.length);
     this.totals = this.counts.map((row) => row.reduce((sum, count) => sum + count, 0));
     this.plane = new Plane({
-      label: `Confusion matrix of ${run.name}, ${run.classes.length} by ${run.classes.length}; arrows choose a cell, Enter shows its images`,
+      label: `Confusion matrix of ${run.name}, ${counted(run.classes.length, "class", "classes")}; `
+        + "arrows choose a cell, Enter shows its images",
       margin: (width) => Math.min(Math.max(width * 0.14, 56), 100),
       draw: (context) => this.#draw(context),
       hover: (x, y) => this.#point(this.#cellAt(x, y)),
@@ -93,7 +96,7 @@ class Matrix {
     this.elements = [this.plane.element, this.#pairs()];
   }
 
-  /** Frames the cell that the address names. */
+  /** Frames the cell that the address names, a row where it names no prediction. */
   mark(truth, predicted) {
     this.marked = [truth, predicted].map((name) => this.run.classes.indexOf(name));
     this.plane.redraw();
@@ -179,8 +182,9 @@ class Matrix {
     context.lineWidth = 2;
     for (const [truth, predicted] of [this.marked, this.pointed].filter(Boolean)) {
       if (truth < 0) continue;
-      if (predicted < 0) context.strokeRect(left, top + truth * cell - 1, plane.side, cell + 2);
-      else context.strokeRect(left + predicted * cell - 1, top + truth * cell - 1, cell + 2, cell + 2);
+      const y = top + truth * cell - 1;
+      if (predicted < 0) context.strokeRect(left, y, plane.side, cell + 2);
+      else context.strokeRect(left + predicted * cell - 1, y, cell + 2, cell + 2);
     }
     context.restore();
     this.#drawNames(context, { left, top, cell, inset, width, height, classes: run.classes });
@@ -217,21 +221,26 @@ class Matrix {
 
   #pairs() {
     const { counts, run } = this;
-    const pairs = counts.flatMap((row, truth) => row.map((images, predicted) => ({ truth, predicted, images })))
+    const cells = counts.flatMap((row, truth) =>
+      row.map((images, predicted) => ({ truth, predicted, images })));
+    const pairs = cells
       .filter(({ truth, predicted, images }) => truth !== predicted && images)
       .sort((a, b) => b.images - a.images)
       .slice(0, PAIRS);
+    const item = ({ truth, predicted, images }) => {
+      const [row, column] = [truth, predicted].map((c) => this.#number(c));
+      const href = format({ view: "confusion", truth: row, predicted: column });
+      const words = `${run.classes[truth]} taken for ${run.classes[predicted]}`;
+      return h("li", {}, h("a", { href }, words), ` ${images}×`);
+    };
     return h("section", { class: "pairs" },
-      h("h3", {}, "Most frequent"),
-      h("ol", {}, pairs.map(({ truth, predicted, images }) => h("li", {},
-        h("a", { href: format({ view: "confusion", truth: this.#number(truth), predicted: this.#number(predicted) }) },
-          `${run.classes[truth]} taken for ${run.classes[predicted]}`), ` ${images}×`))));
+      h("h3", {}, "Most frequent"), h("ol", {}, pairs.map(item)));
   }
 }
 
 function fit(context, name, room) {
   if (context.measureText(name).width <= room) return name;
-  let short = name;
-  while (short.length > 1 && context.measureText(`${short}…`).width > room) short = short.slice(0, -1);
-  return `${short}…`;
+  let length = name.length - 1;
+  while (length > 1 && context.measureText(`${name.slice(0, length)}…`).width > room) length -= 1;
+  return `${name.slice(0, length)}…`;
 }

@@ -18,6 +18,17 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** A plain button; what it shows may be a sign only, so that `label` says what it does. */
+export function button(label, sign, onclick) {
+  const attributes = { type: "button", class: "quiet", title: label, "aria-label": label, onclick };
+  return h("button", attributes, sign);
+}
+
+/** A small sentence beside what it is about. */
+export function note(...words) {
+  return h("p", { class: "note" }, words);
+}
+
 /** Says `sentence` to those who listen to the page instead of looking at it. */
 export function announce(sentence) {
   document.querySelector(".announcement").textContent = sentence;

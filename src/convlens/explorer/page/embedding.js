@@ -23,13 +23,16 @@ export class Embedding {
     const { classes } = site.runs[0];
     this.chooser = h("select", {
       id: "shown", onchange: () => this.maps.forEach((map) => map.only(this.chooser.value)),
-    }, h("option", { value: "" }, "all classes"), classes.map((name) => h("option", { value: name }, name)));
+    });
+    this.chooser.append(h("option", { value: "" }, "all classes"),
+      ...classes.map((name) => h("option", { value: name }, name)));
     this.element = h(
       "section", { class: "page" },
       h("h1", { tabindex: -1 }, "Embedding of the validation set"),
       h("p", { class: "lead" },
-        "Images that excite the features before the classifier alike lie together. A frame in blue: "
-        + "answered right; in orange: wrong. Keys: + and − enlarge, arrows move, Enter opens the image in the middle."),
+        "Images that excite the features before the classifier alike lie together. ",
+        "A frame in blue: answered right; in orange: wrong. ",
+        "Keys: + and − enlarge, arrows move, Enter opens the image in the middle."),
       h("p", { class: "controls" }, h("label", { for: "shown" }, "Show "), this.chooser),
       eachRunOnFeatures(site, (run, r, slot) => during(slot, signal, async (news) => {
         const [embedding, evaluation, sprite] = await Promise.all([
@@ -59,7 +62,8 @@ class Scatter {
     this.preview = h("div", { class: "preview" });
     this.share = share;
     this.plane = new Plane({
-      label: `Embedding of ${points.length} validation images by ${run.name}; plus and minus enlarge, arrows move, Enter opens the image in the middle`,
+      label: `Embedding of ${points.length} validation images by ${run.name}; `
+        + "plus and minus enlarge, arrows move, Enter opens the image in the middle",
       draw: (context) => this.#draw(context),
       hover: (x, y) => this.#point(x === undefined ? null : this.#nearest(x, y)),
       pick: (x, y) => this.#open(this.#nearest(x, y)),
@@ -134,23 +138,27 @@ class Scatter {
   #describe(row) {
     if (row === this.described) return;
     this.described = row;
-    this.plane.readout.textContent = row === null
-      ? `The two directions in which the features vary most, ${percent(this.share, 0)} of their variance.`
-      : this.#words(row);
-    if (row !== null) {
-      this.preview.replaceChildren(thumbnail(row, 160), h("p", { class: "words" }, sentence(this.run, this.evaluation, row)));
+    if (row === null) {
+      this.plane.readout.textContent = "The two directions in which the features vary most, "
+        + `${percent(this.share, 0)} of their variance.`;
+      return;
     }
+    this.plane.readout.textContent = this.#words(row);
+    const words = h("p", { class: "words" }, sentence(this.run, this.evaluation, row));
+    this.preview.replaceChildren(thumbnail(row, 160), words);
   }
 
   #words(row) {
     const { labels, predicted, probability } = this.evaluation;
     const { classes } = this.run;
     const right = labels[row] === predicted[row];
-    return `${classes[labels[row]]}: ${right ? "right" : `taken for ${classes[predicted[row]]}`}, ${percent(probability[row])}`;
+    const verdict = right ? "right" : `taken for ${classes[predicted[row]]}`;
+    return `${classes[labels[row]]}: ${verdict}, ${percent(probability[row])}`;
   }
 
   #open(row) {
-    if (row !== null && this.site.images.some(({ id }) => id === `v${row}`)) go({ image: `v${row}` });
+    const image = `v${row}`;
+    if (this.site.images.some(({ id }) => id === image)) go({ image });
     return true;
   }
 }

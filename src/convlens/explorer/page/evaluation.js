@@ -3,7 +3,8 @@
 import { ask, keep } from "./answers.js";
 import { range } from "./dom.js";
 
-/** A run's answers, a row an image in the order of the validation set; a label it does not know is null. */
+/** A run's answers, a row an image in the order of the validation set; null for a label that the
+ *  run does not know. */
 export function evaluationOf(run, options) {
   return keep(ask, `api/${run}/evaluation.json`, options);
 }

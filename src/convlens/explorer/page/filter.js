@@ -1,7 +1,7 @@
 // The weights of one map: in colour for the first layer, its strongest inputs deeper.
 
 import { ask, keep } from "./answers.js";
-import { h } from "./dom.js";
+import { h, note } from "./dom.js";
 import { brief } from "./numbers.js";
 
 // Okabe and Ito's blue and vermilion, told apart by colour-blind readers too.
@@ -15,7 +15,7 @@ export async function filterPicture(run, layer, map, signal, news) {
   const inputs = filter.inputs;
   const largest = Math.max(...inputs.flatMap(({ weights }) => weights.flat().map(Math.abs))) || 1;
   const first = layer === 0 && inputs.length === 3;
-  const names = first ? ["red", "green", "blue"] : inputs.map((input) => `from ${input.map}`);
+  const names = first ? ["red", "green", "blue"] : inputs.map((input) => `#${input.map}`);
   const shown = inputs.map(({ weights }, i) =>
     kernel(weights, (w) => signed(w / largest), `${names[i]}: ${words(weights)}`, names[i]));
   if (first) {
@@ -26,8 +26,8 @@ export async function filterPicture(run, layer, map, signal, news) {
   }
   return [
     h("div", { class: "kernels" }, shown),
-    h("p", { class: "note" },
-      `${filter.of}, ${filter.kernel.join("×")}`, first ? "" : ", its strongest inputs",
+    note(
+      `${filter.of}, ${filter.kernel.join("×")}`, first ? "" : ", from its strongest input maps",
       "; ", h("span", { class: "positive" }, "orange"), ` to +${brief(largest)}, `,
       h("span", { class: "negative" }, "blue"), ` to −${brief(largest)}`),
   ];

@@ -3,7 +3,7 @@
 import { Attribution } from "./attribution.js";
 import { Latest } from "./answers.js";
 import { format, go } from "./address.js";
-import { announce, h } from "./dom.js";
+import { announce, button, h, note } from "./dom.js";
 import { fieldBox, hasMaps, placeBox } from "./field.js";
 import { Neighbours } from "./neighbours.js";
 import { Network } from "./network.js";
@@ -22,9 +22,9 @@ export class ImageView {
     this.name = h("h1", { tabindex: -1 });
     this.steps = h(
       "div", { class: "steps" },
-      h("button", { type: "button", class: "quiet", "aria-label": "Image before (p)", title: "Image before (p)", onclick: () => this.step(-1) }, "‹"),
-      h("button", { type: "button", class: "primary", onclick: choose, title: "Choose an image (c)" }, "Choose"),
-      h("button", { type: "button", class: "quiet", "aria-label": "Next image (n)", title: "Next image (n)", onclick: () => this.step(1) }, "›"),
+      button("Image before (p)", "‹", () => this.step(-1)),
+      h("button", { type: "button", class: "primary", onclick: choose }, "Choose"),
+      button("Next image (n)", "›", () => this.step(1)),
     );
     this.predictions = site.runs.map((run, r) => new Prediction(run, r));
     for (const prediction of this.predictions.slice(1)) prediction.numbering = site.runs[0].classes;
@@ -49,8 +49,10 @@ export class ImageView {
     };
     this.parts = [
       h("div", { class: "side" },
-        h("figure", { class: "input", tabindex: 0, "aria-label": "The image; arrow keys step through the images" },
-          h("div", { class: "stack" }, this.photograph, this.frame)),
+        h("figure", {
+          class: "input", tabindex: 0,
+          "aria-label": "The image; arrow keys step through the images",
+        }, h("div", { class: "stack" }, this.photograph, this.frame)),
         h("div", { class: "what" }, this.name, this.steps),
         h("div", { class: "predictions" }, this.predictions.map((prediction, r) =>
           h("div", {}, h("h2", { class: "run-name" }, site.runs[r].name), prediction.element)))),
@@ -84,7 +86,8 @@ export class ImageView {
   }
 
   leave() {
-    for (const part of [this.latest, this.panel.latest, this.attribution.latest, this.neighbours.latest]) part.stop();
+    this.latest.stop();
+    for (const part of [this.panel, this.attribution, this.neighbours]) part.latest.stop();
   }
 
   /** The image so many steps further in the list of those that can be chosen. */
@@ -98,12 +101,13 @@ export class ImageView {
   #load(image) {
     this.image = image;
     const signal = this.latest.next();
+    const name = this.nameOf(image);
     this.photograph.src = `images/${image}.png`;
-    this.name.replaceChildren(...this.nameOf(image).split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]));
-    this.photograph.alt = `The image ${this.nameOf(image)}`;
+    this.photograph.alt = `The image ${name}`;
+    this.name.replaceChildren(...name.split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]));
     this.predicted = Promise.all(this.predictions.map((p) => p.show(image, signal)));
     this.predicted.then(([first]) => {
-      if (first.image === image) announce(`${this.nameOf(image)}: ${first.run.classes[first.best]}`);
+      if (first.image === image) announce(`${name}: ${first.run.classes[first.best]}`);
     });
     for (const network of this.networks) {
       network.show(image, signal);
@@ -165,14 +169,14 @@ export class ImageView {
   }
 
   #legend() {
-    const choice = (value, text) => h("label", {}, h("input", {
+    const choice = (value) => h("label", {}, h("input", {
       type: "radio", name: "order", value, checked: value === "strength",
       onchange: () => this.networks.forEach((network) => network.sortBy(value)),
-    }), text);
+    }), value);
     return h(
       "div", { class: "controls" },
-      h("fieldset", {}, h("legend", {}, "Maps in order of"), choice("strength", "strength"), choice("channel", "channel")),
-      h("p", { class: "note" }, "White is strong, on one scale a layer; struck out: dead, no training image excites it."),
+      h("fieldset", {}, h("legend", {}, "Maps in order of"), choice("strength"), choice("channel")),
+      note("White is strong, on one scale a layer; struck out: no training image excites it."),
     );
   }
 }

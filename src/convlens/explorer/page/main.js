@@ -5,7 +5,7 @@ import { format, go, parse } from "./address.js";
 import { Chooser } from "./chooser.js";
 import { Classes } from "./classes.js";
 import { Confusion } from "./confusion.js";
-import { h, isTyping } from "./dom.js";
+import { button, h, isTyping } from "./dom.js";
 import { Embedding } from "./embedding.js";
 import { helpDialog } from "./help.js";
 import { ImageView } from "./image.js";
@@ -38,9 +38,7 @@ async function open() {
   ].filter(Boolean).join(" on ");
   document.querySelector("nav").append(...Object.entries(VIEWS).map(([view, { name }]) =>
     h("a", { href: format({ view }), "data-view": view }, name)));
-  document.querySelector(".tools").append(h("button", {
-    type: "button", class: "quiet", "aria-label": "Keys (?)", title: "Keys (?)", onclick: () => help.showModal(),
-  }, "?"));
+  document.querySelector(".tools").append(button("Keys (?)", "?", () => help.showModal()));
   document.querySelector(".skip").addEventListener("click", () => main.focus());
   document.addEventListener("keydown", (event) => keys(event, help));
   window.addEventListener("hashchange", show);
@@ -57,7 +55,8 @@ function show() {
   const isNew = shown?.name !== address.view;
   if (isNew) {
     shown?.view.leave();
-    shown = { name: address.view, view: new View(site, { choose: () => chooser.open(), nameOf: chooser.nameOf }) };
+    const view = new View(site, { choose: () => chooser.open(), nameOf: chooser.nameOf });
+    shown = { name: address.view, view };
     main.replaceChildren(shown.view.element);
     for (const link of document.querySelectorAll("nav [data-view]")) {
       if (link.dataset.view === address.view) link.setAttribute("aria-current", "page");
@@ -117,7 +116,7 @@ window.addEventListener("gone", async () => {
   const banner = document.querySelector(".banner");
   banner.hidden = false;
   banner.textContent = location.protocol === "file:"
-    ? "A page opened as a file may not read its data: serve its folder, for instance by python -m http.server."
+    ? "A page opened as a file may not read its data: serve its folder by python -m http.server."
     : "The server does not answer. Start convlens explore again; this page will go on by itself.";
   for (;;) {
     await new Promise((resolve) => { setTimeout(resolve, 2 * POLLED); });

@@ -46,14 +46,16 @@ function list(site, run, evaluation) {
     },
   }, "Show more");
   more.hidden = rows.length <= STEP;
-  return [h("p", { class: "facts" }, `${rows.length} of ${evaluation.labels.length} are wrong.`), shown, more];
+  const words = `${rows.length} of ${evaluation.labels.length} are wrong.`;
+  return [h("p", { class: "facts" }, words), shown, more];
 }
 
 /** "bonsai, 92.1 %" over "is a butterfly", as elements. */
 export function sentence(run, { labels, predicted, probability }, row) {
   const right = labels[row] === predicted[row];
-  return [
-    h("b", {}, run.classes[predicted[row]]), ` ${percent(probability[row])}`, h("br"),
-    h("span", { class: right ? "right" : "wrong" }, right ? "right" : `is ${run.classes[labels[row]]}`),
-  ];
+  const verdict = right
+    ? h("span", { class: "right" }, "right")
+    : h("span", { class: "wrong" }, `is ${run.classes[labels[row]]}`);
+  const answer = h("b", {}, run.classes[predicted[row]]);
+  return [answer, ` ${percent(probability[row])}`, h("br"), verdict];
 }

@@ -13,7 +13,8 @@ export class Neighbours {
     this.element = h(
       "section", { class: "neighbours", "aria-label": "Neighbours" },
       h("p", { class: "lead" },
-        "The training images whose features, before the classifier, point most in this image's direction."),
+        "The training images whose features, before the classifier, point most in the direction ",
+        "of this image's."),
       this.runs,
     );
   }

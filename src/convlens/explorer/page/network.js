@@ -93,17 +93,20 @@ export class Network {
     const layer = Number(tile.dataset.layer);
     const row = this.rows[layer];
     const here = row.tiles.indexOf(tile);
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns };
+    const step = {
+      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns,
+    }[event.key];
     let target;
     if (event.key === "Home") target = row.tiles[0];
     else if (event.key === "End") target = row.tiles.at(-1);
-    else if (event.key in steps) target = row.tiles[here + steps[event.key]] ?? this.#over(layer, here, steps[event.key]);
+    else if (step) target = row.tiles[here + step] ?? this.#over(layer, here, step);
     else return;
     event.preventDefault();
     event.stopPropagation(); // the page's own arrow keys are for other places
     if (!target) return;
     target.focus();
-    if (this.selected) this.on.open(Number(target.dataset.layer), Number(target.dataset.map), { replace: true });
+    const [to, map] = [target.dataset.layer, target.dataset.map].map(Number);
+    if (this.selected) this.on.open(to, map, { replace: true });
   }
 
   #over(layer, here, step) {
@@ -178,11 +181,13 @@ class Maps {
     this.more.setAttribute("aria-expanded", this.all);
     this.more.textContent = this.all ? "Show fewer" : `Show all ${count}`;
     const active = statistics.active.filter((share) => share > 0).length;
-    this.counts.textContent = `${active} of ${count} respond${this.dead.size ? `, ${this.dead.size} dead` : ""}`;
+    this.counts.textContent = `${active} of ${count} respond`
+      + (this.dead.size ? `, ${this.dead.size} dead` : "");
   }
 
   #tile() {
-    const tile = h("button", { type: "button", class: "tile", "data-layer": this.index }, h("canvas"));
+    const attributes = { type: "button", class: "tile", "data-layer": this.index };
+    const tile = h("button", attributes, h("canvas"));
     this.grid.append(tile);
     return tile;
   }

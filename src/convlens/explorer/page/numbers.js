@@ -1,8 +1,8 @@
 // How numbers are written.
 
-/** A share in 0..1: "97.2 %" with a space that does not break; "<0.1 %" for what would round to 0. */
+/** A share in 0..1: "97.2 %", its space unbroken; "<0.1 %" for what would round to 0. */
 export function percent(share, digits = 1) {
-  if (share === null || Number.isNaN(share)) return "–";
+  if (!Number.isFinite(share)) return "–";
   const least = 0.1 ** digits;
   if (share > 0 && share * 100 < least) return `<${least.toFixed(digits)}\u00a0%`;
   return `${(share * 100).toFixed(digits)}\u00a0%`;
@@ -10,7 +10,7 @@ export function percent(share, digits = 1) {
 
 /** Three significant digits; never an exponent for what people read as a number. */
 export function brief(value) {
-  if (value === null || Number.isNaN(value)) return "–";
+  if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-4) return value.toExponential(1).replace("-", "−");

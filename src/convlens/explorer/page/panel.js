@@ -1,7 +1,7 @@
 // One map, closely: large, over the image, its filter, its strongest patches, its deconvolution.
 
 import { Latest, ask, during, picture } from "./answers.js";
-import { announce, h } from "./dom.js";
+import { announce, button, h, note } from "./dom.js";
 import { fieldBox, mapPlace, placeBox, unitUnder } from "./field.js";
 import { filterPicture } from "./filter.js";
 import { brief, percent } from "./numbers.js";
@@ -48,8 +48,6 @@ export class Panel {
       h("figure", {}, this.stack,
         h("figcaption", {}, h("label", { for: "opacity" }, "Over the image"), this.opacity)),
     );
-    const button = (label, text, action) =>
-      h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: action }, text);
     this.element = h(
       "aside", { class: "panel", "aria-label": "One map", hidden: true },
       h("div", { class: "panel-top" }, this.title,
@@ -129,7 +127,8 @@ export class Panel {
       `white is ${brief(statistics.scale)}`,
     ].join(" · ");
     this.map.setAttribute("aria-label",
-      `Map ${map} of ${this.layer.name}, ${sheet.height}×${sheet.width} units, white where it responds; arrow keys point at a unit`);
+      `Map ${map} of ${this.layer.name}, ${sheet.height}×${sheet.width} units, white where it `
+      + "responds; arrow keys point at a unit");
     this.#paintHeat(sheet);
     this.#pointAt(null);
   }
@@ -192,16 +191,16 @@ export class Panel {
     this.unit.style.width = `${100 / width}%`;
     const value = this.values ? ` is ${brief(this.values[row * width + column])} and` : "";
     const [top, left, bottom, right] = box;
-    this.readout.textContent =
-      `Unit ${row}, ${column}${value} reads rows ${top}–${bottom - 1}, columns ${left}–${right - 1}.`;
+    this.readout.textContent = `Unit ${row}, ${column}${value} reads `
+      + `rows ${top}–${bottom - 1}, columns ${left}–${right - 1}.`;
   }
 }
 
 function projection(bitmap, layer, map) {
-  if (!bitmap) return h("p", { class: "note" }, "Nothing: the map is silent.");
+  if (!bitmap) return note("Nothing: the map is silent.");
   const canvas = h("canvas", {
     class: "large", role: "img", width: bitmap.width, height: bitmap.height,
-    "aria-label": `Deconvolution of map ${map} of ${layer.name}: what in the image excites its strongest unit`,
+    "aria-label": `What in the image excites the strongest unit of ${layer.name}, map ${map}`,
   });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
   return h("figure", {}, canvas, h("figcaption", {}, "What excites its strongest unit"));

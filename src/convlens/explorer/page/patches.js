@@ -1,7 +1,7 @@
 // The training patches that excite a map most, cut out of their images.
 
 import { ask, keep, picture } from "./answers.js";
-import { h } from "./dom.js";
+import { h, note } from "./dom.js";
 import { format } from "./address.js";
 import { brief } from "./numbers.js";
 
@@ -11,7 +11,7 @@ const BEYOND = "rgb(128 128 128)"; // what lies over the image's border
 export async function patchPictures(site, r, l, map, signal, news) {
   const { maps, dead } = await keep(ask, `api/${r}/patches-${l}.json`, { signal, news });
   if (dead.includes(map)) {
-    return [h("p", { class: "note" }, "Dead: no training image excites this map.")];
+    return [note("Dead: no training image excites this map.")];
   }
   const patches = maps[map];
   const images = await Promise.all(

@@ -1,6 +1,6 @@
 // A canvas over the unit square that can be moved and enlarged by mouse, fingers and keys.
 
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 
 const MOST = 40; // times enlarged
 const STILL = 5; // pixels that a pointer may move between down and up and still have clicked
@@ -18,14 +18,12 @@ export class Plane {
     this.pointers = new Map();
     this.readout = h("p", { class: "readout", role: "status" });
     this.canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": label });
-    const button = (text, words, action) =>
-      h("button", { type: "button", class: "quiet", title: words, "aria-label": words, onclick: action }, text);
     this.element = h(
       "div", { class: "plane" }, this.canvas,
       h("div", { class: "plane-foot" }, this.readout,
-        button("+", "Enlarge (+)", () => this.enlarge(1.5)),
-        button("−", "Make smaller (−)", () => this.enlarge(1 / 1.5)),
-        button("⤢", "Show all (0)", () => this.reset())),
+        button("Enlarge (+)", "+", () => this.enlarge(1.5)),
+        button("Make smaller (−)", "−", () => this.enlarge(1 / 1.5)),
+        button("Show all (0)", "⤢", () => this.reset())),
     );
     this.#listen();
     new ResizeObserver(() => this.redraw()).observe(this.canvas);

@@ -2,7 +2,7 @@
 
 import { ask, during } from "./answers.js";
 import { format } from "./address.js";
-import { h } from "./dom.js";
+import { h, range } from "./dom.js";
 import { percent } from "./numbers.js";
 
 const SHOWN = 5;
@@ -42,13 +42,12 @@ export class Prediction {
 
   #draw() {
     const { probabilities, label, run } = this;
-    const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
+    const order = range(probabilities.length).sort((a, b) => probabilities[b] - probabilities[a]);
     const rank = order.indexOf(label);
     const right = order[0] === label;
     this.verdict.replaceChildren(...(label === null
       ? [h("b", {}, run.classes[order[0]]), ", it says"]
-      : [h("span", { class: right ? "mark right" : "mark wrong", "aria-hidden": "true" }, right ? "✓" : "✕"),
-        right ? " Right: " : " Wrong: it is ", h("b", {}, run.classes[label])]));
+      : [mark(right), right ? " Right: " : " Wrong: it is ", h("b", {}, run.classes[label])]));
     const shown = this.all ? order : order.slice(0, SHOWN);
     if (rank >= shown.length) shown.push(label);
     this.bars.replaceChildren(...shown.map((c) => this.#bar(c, order.indexOf(c))));
@@ -66,7 +65,8 @@ export class Prediction {
       href: format({ image: this.image, tab: "attribution", target: this.targetOf(target) }),
       title: `Number ${rank + 1}. See what speaks for ${this.run.classes[target]}`,
     },
-    h("span", { class: "name" }, this.run.classes[target], isTrue && h("span", { class: "tag" }, "true class")),
+    h("span", { class: "name" }, this.run.classes[target],
+      isTrue && h("span", { class: "tag" }, "true class")),
     h("span", { class: "share" }, percent(share)),
     h("span", { class: "track" }, bar)));
   }
@@ -75,4 +75,9 @@ export class Prediction {
   targetOf(target) {
     return this.numbering ? this.numbering.indexOf(this.run.classes[target]) : target;
   }
+}
+
+function mark(right) {
+  const attributes = { class: right ? "mark right" : "mark wrong", "aria-hidden": "true" };
+  return h("span", attributes, right ? "✓" : "✕");
 }

@@ -1,6 +1,6 @@
 // What views of whole runs share: a column a run.
 
-import { h } from "./dom.js";
+import { h, note } from "./dom.js";
 
 /** The columns; show(run, r, slot) fills one. */
 export function eachRun(site, show) {
@@ -14,13 +14,13 @@ export function eachRun(site, show) {
 /** Like `eachRun`, for what needs the data set. */
 export function eachRunOnData(site, show) {
   if (site.data) return eachRun(site, show);
-  return h("p", { class: "note" }, "This needs the data set: start convlens explore with --data DIR.");
+  return note("This needs the data set: start convlens explore with --data DIR.");
 }
 
 /** Like `eachRunOnData`, for what needs the features before a classifier. */
 export function eachRunOnFeatures(site, show) {
   return eachRunOnData(site, (run, r, slot) => {
     if (run.features) show(run, r, slot);
-    else slot.append(h("p", { class: "note" }, "This network has no linear layer whose features could be compared."));
+    else slot.append(note("This network has no linear layer whose features could be compared."));
   });
 }

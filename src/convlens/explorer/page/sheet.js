@@ -22,6 +22,7 @@ export class Sheet {
   values(map) {
     const canvas = new OffscreenCanvas(this.width, this.height);
     const { data } = this.draw(map, canvas).getImageData(0, 0, this.width, this.height);
-    return Float32Array.from({ length: data.length / 4 }, (_, i) => (data[4 * i] / 255) * this.scale);
+    const value = (_, i) => (data[4 * i] / 255) * this.scale;
+    return Float32Array.from({ length: data.length / 4 }, value);
   }
 }

@@ -2,8 +2,8 @@
 
 import { Latest, ask, during, keep } from "./answers.js";
 import { chart } from "./chart.js";
-import { h } from "./dom.js";
-import { brief, counted, percent } from "./numbers.js";
+import { h, note } from "./dom.js";
+import { brief, percent } from "./numbers.js";
 import { eachRun } from "./runs.js";
 
 export class Training {
@@ -16,7 +16,8 @@ export class Training {
       "section", { class: "page" },
       h("h1", { tabindex: -1 }, "Training"),
       h("p", { class: "lead" },
-        "In the curves, train is measured while training, on augmented images; the figures above them, in evaluation mode on all images as they are."),
+        "In the curves, train is measured while training, on augmented images; the figures above ",
+        "them, in evaluation mode on all images as they are."),
       eachRun(site, (run, r, slot) => during(slot, signal, async (news) => {
         const history = await keep(ask, `api/${r}/history.json`, { signal, news });
         if (!signal.aborted) slot.replaceChildren(facts(run), ...charts(run, history));
@@ -36,39 +37,54 @@ function facts(run) {
   const rows = [
     ["Network", run.network], ["Recipe", run.recipe],
     ["Parameters", run.parameters.toLocaleString("en")],
-    ["Input", `${run.size}×${run.size} pixels, ${counted(run.classes.length, "class", "classes")}`],
-    ["Training", summary?.train_accuracy && `${percent(summary.train_accuracy)}, loss ${brief(summary.train_loss)}`],
-    ["Validation", summary?.validation_accuracy
-      && `${percent(summary.validation_accuracy)}, loss ${brief(summary.validation_loss)}`],
-    ["Mean of the classes", summary?.validation_mean_class_accuracy
-      && percent(summary.validation_mean_class_accuracy)],
-    ["Time", summary?.seconds && `${brief(summary.seconds / 60)} minutes on ${summary.device}`],
+    ["Input", `${run.size}×${run.size} pixels`],
+    ["Classes", String(run.classes.length)],
   ];
-  return h("dl", { class: "run-facts" }, rows.filter(([, value]) => value)
-    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  if (summary) {
+    for (const split of ["train", "holdout", "validation"]) {
+      const [loss, accuracy] = [summary[`${split}_loss`], summary[`${split}_accuracy`]];
+      if (accuracy !== undefined) rows.push([split, `${percent(accuracy)}, loss ${brief(loss)}`]);
+    }
+    const mean = summary.validation_mean_class_accuracy; // not there with a hold-out
+    if (mean !== undefined) rows.push(["mean of the classes", percent(mean)]);
+    rows.push(["Time", `${brief(summary.seconds / 60)} minutes on ${summary.device}`]);
+  }
+  return h("dl", { class: "run-facts" }, rows.map(([name, value]) =>
+    h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
 /** A chart for what is measured in each split, then all numbers as a table. */
 function charts(run, { columns, rows }) {
   if (!rows.length) {
-    return [h("p", { class: "note" }, "A weights file keeps no history; name its run folder to see the curves.")];
+    return [note("A weights file keeps no history; name its run folder to see the curves.")];
   }
   const epochs = rows.map((row) => row[columns.indexOf("epoch")]);
-  const of = (ending, title, options) => {
+  const of = (ending, heading, options) => {
     const curves = columns
       .filter((name) => name.endsWith(ending) && !name.includes("mean_class"))
       .map((name) => ({
         name: name.slice(0, -ending.length), values: rows.map((row) => row[columns.indexOf(name)]),
       }));
-    return curves.length && chart({ title: `${title} of ${run.name}`, heading: title, x: epochs, curves, ...options });
+    const title = `${heading} of ${run.name}`;
+    return curves.length ? chart({ title, heading, x: epochs, curves, ...options }) : null;
   };
   return [
-    of("_loss", "Loss", { unit: "nats", write: brief, whole: String }),
-    of("_accuracy", "Accuracy", { unit: "", write: (value) => percent(value), whole: (value) => percent(value, 0), most: 1 }),
-    h("details", {}, h("summary", {}, "All numbers"),
-      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `History of ${run.name}` },
-        h("table", {},
-          h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col", class: "number" }, name.replaceAll("_", " "))))),
-          h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", { class: "number" }, brief(value))))))))),
-  ].filter(Boolean);
+    h("div", { class: "charts" },
+      of("_loss", "Loss", { unit: "nats", write: brief, whole: String }),
+      of("_accuracy", "Accuracy", {
+        write: percent, whole: (value) => percent(value, 0), most: 1,
+      })),
+    h("details", {}, h("summary", {}, "All numbers"), table(run, columns, rows)),
+  ];
+}
+
+function table(run, columns, rows) {
+  const head = (name) => h("th", { scope: "col", class: "number" }, name.replaceAll("_", " "));
+  const cell = (value) => h("td", { class: "number" }, brief(value));
+  return h(
+    "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `History of ${run.name}` },
+    h("table", {},
+      h("thead", {}, h("tr", {}, columns.map(head))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell))))),
+  );
 }
