@@ -13,6 +13,7 @@ from PIL import Image
 
 from convlens import look
 from convlens.errors import UserError
+from convlens.evaluate import compute_logits
 from convlens.explorer.answers import ROUTES, NotThere, answer, page_files, slow
 from convlens.explorer.attribution import METHODS
 from convlens.explorer.inside import Explorer
@@ -20,7 +21,8 @@ from convlens.explorer.network import short
 from convlens.explorer.survey import NotYet
 from convlens.look.patches import strongest_patches
 from convlens.models import LeNet5
-from convlens.train.checkpoint import save_weights
+from convlens.train.checkpoint import load_trained, save_weights
+from convlens.train.run import open_for
 
 
 def told(explorer: Explorer, path: str):
@@ -62,7 +64,7 @@ def test_the_site_tells_what_there_is_to_see(explorer: Explorer):
 def test_an_image_s_answers_are_what_the_views_say(explorer: Explorer):
     network, image = explorer.networks[0], explorer.dataset.validation.images[7]
     x = network.normalised(np.array(image))
-    np.testing.assert_array_equal(shown(explorer, "images/v7.png"), image)
+    np.testing.assert_array_equal(shown(explorer, "images/0/v7.png"), image)
     with torch.no_grad():
         expected = network.trained.model(x).softmax(dim=1)[0].numpy()
     prediction = told(explorer, "api/0/v7/prediction.json")
@@ -204,6 +206,31 @@ def test_runs_of_other_sizes_read_the_same_files(toy_weights, toy_data, own, vgg
         assert answer(both, f"api/{path}") == answer(alone, "api/0/v3/layers.json")
 
 
+def test_runs_of_other_zooms_are_shown_what_they_are_given(toy_weights, toy_data, tmp_path):
+    plain = load_trained(toy_weights)
+    save_weights(tmp_path / "near.safetensors", dataclasses.replace(plain, zoom=1.5))
+    save_weights(tmp_path / "large.safetensors", dataclasses.replace(plain, zoom=1.25))
+    runs = [tmp_path / "near.safetensors", tmp_path / "large.safetensors", toy_weights]
+    explorer = Explorer.open(runs, toy_data)
+    explorer.surveyor.run()
+    name = explorer.images.add((toy_data / "train/red_cross/image_0001.png").read_bytes()).name
+    for run in range(3):
+        trained = explorer.networks[run].trained
+        dataset = open_for(trained, runs[run], toy_data)
+        seen = shown(explorer, f"images/{run}/v3.png")
+        np.testing.assert_array_equal(seen, dataset.validation.images[3])
+        path = toy_data / dataset.validation.paths[3]
+        np.testing.assert_array_equal(seen, trained.decode(path))
+        uploaded = shown(explorer, f"images/{run}/{name}.png")
+        path = toy_data / "train/red_cross/image_0001.png"
+        np.testing.assert_array_equal(uploaded, trained.decode(path))
+        logits = compute_logits(
+            trained.model, dataset.validation.images, trained.mean, trained.std
+        )
+        survey = explorer.surveys[run].seen("validation")
+        np.testing.assert_allclose(survey.logits, logits, atol=1e-5)
+
+
 def test_without_a_data_set_images_can_still_be_uploaded(toy_weights, toy_data, tmp_path):
     other = tmp_path / "other"
     for split in "train", "validation":
@@ -221,7 +248,7 @@ def test_without_a_data_set_images_can_still_be_uploaded(toy_weights, toy_data, 
     name = explorer.images.add(file.getvalue()).name
     assert len(told(explorer, f"api/0/{name}/prediction.json")["probabilities"]) == 5
     assert told(explorer, f"api/0/{name}/prediction.json")["label"] is None
-    assert (shown(explorer, f"images/{name}.png") == [255, 0, 0]).all()
+    assert (shown(explorer, f"images/0/{name}.png") == [255, 0, 0]).all()
     for path in f"api/0/{name}/neighbours.json", "api/0/evaluation.json", "images/validation.png":
         with pytest.raises(NotThere, match="--data DIR"):
             answer(explorer, path)
@@ -257,8 +284,8 @@ def test_what_json_has_no_word_for_is_null(explorer: Explorer):
     [
         ("api/1/history.json", "no run 1"),
         ("api/0/v20/prediction.json", "no image v20"),
-        ("images/t60.png", "no image t60"),
-        ("images/u0123456789abcdef.png", "no longer kept"),
+        ("images/0/t60.png", "no image t60"),
+        ("images/0/u0123456789abcdef.png", "no longer kept"),
         ("api/0/v0/layer-7.png", "no layer 7"),
         ("api/0/v0/deconvolution-0-32.png", "no map 32; its last is 31"),
         ("api/0/v0/deconvolution-6-0.png", "no maps to project"),
@@ -268,7 +295,7 @@ def test_what_json_has_no_word_for_is_null(explorer: Explorer):
         ("api/0/v0/prediction.png", "nothing at"),
         ("../../etc/passwd", "nothing at"),
         ("images/../server.py", "nothing at"),
-        ("images/v٣.png", "nothing at"),
+        ("images/0/v٣.png", "nothing at"),
         ("", "nothing at"),
     ],
 )

@@ -71,9 +71,9 @@ def test_every_file_is_what_the_server_answers(explorer: Explorer, tmp_path: Pat
     for path, body in files.items():
         if "patches-" in path:
             for of_map in json.loads(body)["maps"]:
-                assert all(f"images/{patch['image']}.png" in files for patch in of_map)
+                assert all(f"images/0/{patch['image']}.png" in files for patch in of_map)
         if path.endswith("neighbours.json"):
-            assert all(f"images/{each['image']}.png" in files for each in json.loads(body))
+            assert all(f"images/0/{each['image']}.png" in files for each in json.loads(body))
 
 
 def test_images_of_the_user_s_own(explorer: Explorer, tmp_path: Path):
@@ -82,7 +82,7 @@ def test_images_of_the_user_s_own(explorer: Explorer, tmp_path: Path):
     (image,) = json.loads((out / "api" / "site.json").read_text())["images"]
     assert (image["path"], image["label"]) == ("mine.png", None)
     assert image["id"].startswith("u")
-    assert (out / "images" / f"{image['id']}.png").exists()
+    assert (out / "images/0" / f"{image['id']}.png").exists()
 
 
 def test_a_page_is_replaced_and_nothing_else_is(explorer: Explorer, tmp_path: Path):

@@ -331,7 +331,7 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
     names = [site["runs"][0]["classes"][patch["label"]] for patch in patches]
     assert panel.locator(".patches figcaption").all_inner_texts() == names
     top, left, bottom, right = patches[0]["box"]
-    seen = answer(base, f"images/{patches[0]['image']}.png")
+    seen = answer(base, f"images/0/{patches[0]['image']}.png")
     drawn = pixels(page, ".patches canvas")
     assert drawn.shape == (bottom - top, right - left, 3)
     inside = np.s_[max(-top, 0) : 32 - top, max(-left, 0) : 32 - left]
@@ -417,7 +417,7 @@ def test_neighbours_are_the_training_images_that_the_server_names(base, show):
     page = show(base, f"#/image/{image}/neighbours")
     found = answer(base, f"api/0/{image}/neighbours.json")
     sources = page.locator(".neighbours img").evaluate_all("all => all.map((i) => i.src)")
-    assert sources == [f"{base}images/{near['image']}.png" for near in found]
+    assert sources == [f"{base}images/0/{near['image']}.png" for near in found]
     names = page.locator(".neighbours b").all_inner_texts()
     assert names == [site["runs"][0]["classes"][near["label"]] for near in found]
 

@@ -77,7 +77,7 @@ def test_the_page_comes_with_a_strict_policy(client: httpx.Client):
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
     assert "unsafe" not in policy
-    for path in "/", "/api/site.json", "/nothing", "/images/v0.png":
+    for path in "/", "/api/site.json", "/nothing", "/images/0/v0.png":
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cross-origin-resource-policy"] == "same-origin"
@@ -85,13 +85,13 @@ def test_the_page_comes_with_a_strict_policy(client: httpx.Client):
 
 
 def test_answers_are_those_of_their_paths_and_revalidated_by_their_tags(client, explorer):
-    for path in "images/v3.png", "api/0/v3/layers.json", "api/0/v3/occlusion-1.png":
+    for path in "images/0/v3.png", "api/0/v3/layers.json", "api/0/v3/occlusion-1.png":
         first = client.get(f"/{path}")
         assert first.content == answers.answer(explorer, path).body
         assert first.headers["cache-control"] == "private, no-cache"
         again = client.get(f"/{path}", headers={"if-none-match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-    head = client.head("/images/v3.png")
+    head = client.head("/images/0/v3.png")
     assert (head.status_code, head.content) == (200, b"")
 
 
@@ -126,11 +126,11 @@ def test_a_fault_of_ours_is_no_traceback_and_no_end(explorer: Explorer, monkeypa
     with asking(explorer) as client:
         with monkeypatch.context() as patch:
             patch.setattr(server, "answer", lambda *_: 1 / 0)
-            response = client.get("/images/v0.png")
+            response = client.get("/images/0/v0.png")
         assert response.status_code == 500
         assert response.json() == {"error": "the explorer failed at this; its terminal says how"}
         assert response.headers["x-content-type-options"] == "nosniff"
-        assert client.get("/images/v0.png").status_code == 200
+        assert client.get("/images/0/v0.png").status_code == 200
 
 
 def test_an_uploaded_image_can_be_asked_about(client: httpx.Client):
@@ -208,7 +208,7 @@ def test_too_many_questions_at_once_are_sent_away(explorer: Explorer, monkeypatc
     monkeypatch.setitem(server.WAITING, "quick", 0)
     with asking(explorer) as client:
         for response, status in (
-            (client.get("/images/v0.png"), 503), (client.post("/images", content=picture()), 429)
+            (client.get("/images/0/v0.png"), 503), (client.post("/images", content=picture()), 429)
         ):  # fmt: skip
             assert (response.status_code, response.headers["retry-after"]) == (status, "1")
             assert response.json().keys() == {"error"}
@@ -260,7 +260,7 @@ def test_clients_that_stall_are_given_up_and_others_served_meanwhile(explorer, m
         mute = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         mute.sendall(b"GET / HT")
         with httpx.Client(base_url=f"{HOME}:{port}", timeout=20) as client:
-            assert client.get("/images/v0.png").status_code == 200
+            assert client.get("/images/0/v0.png").status_code == 200
             full = client.post("/images", content=picture())
             assert (full.status_code, full.headers["retry-after"]) == (429, "1")
             for each in stalled:
@@ -284,7 +284,7 @@ def test_a_huge_upload_is_refused_without_being_kept(explorer: Explorer, monkeyp
             assert "scale the image down" in response.json()["error"]
         with contextlib.suppress(httpx.TransportError):  # may be cut while still sending
             assert client.post("/images", content=streamed(10_000)).status_code == 413
-        assert client.get("/images/v0.png").status_code == 200
+        assert client.get("/images/0/v0.png").status_code == 200
 
 
 def test_a_client_that_leaves_takes_its_question_with_it(explorer: Explorer, monkeypatch):

@@ -95,7 +95,7 @@ def explorer_seconds(weights: str, data: str, rounds: int) -> list[dict[str, flo
     patches of a map. page: from a cold browser all files of the page and what there is to see.
     """
     trained = load_trained(weights)
-    dataset = open_dataset(data, size=trained.size)
+    dataset = open_dataset(data, size=trained.loaded_size)
     x = torch.randn(1, 3, trained.size, trained.size)
     images = dataset.validation.paths
     with serving(weights, data) as port:
@@ -132,7 +132,7 @@ def _new_image(browser: Browser, content: bytes, layers: int) -> tuple[float, st
     here = f"api/0/{name}"
     browser.all(
         [
-            f"images/{name}.png", f"{here}/prediction.json", f"{here}/layers.json",
+            f"images/0/{name}.png", f"{here}/prediction.json", f"{here}/layers.json",
             *(f"{here}/layer-{number}.png" for number in range(layers)),
         ]
     )  # fmt: skip

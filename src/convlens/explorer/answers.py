@@ -107,7 +107,7 @@ def _survey(explorer: Explorer, run: str) -> Survey:
 
 def _pixels(explorer: Explorer, image: str, network: Network) -> np.ndarray:
     try:
-        return explorer.images.pixels(image, network.size)
+        return explorer.pixels(image, network)
     except KeyError:
         if image[0] == "u":
             raise NotThere("this image is no longer kept; choose it again") from None
@@ -207,8 +207,9 @@ def progress(explorer: Explorer) -> Answer:
     return as_json({"tasks": tasks, "failure": explorer.surveyor.failure}, final=False)
 
 
-def image(explorer: Explorer, name: str) -> Answer:
-    return _png(_pixels(explorer, name, explorer.networks[0]))
+def image(explorer: Explorer, run: str, name: str) -> Answer:
+    """As that run's network is given it."""
+    return _png(_pixels(explorer, name, _network(explorer, run)))
 
 
 def validation_images(explorer: Explorer) -> Answer:
@@ -389,7 +390,7 @@ ROUTES: list[tuple[re.Pattern, Callable[..., Answer]]] = [
         (r"api/site\.json", site),
         (r"api/progress\.json", progress),
         (r"images/validation\.png", validation_images),
-        (rf"images/{IMAGE}\.png", image),
+        (rf"images/{NUMBER}/{IMAGE}\.png", image),
         (rf"{RUN}/{IMAGE}/prediction\.json", prediction),
         (rf"{RUN}/{IMAGE}/layers\.json", layers),
         (rf"{RUN}/{IMAGE}/layer-{NUMBER}\.png", layer),

@@ -124,7 +124,7 @@ def _targets(explorer: Explorer, image: str) -> list[int]:
     """The true class of an image, if known, then what each network predicts."""
     found = []
     for network in explorer.networks:
-        pixels = explorer.images.pixels(image, network.size)
+        pixels = explorer.pixels(image, network)
         label = explorer.images.label(image)
         if label in network.trained.classes:
             found.append(network.trained.classes.index(label))
@@ -138,28 +138,30 @@ def _everything(
     """Every path with its answer."""
     yield from page_files().items()
     yield "api/site.json", as_json(site)
-    related: set[str] = set()  # images that answers name
+    related: set[tuple[str, str]] = set()  # runs and images that their answers name
     for path in _paths(explorer, targets):
         found = answer(explorer, path)
+        named: list[dict] = []
         if "/patches-" in path:
-            of_maps = json.loads(found.body)["maps"]
-            related |= {patch["image"] for of_map in of_maps for patch in of_map}
+            named = [patch for of_map in json.loads(found.body)["maps"] for patch in of_map]
         elif path.endswith("/neighbours.json"):
-            related |= {neighbour["image"] for neighbour in json.loads(found.body)}
+            named = json.loads(found.body)
+        related |= {(path.split("/")[1], each["image"]) for each in named}
         yield path, found
-    for image in sorted(related):
-        path = f"images/{image}.png"
+    for run, image in sorted(related):
+        path = f"images/{run}/{image}.png"
         yield path, answer(explorer, path)
     for run, network in enumerate(explorer.networks):
         for image in targets:
-            pixels = explorer.images.pixels(image, network.size)
+            pixels = explorer.pixels(image, network)
             yield from _deconvolutions(network, f"api/{run}/{image}", image, pixels)
 
 
 def _paths(explorer: Explorer, targets: dict[str, list[int]]) -> Iterator[str]:
     """All but the images that others name, and deconvolutions."""
     yield "api/progress.json"
-    yield from (f"images/{image}.png" for image in targets)
+    for run in range(len(explorer.networks)):
+        yield from (f"images/{run}/{image}.png" for image in targets)
     if explorer.dataset is not None:
         yield "images/validation.png"
     for run, network in enumerate(explorer.networks):

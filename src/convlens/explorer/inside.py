@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from convlens.data.dataset import Dataset
+from convlens.data.dataset import Dataset, centre
 from convlens.explorer.images import UPLOADS_KEPT, Images
 from convlens.explorer.network import Network
 from convlens.explorer.survey import Survey, Surveyor
-from convlens.train.run import open_as, open_for
+from convlens.train.run import check_classes, open_as
 
 EXAMPLES = 8
 
@@ -26,11 +26,12 @@ class Explorer:
     ):
         self.networks = list(networks)
         datasets = datasets or {}
-        self.dataset = datasets.get(self.networks[0].size)
-        self.images = Images(datasets, {network.size for network in networks}, keep)
+        self.dataset = datasets.get(self.networks[0].loaded_size)
+        self.images = Images(datasets, {network.loaded_size for network in networks}, keep)
         self.surveys = [
-            Survey(network, datasets[network.size]) for network in networks if datasets
-        ]
+            Survey(network, datasets[network.loaded_size].centre(network.size))
+            for network in networks if datasets
+        ]  # fmt: skip
         self.surveyor = Surveyor(self.surveys)
 
     @classmethod
@@ -44,17 +45,21 @@ class Explorer:
         """
         networks = [Network.of_run(run) for run in runs]
         first = networks[0]
-        if data is None:
-            dataset = open_as(runs[0], None, first.size)
-            if dataset.classes != first.trained.classes:
-                return cls(networks, keep=keep)
-        else:
-            dataset = open_for(first.trained, runs[0], data)
-        datasets = {first.size: dataset}
+        dataset = open_as(runs[0], data, first.loaded_size)
+        if data is not None:
+            check_classes(first.trained, runs[0], dataset)
+        elif dataset.classes != first.trained.classes:
+            return cls(networks, keep=keep)
+        datasets = {first.loaded_size: dataset}
         for network in networks[1:]:
-            if network.size not in datasets:
-                datasets[network.size] = open_as(runs[0], dataset.root, network.size)
+            size = network.loaded_size
+            if size not in datasets:
+                datasets[size] = open_as(runs[0], dataset.root, size)
         return cls(networks, datasets, keep)
+
+    def pixels(self, image: str, network: Network) -> np.ndarray:
+        """An image as the network is given it, uint8, (size, size, 3). KeyError as `Images`."""
+        return centre(self.images.pixels(image, network.loaded_size), network.size)
 
     def labels(self, network: Network, split: str) -> np.ndarray:
         """int64, (N,): the classes of "validation" or "train" by the network's own numbers.

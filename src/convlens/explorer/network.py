@@ -93,7 +93,7 @@ class Network:
     ):
         self.trained, self.name, self.summary = trained, name, summary
         self.history = history or {"columns": [], "rows": []}
-        self.size = trained.size
+        self.size, self.loaded_size = trained.size, trained.loaded_size
         self.stages: list[Stage] = stages(trained.model, trained.size)
         self.layers = [stage.name for stage in self.stages]
         self.reads_features = any(isinstance(m, nn.Linear) for m in trained.model.modules())

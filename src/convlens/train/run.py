@@ -232,7 +232,7 @@ def resume(
 def _check_resumable(run: Path, config: Config, dataset: Dataset) -> None:
     """Raise UserError when the run was on another data set than this one."""
     if (run / "last.safetensors").exists():
-        _check_classes(load_trained(run / "last.safetensors"), run, dataset)
+        check_classes(load_trained(run / "last.safetensors"), run, dataset)
     if config.digest not in ("", dataset.digest):  # runs of version 0.1 have none
         raise UserError(
             f"{dataset.root} does not hold the files that {run} has been trained on; give that "
@@ -260,7 +260,7 @@ def open_for(trained: Trained, run: Path, data: Path | str | None = None) -> Dat
     Raises UserError when its classes are not the network's.
     """
     dataset = open_as(run, data, trained.loaded_size)
-    _check_classes(trained, run, dataset)
+    check_classes(trained, run, dataset)
     return dataset.centre(trained.size)
 
 
@@ -278,7 +278,8 @@ def open_as(run: Path, data: Path | str | None, size: int) -> Dataset:
     return open_dataset(data, size=size, split_seed=split_seed, skip_bad=skip_bad)
 
 
-def _check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
+def check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
+    """Raise UserError when the data set's classes are not those of the network of `run`."""
     """Raise UserError when a network and a data set do not have the same classes."""
     if dataset.classes != trained.classes:
         raise UserError(

@@ -97,7 +97,7 @@ export class Attribution {
       });
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
       slot.replaceChildren(h("div", { class: "stack" },
-        OVERLAYS.includes(id) && h("img", { src: `images/${this.image}.png`, alt: "" }), canvas));
+        OVERLAYS.includes(id) && h("img", { src: `images/${run.id}/${this.image}.png`, alt: "" }), canvas));
       const words = `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
         + (scale.layer ? `, at ${scale.layer}` : "");
       note.textContent = words;

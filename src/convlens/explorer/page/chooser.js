@@ -124,7 +124,7 @@ export class Chooser {
       type: "button", title: path, "aria-label": path, tabindex: i ? -1 : 0,
       onclick: () => { this.element.close(); go({ image: id }); },
     }, id.startsWith("v") ? thumbnail(Number(id.slice(1)), 56)
-      : h("img", { src: `images/${id}.png`, alt: "", width: 56, height: 56, loading: "lazy" }))));
+      : h("img", { src: `images/0/${id}.png`, alt: "", width: 56, height: 56, loading: "lazy" }))));
   }
 
   async #mistakes(signal) {

@@ -102,7 +102,7 @@ export class ImageView {
     this.image = image;
     const signal = this.latest.next();
     const name = this.nameOf(image);
-    this.photograph.src = `images/${image}.png`;
+    this.photograph.src = `images/0/${image}.png`;
     this.photograph.alt = `The image ${name}`;
     this.name.replaceChildren(...name.split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]));
     this.predicted = Promise.all(this.predictions.map((p) => p.show(image, signal)));

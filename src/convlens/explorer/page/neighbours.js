@@ -26,7 +26,7 @@ export class Neighbours {
     this.runs.replaceChildren(eachRunOnFeatures(this.site, (run, r, slot) =>
       during(slot, signal, async (news) => {
         const found = await ask(`api/${r}/${image}/neighbours.json`, { signal, news });
-        if (!signal.aborted) slot.replaceChildren(this.#list(run, found));
+        if (!signal.aborted) slot.replaceChildren(this.#list(run, r, found));
       })));
   }
 
@@ -35,11 +35,11 @@ export class Neighbours {
     this.key = null;
   }
 
-  #list(run, found) {
+  #list(run, r, found) {
     return h("ol", { class: "cards small" }, found.map(({ image, label, similarity }) => {
       const name = run.classes[label] ?? "unknown class";
       const parts = [
-        h("img", { src: `images/${image}.png`, alt: `Training image of ${name}`, loading: "lazy" }),
+        h("img", { src: `images/${r}/${image}.png`, alt: `Training image of ${name}`, loading: "lazy" }),
         h("span", { class: "words" }, h("b", {}, name), `similarity ${similarity.toFixed(3)}`),
       ];
       return h("li", { class: "card" }, this.site.static

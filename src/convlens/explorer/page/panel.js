@@ -80,7 +80,7 @@ export class Panel {
     const whose = this.site.runs.length > 1 ? `${run.name}: ` : "";
     this.title.textContent = `${whose}${layer.name}, map ${map}`;
     announce(this.title.textContent);
-    this.photograph.src = `images/${image}.png`;
+    this.photograph.src = `images/${r}/${image}.png`;
     this.#pointAt(null);
     if (opened) this.element.scrollTop = 0;
 

@@ -15,7 +15,7 @@ export async function patchPictures(site, r, l, map, signal, news) {
   }
   const patches = maps[map];
   const images = await Promise.all(
-    patches.map(({ image }) => picture(`images/${image}.png`, { signal, news })),
+    patches.map(({ image }) => picture(`images/${r}/${image}.png`, { signal, news })),
   );
   const { classes } = site.runs[r];
   const figures = patches.map((patch, i) => {
