@@ -2,7 +2,8 @@
 
 The file takes images as a decoder gives them and does the rest itself:
 
-    images          uint8, (N, size, size, 3), R, G, B, already scaled to size × size; any N
+    images          uint8, (N, size, size, 3), R, G, B; any N. ConvLens itself scales images to
+                    size × size by Pillow's bicubic filter.
     logits          float32, (N, C)
     probabilities   float32, (N, C): the softmax of the logits over the run's temperature
     a layer's name  float32, (N, channels, h, w): what the layer puts out
