@@ -2,8 +2,8 @@
 
 The file takes images as a decoder gives them and does the rest itself:
 
-    images          uint8, (N, side, side, 3), R, G, B, already scaled to side × side; any N. The
-                    side is `loaded_size` of the metadata: the network's own, but for its zoom
+    images          uint8, (N, side, side, 3), R, G, B; any N. The side is `loaded_size` of the
+                    metadata, to which ConvLens itself scales images by Pillow's bicubic filter.
     logits          float32, (N, C)
     probabilities   float32, (N, C): the softmax of the logits over the run's temperature
     a layer's name  float32, (N, channels, h, w): what the layer puts out
