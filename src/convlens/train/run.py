@@ -123,7 +123,7 @@ def start(
         return resume(run, data=data, world=world)
     world.first(_check_free, run, overwrite)
     dataset = open_dataset(data, size=recipe.loaded_size, split_seed=split_seed, skip_bad=skip_bad)
-    teacher = tuple(str(Path(each).resolve()) for each in teacher)
+    teacher = absolute(teacher)
     load_teachers(teacher, dataset.classes)  # before anything is written
     machine = world.first(choose, device, precision)
     config = Config(
@@ -146,6 +146,11 @@ def start(
     return _execute(config, dataset, run, machine, world)
 
 
+def absolute(paths: Sequence[Path | str]) -> tuple[str, ...]:
+    """The paths as a run's configuration keeps them, for it may be resumed from another folder."""
+    return tuple(str(Path(path).resolve()) for path in paths)
+
+
 def start_or_go_on(
     recipe: Recipe, run: Path, *, data: Path | None = None, world: World = ALONE, **options: Any
 ) -> dict[str, Any]:
@@ -156,8 +161,10 @@ def start_or_go_on(
     if not world.first((run / "state.pt").exists):
         return start(recipe, run, data=data, overwrite=True, world=world, **options)
     config = world.first(read_config, run)
-    settings = ("seed", "split_seed", "holdout", "folds", "fold", "images")
+    settings = ("seed", "split_seed", "holdout", "folds", "fold", "images", "teacher")
     asked = {name: value for name, value in options.items() if name in settings}
+    if "teacher" in asked:
+        asked["teacher"] = absolute(asked["teacher"])
     found = {name: getattr(config, name) for name in asked}
     if (config.recipe, found) != (recipe, asked):
         raise UserError(
