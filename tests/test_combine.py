@@ -10,9 +10,9 @@ from convlens.models import ConvNet, LeNet5
 from convlens.train.checkpoint import Trained
 
 
-def trained(model, classes=("a", "b", "c"), size=64, mean=0.5, std=0.25) -> Trained:
+def trained(model, classes=("a", "b", "c"), size=64, mean=0.5, std=0.25, zoom=1.0) -> Trained:
     statistics = torch.full((3,), mean), torch.full((3,), std)
-    return Trained(model.eval(), "", {}, classes, size, *statistics, "", "")
+    return Trained(model.eval(), "", {}, classes, size, *statistics, "", "", zoom=zoom)
 
 
 class Corner(nn.Module):

@@ -200,6 +200,13 @@ def embedded(model, layer, maps, side):
     finite(look.embedding(vectors(model))[0], (COUNT, 2))
 
 
+def drawn(model, layer, maps, side):
+    found = look.stages(model, SIZE)
+    (deepest,) = [stage for stage in found if stage.name == layer]
+    assert deepest.shape == (maps, side, side)
+    assert sum(stage.parameters for stage in found) == sum(p.numel() for p in model.parameters())
+
+
 def first(model, layer, maps, side):
     finite(look.first_filters(model), (8 if isinstance(model, SmallVGG) else 6, 3, 3, 3))
 
@@ -211,7 +218,8 @@ BODIES = {
     "growth": growth, "guided_backprop": guided, "integrated_gradients": integrated,
     "invariance": invariance, "kernels": kernels, "layer_table": table,
     "map_statistics": statistics, "nearest": neighbours, "occlusion": occlusion,
-    "optimised": optimised, "receptive_field": field, "strongest_patches": patches,
+    "optimised": optimised, "receptive_field": field, "stages": drawn,
+    "strongest_patches": patches,
 }  # fmt: skip
 
 

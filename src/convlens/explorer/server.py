@@ -276,7 +276,9 @@ async def _gone(request: Request, problem: ClientDisconnect) -> Response:
 
 
 async def _failed(request: Request, problem: Exception) -> Response:
-    return _error(500, "the explorer failed at this; its terminal says how")
+    # uvicorn hangs up after a fault, and a client must not ask on while it does
+    headers = {"Connection": "close"}
+    return _error(500, "the explorer failed at this; its terminal says how", headers)
 
 
 def application(explorer: Explorer, token: str | None = None) -> ASGIApp:
