@@ -142,7 +142,6 @@ def tune(
 def work(folder: Path, trials: int) -> None:
     """Take up trial after trial of the search in `folder` until there have been `trials`."""
     config = read_config(folder)
-    dataset = _open(config.recipe, config.data, config.split_seed)
     study = _open_study(folder, config)
     machine = choose(config.device, config.precision)
     while True:
@@ -162,7 +161,7 @@ def work(folder: Path, trials: int) -> None:
             held = FileLock(run / "lock")
             held.acquire()
         try:
-            told = _try(trial, run, config, dataset, study, machine)
+            told = _try(trial, run, config, study, machine)
             with _locked(folder):
                 write_results(folder, config, study)
         finally:
@@ -174,7 +173,6 @@ def _try(
     trial: Trial,
     run: Path,
     config: Config,
-    dataset: Dataset,
     study: "optuna.Study",
     machine: Machine,
 ) -> str:
@@ -200,6 +198,8 @@ def _try(
 
     try:
         with open(run / "log.txt", "a") as log, contextlib.redirect_stdout(log):
+            # of the size that this setting loads
+            dataset = _open(setting.recipe, config.data, config.split_seed)
             outcome = train(setting, dataset, run, machine, watch=watch)
         accuracy = outcome.history[-1]["validation_accuracy"]
         study.tell(trial, accuracy)

@@ -26,7 +26,7 @@ def training_rate(recipe: str, data: str, images: int, epochs: int) -> dict[str,
     images: of an epoch, so that epochs can be short. Also: `waiting`, the share of a step that the
     loop spends on getting its batch (see `waiting_for_data`), and what the machine chose.
     """
-    dataset = open_dataset(data, progress=False)
+    dataset = open_dataset(data, size=RECIPES[recipe]().loaded_size, progress=False)
     # The loop evaluates after every epoch; that is not measured, so a few images will do.
     few = replace(dataset, validation=dataset.validation.take(range(len(dataset.validation))[:8]))
     machine = choose()
