@@ -67,6 +67,7 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "48×48 for the first half": recipe(early_size=48, early_share=0.5),
     "logit adjustment 0.5": recipe(balance=0.5),
     "logit adjustment 1": recipe(balance=1.0),
+    "pretrained on rotations, 10 epochs": recipe(pretraining=10),
     "distilled from the base runs": recipe(distillation=0.7),
 }
 

@@ -193,15 +193,17 @@ def _paths(explorer: Explorer, targets: dict[str, list[int]]) -> Iterator[str]:
 def _deconvolutions(
     network: Network, here: str, image: str, pixels: np.ndarray
 ) -> Iterator[tuple[str, Answer]]:
-    """Of the maps that the image excites; of the others there is nothing to show."""
+    """Those of a layer's maps in one picture, placed as the maps are in theirs; a file for each
+    would be thousands. Grey where the image excites nothing."""
     for number, maps in enumerate(network.look(image, pixels).maps):
         if len(network.stages[number].shape) != 3:
             continue
-        excited = np.flatnonzero(maps[0].max(axis=(1, 2)) > 0).tolist()
+        columns = pictures.columns_of(maps.shape[1])
+        rows = -(-maps.shape[1] // columns)
+        cells = np.stack([projection(np.zeros(pixels.shape))] * (rows * columns))
+        excited = np.flatnonzero(maps[0].max(axis=(1, 2)) > 0)
         for start in range(0, len(excited), AT_ONCE):
-            chunk = excited[start : start + AT_ONCE]
-            for map_, values in zip(
-                chunk, network.deconvolution(pixels, number, chunk), strict=True
-            ):
-                body = pictures.png(projection(values))
-                yield f"{here}/deconvolution-{number}-{map_}.png", Answer(body, "image/png")
+            chunk = excited[start : start + AT_ONCE].tolist()
+            cells[chunk] = [projection(v) for v in network.deconvolution(pixels, number, chunk)]
+        body = pictures.png(pictures.tiled(cells, columns))
+        yield f"{here}/deconvolutions-{number}.png", Answer(body, "image/png")

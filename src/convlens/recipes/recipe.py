@@ -32,6 +32,9 @@ class Recipe:
     """Share of the epochs, from the first, that train at early_size."""
     epochs: int = 30
     """Passes over the training set."""
+    pretraining: int = 0
+    """Epochs before those, in which the network learns, without labels, to tell by how many quarter
+    turns an image is rotated."""
     batch_size: int = 128
     """Images in a step."""
     optimiser: Literal["adamw", "sgd", "muon"] = "adamw"

@@ -33,7 +33,15 @@ from convlens.train.checkpoint import (
 from convlens.train.distributed import ALONE, World
 from convlens.train.machine import Machine
 from convlens.train.objective import Objective, load_teachers, make_teacher
-from convlens.train.optimiser import Average, initialise, make_optimisers, penalty, schedule
+from convlens.train.optimiser import (
+    Average,
+    initialise,
+    make_optimisers,
+    penalty,
+    schedule,
+    set_learning_rate,
+)
+from convlens.train.pretrain import pretrain
 from convlens.train.progress import Progress
 
 
@@ -129,6 +137,16 @@ def train(
     sizes = {train_size(recipe, epoch) for epoch in range(recipe.epochs)}
     plan = state["plan"] if state else world.first(choose_algorithms, model, share, sizes, machine)
     apply_plan(model, plan)
+    batches = Batches(
+        training, dataset.num_classes, recipe.batch_size, seed, world.rank, world.size
+    )
+    if batches.size < 2 * world.size:
+        raise UserError(
+            f"a batch of {batches.size} images is too small for {world.size} processes; give each "
+            "at least 2 with --batch-size, or start fewer"
+        )
+    if recipe.pretraining and not state:
+        pretrain(model, recipe, batches, machine, mean, std, world)
     average = Average(model, recipe.average, recipe.swa)
     teachers = load_teachers(config.teacher, dataset.classes)
     teacher = make_teacher(teachers, mean, std, machine.dtype)
@@ -158,14 +176,6 @@ def train(
         for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
 
-    batches = Batches(
-        training, dataset.num_classes, recipe.batch_size, seed, world.rank, world.size
-    )
-    if batches.size < 2 * world.size:
-        raise UserError(
-            f"a batch of {batches.size} images is too small for {world.size} processes; give each "
-            "at least 2 with --batch-size, or start fewer"
-        )
     network = world.wrap(model)
     progress = Progress(recipe.epochs, len(batches), batches.size, world)
     with progress:
@@ -316,13 +326,6 @@ def train_size(recipe: Recipe, epoch: int) -> int:
     """Side of the training images in that epoch, pixels."""
     early = epoch < recipe.early_share * recipe.epochs
     return recipe.early_size if early else recipe.train_size
-
-
-def set_learning_rate(optimisers: list[torch.optim.Optimizer], share: float) -> None:
-    """Set every group's learning rate to `share` of its peak."""
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * share
 
 
 def _save(

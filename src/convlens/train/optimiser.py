@@ -182,6 +182,13 @@ def schedule(kind: str, progress: float, warmup: float) -> float:
     return (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
 
 
+def set_learning_rate(optimisers: list[torch.optim.Optimizer], share: float) -> None:
+    """Set every group's learning rate to `share` of its peak."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * share
+
+
 class Average:
     """An average of a model's weights and batch-norm statistics over the steps.
 

@@ -74,6 +74,7 @@ RANGES = {
     "augment.rotate": (0, 180),
     "temperature": (0.05, 20),
     "zoom": (1, 2),
+    "pretraining": (0, math.inf),
 }
 
 

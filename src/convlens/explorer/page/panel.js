@@ -1,6 +1,6 @@
 // One map, closely: large, over the image, its filter, its strongest patches, its deconvolution.
 
-import { Latest, ask, during, picture } from "./answers.js";
+import { Latest, ask, during, keep, picture } from "./answers.js";
 import { announce, button, h, note } from "./dom.js";
 import { fieldBox, mapPlace, placeBox, unitUnder } from "./field.js";
 import { filterPicture } from "./filter.js";
@@ -98,7 +98,7 @@ export class Panel {
       during(this.deconvolution, signal, async (news) => {
         const statistics = await ask(`${base}/layers.json`, { signal, news });
         const bitmap = statistics[l].max[map] > 0
-          ? await picture(`${base}/deconvolution-${l}-${map}.png`, { signal, news })
+          ? await this.#project(base, l, map, statistics[l].columns, { signal, news })
           : null; // nothing leads back to the pixels
         if (!signal.aborted) this.deconvolution.replaceChildren(projection(bitmap, layer, map));
       }),
@@ -111,6 +111,15 @@ export class Panel {
         if (!signal.aborted) this.patches.replaceChildren(...shown);
       }),
     ]);
+  }
+
+  /** What led to the map, on the pixels; a copy in files has a whole layer's in one picture. */
+  async #project(base, l, map, columns, options) {
+    if (!this.site.static) return picture(`${base}/deconvolution-${l}-${map}.png`, options);
+    const all = await keep(picture, `${base}/deconvolutions-${l}.png`, options);
+    const { size } = this.run;
+    const [x, y] = [map % columns, Math.floor(map / columns)];
+    return createImageBitmap(all, x * size, y * size, size, size);
   }
 
   #paint(statistics, bitmap, map) {
