@@ -144,6 +144,12 @@ def test_growth_copies_are_all_different_and_cover_all_classes(toy_data, tmp_pat
     assert len(load(tmp_path / "few", progress=False).train) == 7
 
 
+def test_training_on_rows_of_a_larger_cache_runs(toy_data, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    seen = growth.second_start(str(toy_data), str(tmp_path), steps=1)
+    assert seen["training_images_per_second"] > 0 and seen["reading_images_per_second"] > 0
+
+
 def test_rows_read_as_the_array_of_those_rows_would():
     images, rows = np.arange(40).reshape(10, 4), np.array([7, 2, 9, 0])
     view = growth.Rows(images, rows)

@@ -101,6 +101,10 @@ class Rows:
     images: np.ndarray
     rows: np.ndarray
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.rows), *self.images.shape[1:]
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -39,6 +39,8 @@ class Split:
 
 def centre(images: Images, size: int) -> Images:
     """The middle size × size pixels of images of shape (…, side, side, 3), as a view."""
+    if images.shape[-2] == size:
+        return images
     first = (images.shape[-2] - size) // 2
     return images[..., first : first + size, first : first + size, :]
 
