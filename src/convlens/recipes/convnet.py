@@ -15,6 +15,7 @@ def convnet() -> Recipe:
         name="convnet",
         model="ConvNet",
         model_options={"dropout": 0.0},
+        zoom=1.14,
         epochs=45,
         optimiser="muon",
         learning_rate=2e-3,
