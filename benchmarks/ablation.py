@@ -19,7 +19,7 @@ from convlens.errors import UserError
 from convlens.files import replacing
 from convlens.recipes import RECIPES, Recipe
 from convlens.train.checkpoint import write_json
-from convlens.train.run import read_metrics, resume, start
+from convlens.train.run import read_metrics, start_or_go_on
 
 HOLDOUT = 0.15
 
@@ -107,14 +107,11 @@ def train(
     run = run_folder(folder, name, seed)
     if (run / "metrics.json").exists():
         return
-    if (run / "state.pt").exists():
-        resume(run, data=data)
-        return
     teachers = [run_folder(folder, BASE, s) for s in range(seeds)] if variant.distillation else []
     teachers = [teacher for teacher in teachers if (teacher / "metrics.json").exists()]
     if variant.distillation and not teachers:
         raise UserError(f"{name!r} needs finished runs of {BASE!r}; train that first")
-    start(variant, run, data=data, seed=seed, holdout=HOLDOUT, teacher=teachers, overwrite=True)
+    start_or_go_on(variant, run, data=data, seed=seed, holdout=HOLDOUT, teacher=teachers)
 
 
 def measured(run: Path) -> dict[str, float]:

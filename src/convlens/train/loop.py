@@ -35,6 +35,7 @@ from convlens.train.machine import Machine
 from convlens.train.objective import Objective, load_teachers, make_teacher
 from convlens.train.optimiser import (
     Average,
+    descend,
     initialise,
     make_optimisers,
     penalty,
@@ -304,11 +305,7 @@ def _train_epoch(
         # so that the mean over the processes is the mean over the batch, whatever their shares
         loss = loss * (len(targets) * batches.ranks / batches.size)
         loss = loss + penalty(model, recipe.l1, recipe.l2)
-        for optimiser in optimisers:
-            optimiser.zero_grad()
-        loss.backward()
-        for optimiser in optimisers:
-            optimiser.step()
+        descend(loss, optimisers)
         average.update(done)
         loss_sum += loss.detach() / batches.ranks
         correct += (logits.argmax(dim=1) == targets.argmax(dim=1)).sum()

@@ -189,6 +189,15 @@ def set_learning_rate(optimisers: list[torch.optim.Optimizer], share: float) -> 
             group["lr"] = group["peak"] * share
 
 
+def descend(loss: Tensor, optimisers: list[torch.optim.Optimizer]) -> None:
+    """One step of every optimiser down the gradient of `loss`."""
+    for optimiser in optimisers:
+        optimiser.zero_grad()
+    loss.backward()
+    for optimiser in optimisers:
+        optimiser.step()
+
+
 class Average:
     """An average of a model's weights and batch-norm statistics over the steps.
 

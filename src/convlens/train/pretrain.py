@@ -18,7 +18,7 @@ from convlens.errors import Diverged, UserError
 from convlens.recipes.recipe import Recipe
 from convlens.train.distributed import World
 from convlens.train.machine import Machine
-from convlens.train.optimiser import make_optimisers, schedule, set_learning_rate
+from convlens.train.optimiser import descend, make_optimisers, schedule, set_learning_rate
 
 FIRST_EPOCH = 1_000_000  # its batches are in another order than those of training
 
@@ -48,7 +48,8 @@ def pretrain(
         optimisers = make_optimisers(model, recipe)
         steps = recipe.pretraining * len(batches)
         for epoch in range(recipe.pretraining):
-            loss_sum, correct = 0.0, 0.0
+            # on the device, which is not waited for in every step
+            loss_sum, correct = torch.zeros(2, device=machine.device, dtype=torch.float64)
             for step, batch in enumerate(batches.epoch(FIRST_EPOCH + epoch)):
                 done = (epoch * len(batches) + step) / steps
                 set_learning_rate(optimisers, schedule(recipe.schedule, done, recipe.warmup))
@@ -59,14 +60,10 @@ def pretrain(
                 loss = F.cross_entropy(logits.float(), turns)
                 # so that the mean over the processes is the mean over the batch
                 loss = loss * (len(turns) * batches.ranks / batches.size)
-                for optimiser in optimisers:
-                    optimiser.zero_grad()
-                loss.backward()
-                for optimiser in optimisers:
-                    optimiser.step()
-                loss_sum += float(loss.detach())
-                correct += float((logits.argmax(dim=1) == turns).float().mean())
-            loss, accuracy = loss_sum / len(batches), correct / len(batches)
+                descend(loss, optimisers)
+                loss_sum += loss.detach()
+                correct += (logits.argmax(dim=1) == turns).float().mean()
+            loss, accuracy = float(loss_sum) / len(batches), float(correct) / len(batches)
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the loss is {loss} in epoch {epoch + 1} of pretraining: it has diverged; "
