@@ -5,7 +5,6 @@ asked of a copy, so that a second thread can wait for it while the first goes on
 """
 
 import copy
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from torch import Tensor, nn
 
 from convlens.data.augment import normalise
 from convlens.data.batches import to_tensor
-from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import scale_of
 from convlens.look.activations import hooked
 from convlens.look.stages import Stage, stages
 from convlens.train.checkpoint import Trained, load_trained, read_history
+from convlens.train.run import read_metrics
 
 if TYPE_CHECKING:
     from convlens.explorer.attribution import Method, Picture
@@ -111,10 +110,7 @@ class Network:
             rows = np.stack(list(columns.values()), axis=1).tolist()
             history = {"columns": list(columns), "rows": rows}
         if (run / "metrics.json").exists():
-            try:
-                summary = json.loads((run / "metrics.json").read_text())
-            except ValueError:
-                raise UserError(f"{run / 'metrics.json'} is damaged; train the run anew") from None
+            summary = read_metrics(run)
         return cls(trained, run.name.removesuffix(".safetensors"), history, summary)
 
     def normalised(self, image: np.ndarray) -> Tensor:
