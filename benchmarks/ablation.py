@@ -1,6 +1,7 @@
 """What each technique is worth alone: one recipe with one thing changed at a time, on a hold-out.
 
     python benchmarks/ablation.py [VARIANT …] [--recipe convnet] [--epochs 20] [--seeds 3]
+                                  [--workers 2]
 
 Every variant is trained on 85 % of train/ and judged on the rest, the same images for every variant
 and seed; validation/ is not read. Finished runs are kept and cut ones resumed, so the table grows
@@ -19,7 +20,8 @@ from convlens.errors import UserError
 from convlens.files import replacing
 from convlens.recipes import RECIPES, Recipe
 from convlens.train.checkpoint import write_json
-from convlens.train.run import read_metrics, start_or_go_on
+from convlens.train.run import read_metrics
+from convlens.train.side_by_side import train_all
 
 HOLDOUT = 0.15
 
@@ -68,7 +70,7 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "logit adjustment 0.5": recipe(balance=0.5),
     "logit adjustment 1": recipe(balance=1.0),
     "pretrained on rotations, 10 epochs": recipe(pretraining=10),
-    "distilled from the base runs": recipe(distillation=0.7),
+    "distilled from the base run": recipe(distillation=0.7),
 }
 
 
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="convnet")
     parser.add_argument("--epochs", type=int, default=20, help="of the base and most variants")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--data", type=Path, help="the data set; else as convlens finds it")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path, default=Path("results"))
@@ -86,32 +89,33 @@ def main() -> None:
         if name not in VARIANTS:
             parser.error(f"there is no variant {name!r}; there are: {', '.join(VARIANTS)}")
     base = dataclasses.replace(RECIPES[args.recipe](), epochs=args.epochs)
-    for seed in range(args.seeds):
-        for name in args.variants or VARIANTS:
-            folder = args.runs / f"{args.recipe}-{args.epochs}"
-            train(VARIANTS[name](base), folder, name, seed, args.seeds, args.data)
+    variants = {name: VARIANTS[name](base) for name in args.variants or VARIANTS}
+    folder = args.runs / f"{args.recipe}-{args.epochs}"
+    # those that learn from other runs come last
+    for learns in False, True:
+        asked = [
+            (name, seed) for seed in range(args.seeds) for name in variants
+            if bool(variants[name].distillation) == learns
+        ]  # fmt: skip
+        by_run = {run_folder(folder, name, seed): (name, seed) for name, seed in asked}
+        runs = [
+            {
+                "recipe": variants[name], "run": run, "data": args.data, "seed": seed,
+                "holdout": HOLDOUT, "teacher": [run_folder(folder, BASE, seed)] if learns else (),
+            }
+            for run, (name, seed) in by_run.items()
+        ]  # fmt: skip
+        for run in train_all(runs, args.workers):
+            name, seed = by_run[run]
             collect(args.out, {
                 "recipe": args.recipe, "epochs": args.epochs, "variant": name, "seed": seed,
-                **measured(run_folder(folder, name, seed)),
+                **measured(run),
             })  # fmt: skip
 
 
 def run_folder(folder: Path, name: str, seed: int) -> Path:
     slug = "".join(c if c.isalnum() else "-" for c in name.replace(" %", ""))
     return folder / f"{slug}-s{seed}"
-
-
-def train(
-    variant: Recipe, folder: Path, name: str, seed: int, seeds: int, data: Path | None
-) -> None:
-    run = run_folder(folder, name, seed)
-    if (run / "metrics.json").exists():
-        return
-    teachers = [run_folder(folder, BASE, s) for s in range(seeds)] if variant.distillation else []
-    teachers = [teacher for teacher in teachers if (teacher / "metrics.json").exists()]
-    if variant.distillation and not teachers:
-        raise UserError(f"{name!r} needs finished runs of {BASE!r}; train that first")
-    start_or_go_on(variant, run, data=data, seed=seed, holdout=HOLDOUT, teacher=teachers)
 
 
 def measured(run: Path) -> dict[str, float]:

@@ -631,6 +631,7 @@ def reproduce(
     weights: Path = Path("weights"),
     device: DeviceOption = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    workers: int = 1,
 ) -> None:
     """Train every recipe that the README quotes and collect what was measured.
 
@@ -645,16 +646,19 @@ def reproduce(
         results: The folder for summary.json and, of seed 0, tables and pictures.
         weights: The folder for the networks of seed 0, in half precision.
         precision: Of the training passes; auto measures which is faster.
+        workers: Runs at a time, each with its share of the threads; their output goes to RUN.log.
     """
     from convlens.recipes import RECIPES
     from convlens.reproduce import reproduce as collect
 
     _at_least(1, "--seeds", seeds)
+    _at_least(1, "--workers", workers)
     for name in names:
         _lookup(RECIPES, name, "there is no recipe")
     collect(
         names or tuple(RECIPES), seeds=seeds, epochs=epochs, images=images, data=data, runs=runs,
         results=results, weights=weights, device=device, precision=precision,
+        workers=workers,
     )  # fmt: skip
     print(f"wrote      {results} and {weights}")
 

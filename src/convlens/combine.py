@@ -69,7 +69,7 @@ class Views(nn.Module):
             top, left = (1 + down) * spare, (1 + right) * spare
             view = x[:, :, top : top + self.size, left : left + self.size]
             answers += [self.model(view), self.model(view.flip(3))]
-        return _log_mean(answers)
+        return log_mean(answers)
 
 
 class Ensemble(nn.Module):
@@ -92,10 +92,10 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scales, shifts = self.scale[:, :, None, None], self.shift[:, :, None, None]
         answers = (m(x * a + b) for m, a, b in zip(self.models, scales, shifts, strict=True))
-        return _log_mean(list(answers))
+        return log_mean(list(answers))
 
 
-def _log_mean(logits: list[Tensor]) -> Tensor:
+def log_mean(logits: list[Tensor]) -> Tensor:
     """Logarithm of the mean of the probabilities that several logits stand for."""
     stacked = torch.stack([each.float().log_softmax(dim=1) for each in logits])
     return stacked.logsumexp(dim=0) - torch.tensor(float(len(logits))).log()

@@ -5,18 +5,27 @@ import json
 import shutil
 import statistics
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from convlens.card import mean, model_card
+from convlens.combine import combine, log_mean
+from convlens.evaluate import compute_logits, score
 from convlens.files import replacing
 from convlens.recipes import RECIPES
 from convlens.train.checkpoint import load_trained, save_weights, write_json
 from convlens.train.run import (
     SUMMARY_FIELDS,
     complete,
+    find_doubles,
+    open_for,
     read_config,
     read_confusion,
-    start_or_go_on,
 )
+from convlens.train.side_by_side import train_all
 
 # What is kept of a run besides its record: what the notebook and the README draw on.
 KEPT = (
@@ -37,24 +46,31 @@ def reproduce(
     weights: Path,
     device: str = "auto",
     precision: str = "auto",
+    workers: int = 1,
 ) -> None:
     """Train `names` with seeds 0 … seeds - 1 into `runs`, then fill `results` and `weights`.
 
     A finished run is kept, a cut one is resumed; what an older version did not measure of a
     finished one is measured on its weights. summary.json, and summary.md with the same as a
     table, are written after every run; records of other recipes and seeds in them stay.
+    workers: runs at a time.
     """
-    for seed in range(seeds):
+    recipes = [RECIPES[name]() for name in names]
+    if epochs is not None:
+        recipes = [dataclasses.replace(recipe, epochs=epochs) for recipe in recipes]
+    asked = [
+        {
+            "recipe": recipe, "run": runs / f"{recipe.name}-s{seed}", "data": data, "seed": seed,
+            "images": images, "device": device, "precision": precision,
+        }
+        for seed in range(seeds)
+        for recipe in recipes
+    ]  # fmt: skip
+    for run in train_all(asked, workers):
+        _collect(complete(run, data), run, results, weights)
+    if epochs is None and not images:
         for name in names:
-            recipe = RECIPES[name]()
-            if epochs is not None:
-                recipe = dataclasses.replace(recipe, epochs=epochs)
-            run = runs / f"{name}-s{seed}"
-            start_or_go_on(
-                recipe, run, data=data, seed=seed, images=images, device=device,
-                precision=precision,
-            )  # fmt: skip
-            _collect(complete(run, data), run, results, weights)
+            _average(name, runs, results, data)
     print(noise(json.loads((results / "summary.json").read_text())))
 
 
@@ -71,8 +87,7 @@ def _collect(metrics: dict, run: Path, results: Path, weights: Path) -> None:
     order = list(RECIPES)
     records.sort(key=lambda r: (order.index(r["recipe"]), r["seed"]))
     write_json(path, records)
-    with replacing(results / "summary.md") as temporary:
-        temporary.write_text(results_table(records))
+    _write_tables(results)
     mine = [r for r in records if r["recipe"] == name]
     if (run.parent / f"{name}-s0" / "metrics.json").exists():
         _write_card(mine, run.parent / f"{name}-s0", results / "cards")
@@ -81,6 +96,74 @@ def _collect(metrics: dict, run: Path, results: Path, weights: Path) -> None:
         for kept in KEPT:
             shutil.copyfile(run / kept, results / name / kept)
         save_weights(weights / f"{name}.safetensors", load_trained(run), half=True)
+
+
+def _write_tables(results: Path) -> None:
+    """summary.md from what is in `results`."""
+    records = json.loads((results / "summary.json").read_text())
+    averaged = results / "averaged.json"
+    text = results_table(records)
+    if averaged.exists():
+        text += "\n" + averaged_table(json.loads(averaged.read_text()))
+    with replacing(results / "summary.md") as temporary:
+        temporary.write_text(text)
+
+
+# Networks in an ensemble at most: what it costs grows with each, what it gains less and less.
+ENSEMBLE = 5
+
+
+def _average(name: str, runs: Path, results: Path, data: Path | None) -> None:
+    """Measure what averaging views and seeds of the recipe gives, and put it into averaged.json.
+
+    Equal to `combine` of the same runs, but every network sees every view once.
+    """
+    folders = [runs / f"{name}-s{seed}" for seed in range(ENSEMBLE)]
+    folders = [folder for folder in folders if (folder / "metrics.json").exists()]
+    print(f"averaging  {name}: ten views, {len(folders)} seeds", flush=True)
+    groups = [[folder] for folder in folders]
+    together = [folders] if len(folders) > 1 else []
+    records = _averages(name, together, views=False, data=data)
+    records += _averages(name, groups + together, views=True, data=data)
+    path = results / "averaged.json"
+    kept = json.loads(path.read_text()) if path.exists() else []
+    records += [record for record in kept if record["recipe"] != name]
+    order = list(RECIPES)
+    records.sort(key=lambda r: order.index(r["recipe"]))
+    write_json(path, records)
+    _write_tables(results)
+
+
+def _averages(
+    name: str, groups: list[list[Path]], *, views: bool, data: Path | None
+) -> list[dict[str, Any]]:
+    """The record of each group of runs, averaged."""
+    answers: dict[Path, Tensor] = {}
+    for folder in dict.fromkeys(folder for group in groups for folder in group):
+        trained = combine([load_trained(folder)], views)
+        dataset = open_for(trained, folder, data)
+        split = dataset.validation
+        logits = compute_logits(trained.model, split.images, trained.mean, trained.std)
+        answers[folder] = torch.from_numpy(logits)
+    records = []
+    for group in groups:
+        mean_logits = log_mean([answers[folder] for folder in group]).numpy()
+        seen = score(mean_logits, np.asarray(split.labels))
+        doubles = find_doubles(dataset, dataset.train, split)
+        rest = None if doubles is None or doubles.all() else seen.take(~doubles).accuracy
+        first, *others = map(str, group)
+        also = f" --also {' '.join(others)}" if others else ""
+        records.append({
+            "recipe": name,
+            "seeds": [int(folder.name.rpartition("-s")[2]) for folder in group],
+            "views": views,
+            "validation_loss": seen.loss,
+            "validation_accuracy": seen.accuracy,
+            "validation_mean_class_accuracy": seen.mean_class_accuracy,
+            "validation_accuracy_without_duplicates": rest,
+            "command": f"convlens evaluate {first}{also}{' --views' if views else ''}",
+        })  # fmt: skip
+    return records
 
 
 def _write_card(records: list[dict], run: Path, cards: Path) -> None:
@@ -114,11 +197,45 @@ def results_table(records: list[dict]) -> str:
             mean(mine, "validation_accuracy", "{:.1%}"),
             mean(mine, "validation_accuracy_without_duplicates", "{:.1%}"),
             mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
-            f"{statistics.mean(record['seconds'] for record in mine) / 60:.0f}",
+            _minutes(mine),
             f"`convlens reproduce {name}`",
         ]
         rows.append("| " + " | ".join(cells) + " |\n")
     return header + "".join(rows) + "\n" + noise(records) + "\n"
+
+
+def _minutes(records: list[dict]) -> str:
+    """The mean of the runs' times, and on what they ran."""
+    mean_minutes = statistics.mean(record["seconds"] for record in records) / 60
+    devices = dict.fromkeys(record["device"] for record in records)
+    return f"{mean_minutes:.0f} on {', '.join(devices)}"
+
+
+def averaged_table(records: list[dict]) -> str:
+    """The averaged answers as a Markdown table; of single networks the mean over the seeds."""
+    header = (
+        "| averaged | networks | validation loss | validation accuracy | without near duplicates | "
+        "mean per class | again by |\n| :-- | --: | --: | --: | --: | --: | :-- |\n"
+    )
+    rows = []
+    for recipe, size, views in dict.fromkeys(
+        (r["recipe"], len(r["seeds"]), r["views"]) for r in records
+    ):
+        mine = [
+            r for r in records
+            if (r["recipe"], len(r["seeds"]), r["views"]) == (recipe, size, views)
+        ]  # fmt: skip
+        cells = [
+            f"`{recipe}`" + ", ten views" * views,
+            f"{size}" + f" ({len(mine)} seeds)" * (len(mine) > 1),
+            mean(mine, "validation_loss", "{:.3f}"),
+            mean(mine, "validation_accuracy", "{:.1%}"),
+            mean(mine, "validation_accuracy_without_duplicates", "{:.1%}"),
+            mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
+            f"`{mine[0]['command']}`",
+        ]
+        rows.append("| " + " | ".join(cells) + " |\n")
+    return header + "".join(rows)
 
 
 def noise(records: list[dict]) -> str:

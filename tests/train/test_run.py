@@ -20,7 +20,7 @@ from convlens.errors import UserError
 from convlens.evaluate import evaluate
 from convlens.predict import predict
 from convlens.recipes import RECIPES, Recipe
-from convlens.reproduce import noise, reproduce
+from convlens.reproduce import noise
 from convlens.train import run as runs
 from convlens.train.checkpoint import load_trained, read_history, save_weights
 
@@ -232,36 +232,6 @@ def test_a_file_that_is_no_weights_file_is_named(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"w\.safetensors is not a weights file of ConvLens"):
         load_trained(path)
-
-
-def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, capsys):
-    options = {
-        "seeds": 2, "epochs": 1, "images": 0, "data": toy_data, "runs": tmp_path / "runs",
-        "results": tmp_path / "results", "weights": tmp_path / "weights",
-        "device": "cpu", "precision": "fp32",
-    }  # fmt: skip
-    reproduce(("lenet5plus", "lenet5"), **options)
-    records = json.loads((tmp_path / "results" / "summary.json").read_text())
-    assert [(r["recipe"], r["seed"]) for r in records] == [
-        ("lenet5", 0), ("lenet5", 1), ("lenet5plus", 0), ("lenet5plus", 1),
-    ]  # fmt: skip
-    assert list(records[0]) == list(runs.SUMMARY_FIELDS)
-    assert {p.name for p in (tmp_path / "weights").iterdir()} == {
-        "lenet5.safetensors", "lenet5plus.safetensors",
-    }  # fmt: skip
-    assert (tmp_path / "results" / "lenet5" / "history.csv").exists()
-    cards = tmp_path / "results" / "cards"
-    assert {p.name for p in cards.iterdir()} == {"lenet5.md", "lenet5plus.md"}
-    assert "2 runs, seeds 0, 1." in (cards / "lenet5.md").read_text()
-    noise = (tmp_path / "results" / "summary.md").read_text().splitlines()[-1]
-    assert noise.startswith("On 20 images an accuracy has a standard error of ")
-    assert capsys.readouterr().out.splitlines()[-1] == noise
-    capsys.readouterr()
-    reproduce(("lenet5plus",), **options)
-    assert "epoch" not in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "results" / "summary.json").read_text())) == 4
-    with pytest.raises(UserError, match="other settings than those asked for now"):
-        reproduce(("lenet5",), **{**options, "epochs": 2})
 
 
 def test_the_record_says_what_a_figure_is_worth(finished, toy_data):

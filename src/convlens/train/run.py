@@ -371,7 +371,7 @@ def _execute(
         outcome = _calibrated(outcome)
         world.first(_keep_temperature, run, outcome.trained.temperature)
     world.first(write_tables_and_pictures, config, dataset, outcome, run)
-    doubles = world.first(_doubles, dataset, *monitored_splits(config, dataset).values())
+    doubles = world.first(find_doubles, dataset, *monitored_splits(config, dataset).values())
     metrics = measure(config, outcome, doubles, machine, world)
     world.first(write_card, run, metrics)
     world.first(write_json, run / "metrics.json", metrics)  # last: its presence says all is there
@@ -383,7 +383,7 @@ def _execute(
 MOST_PAIRS = 50_000_000
 
 
-def _doubles(dataset: Dataset, training: Split, monitored: Split) -> np.ndarray | None:
+def find_doubles(dataset: Dataset, training: Split, monitored: Split) -> np.ndarray | None:
     """As `leaked`; None where there are too many images to compare."""
     if len(training) * len(monitored) > MOST_PAIRS:
         return None
@@ -481,7 +481,7 @@ def complete(run: Path, data: Path | str | None = None) -> dict[str, Any]:
             f"{run} found {metrics[f'{name}_accuracy']:.1%} right and its weights now find "
             f"{seen.accuracy:.1%}; give the data set it was trained on with --data"
         )
-    doubles = _doubles(dataset, train_split, monitored)
+    doubles = find_doubles(dataset, train_split, monitored)
     found = {"train_images": len(train_split)}
     found |= doubts(name, seen, doubles, trained.temperature)
     metrics |= {key: value for key, value in found.items() if key not in metrics}
