@@ -50,6 +50,7 @@ from convlens.data import augment, batches, open_dataset
 from convlens.errors import UserError
 from convlens.look.layers import to_text
 from convlens.look.sheets import assigned_images, describe_prediction
+from convlens.reproduce import averaged_table
 from convlens.train import loop, optimiser
 from convlens.train.checkpoint import load_trained, read_history
 from convlens.train.run import read_config
@@ -562,6 +563,23 @@ if steps:
             if points_of(best_of_1) == 15
             else ""
         ),
+    )
+
+# %% tags=["hide-input"]
+if (RESULTS / "averaged.json").exists():
+    AVERAGED = json.loads((RESULTS / "averaged.json").read_text())
+    text(
+        "#### What averaging adds",
+        "Not part of the assignment: the mean of the probabilities of ten views of an image (shifted, "
+        "and mirrored), of several networks trained from different seeds, and of both.",
+        averaged_table([r for r in AVERAGED if r["recipe"] in ("lenet5plus", "convnet")]),
+    )
+if (RESULTS / "ablation.md").exists():
+    text(
+        "#### What each technique is worth alone",
+        "One thing is changed at a time, on images held out of `train/`; `python "
+        "benchmarks/ablation.py` measures it.",
+        (RESULTS / "ablation.md").read_text(),
     )
 
 # %% [markdown]

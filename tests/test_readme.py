@@ -8,7 +8,7 @@ import pytest
 
 from convlens.bench.results import markdown
 from convlens.recipes import RECIPES
-from convlens.reproduce import results_table
+from convlens.reproduce import averaged_table, results_table
 from convlens.train.checkpoint import load_trained
 from convlens.train.run import SUMMARY_FIELDS
 
@@ -19,7 +19,24 @@ RECORDS = json.loads((ROOT / "results" / "summary.json").read_text())
 
 def test_the_readmes_table_is_made_from_the_records():
     table = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", README, re.DOTALL)[1]
-    assert table == results_table(RECORDS) == (ROOT / "results" / "summary.md").read_text()
+    averaged = json.loads((ROOT / "results" / "averaged.json").read_text())
+    assert table == results_table(RECORDS) + "\n" + averaged_table(averaged)
+    assert table == (ROOT / "results" / "summary.md").read_text()
+
+
+def test_the_averaged_networks_are_those_of_the_table():
+    """Averages are measured anew when a recipe is trained anew."""
+    averaged = json.loads((ROOT / "results" / "averaged.json").read_text())
+    for recipe in {record["recipe"] for record in RECORDS}:
+        seeds = {record["seed"] for record in RECORDS if record["recipe"] == recipe}
+        used = [record["seeds"] for record in averaged if record["recipe"] == recipe]
+        assert {seed for group in used for seed in group} == set(sorted(seeds)[:5])
+
+
+def test_the_ablation_in_the_documentation_is_the_measured_one():
+    text = (ROOT / "docs" / "accuracy.md").read_text()
+    table = re.search(r"<!-- ablation -->\n(.*?)<!-- /ablation -->", text, re.DOTALL)[1]
+    assert table == (ROOT / "results" / "ablation.md").read_text()
 
 
 def test_the_speed_table_is_the_measured_one():
@@ -41,13 +58,14 @@ def test_results_table_by_hand():
         "recipe": "lenet5", "epochs": 3, "train_loss": 1.0, "train_accuracy": 0.5,
         "validation_loss": 2.0, "validation_accuracy": 0.25,
         "validation_mean_class_accuracy": 0.125, "seconds": 90, "validation_images": 1911,
+        "device": "cpu, 2 threads",
         "validation_standard_error": 0.01, "validation_mean_class_standard_error": 0.015,
         "validation_duplicates": 7, "validation_accuracy_without_duplicates": 0.2,
     }  # fmt: skip
     other = {**record, "validation_accuracy": 0.35, "validation_standard_error": 0.013}
     assert results_table([record]).splitlines()[2:] == [
-        "| `lenet5` | 1 | 3 | 1.000 | 50.0% | 2.000 | 25.0% | 20.0% | 12.5% | 2 "
-        "| `convlens reproduce lenet5` |",
+        "| `lenet5` | 1 | 3 | 1.000 | 50.0% | 2.000 | 25.0% | 20.0% | 12.5% "
+        "| 2 on cpu, 2 threads | `convlens reproduce lenet5` |",
         "",
         "On 1,911 images an accuracy has a standard error of 1.0 points and a mean per class one "
         "of 1.5; the accuracies on two random halves of them differ by 2.0 points (one standard "

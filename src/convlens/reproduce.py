@@ -99,12 +99,10 @@ def _collect(metrics: dict, run: Path, results: Path, weights: Path) -> None:
 
 
 def _write_tables(results: Path) -> None:
-    """summary.md from what is in `results`."""
-    records = json.loads((results / "summary.json").read_text())
-    averaged = results / "averaged.json"
-    text = results_table(records)
-    if averaged.exists():
-        text += "\n" + averaged_table(json.loads(averaged.read_text()))
+    """summary.md: both tables, from what is in `results`."""
+    text = results_table(json.loads((results / "summary.json").read_text()))
+    if (results / "averaged.json").exists():
+        text += "\n" + averaged_table(json.loads((results / "averaged.json").read_text()))
     with replacing(results / "summary.md") as temporary:
         temporary.write_text(text)
 
