@@ -150,14 +150,6 @@ def test_training_on_rows_of_a_larger_cache_runs(toy_data, monkeypatch, tmp_path
     assert seen["training_images_per_second"] > 0 and seen["reading_images_per_second"] > 0
 
 
-def test_rows_read_as_the_array_of_those_rows_would():
-    images, rows = np.arange(40).reshape(10, 4), np.array([7, 2, 9, 0])
-    view = growth.Rows(images, rows)
-    assert len(view) == 4
-    np.testing.assert_array_equal(view[1:3], images[rows][1:3])
-    np.testing.assert_array_equal(view[np.array([3, 0])], images[rows][[3, 0]])
-
-
 def _result(**rows) -> dict:
     return {"machine": MACHINE, "rows": rows}
 

@@ -128,11 +128,18 @@ def evaluate(
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
-    """Evaluation of logits (N, C) against class indices (N,); sums in double precision."""
+    """Evaluation of logits (N, C) against class indices (N,); sums in double precision.
+
+    Works on some rows at a time: of a million images the logits fit into memory, and several times
+    as much in double precision may not.
+    """
     num_classes = logits.shape[1]
-    targets = one_hot(labels, num_classes).double()
-    log_probabilities = torch.from_numpy(logits).double().log_softmax(dim=1)
-    losses = -(targets * log_probabilities).sum(dim=1)
+    losses = np.empty(len(labels))
+    for start in range(0, len(labels), 4096):
+        rows = slice(start, start + 4096)
+        targets = one_hot(labels[rows], num_classes).double()
+        log_probabilities = torch.from_numpy(logits[rows]).double().log_softmax(dim=1)
+        losses[rows] = -(targets * log_probabilities).sum(dim=1)
     confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
     np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
-    return Evaluation(logits, losses.numpy(), labels, confusion)
+    return Evaluation(logits, losses, labels, confusion)

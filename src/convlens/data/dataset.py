@@ -2,11 +2,43 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 Images = TypeVar("Images")  # an array or a tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some images of an array, in any order, read when they are asked for and not before.
+
+    Behaves as `images[rows]` would: rows at indices are read, a slice is a view, and NumPy takes it
+    for an array. So a hold-out of a data set that is larger than memory needs no memory either.
+
+    images: uint8, shape (M, H, W, 3). rows: int, shape (N,), each in [0, M).
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3)."""
+        return len(self.rows), *self.images.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> "np.ndarray | Rows":
+        if isinstance(key, tuple):  # (…, rows of pixels, columns, colours): of every image
+            return Rows(self.images[key], self.rows)
+        if isinstance(key, slice):
+            return Rows(self.images, self.rows[key])
+        return self.images[self.rows[key]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.images[self.rows], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -18,7 +50,7 @@ class Split:
     paths: the N files the images were decoded from, relative to the data set's root.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Rows
     labels: np.ndarray
     paths: tuple[str, ...]
 
@@ -26,11 +58,11 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> "Split":
-        """The rows at `indices`, in that order; copies the images, so the result is in memory."""
+        """The images at `indices`, in that order; copies none of them."""
+        rows = np.asarray(indices)
         return Split(
-            self.images[indices], self.labels[indices], tuple(self.paths[i] for i in indices)
+            Rows(self.images, rows), self.labels[rows], tuple(self.paths[i] for i in rows)
         )
-
 
     def centre(self, size: int) -> "Split":
         """The middle size × size pixels of every image; a view, which copies nothing."""

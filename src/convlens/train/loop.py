@@ -257,7 +257,7 @@ def channel_statistics(images: np.ndarray, at_most: int = 20_000) -> tuple[Tenso
     step = math.ceil(len(images) / at_most)
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for start in range(0, len(images), 1024 * step):
-        chunk = images[start : start + 1024 * step : step].reshape(-1, 3)
+        chunk = np.asarray(images[start : start + 1024 * step : step]).reshape(-1, 3)
         # a histogram of the 256 values is exact, and faster than arithmetic on every pixel
         for channel in range(3):
             bins = np.bincount(chunk[:, channel], minlength=256)
