@@ -63,6 +63,23 @@ def test_an_ensemble_is_the_mean_probability_each_with_its_own_statistics():
     torch.testing.assert_close(answer.exp(), expected)
 
 
+def test_members_are_averaged_at_their_own_temperatures():
+    torch.manual_seed(0)
+    members = [
+        dataclasses.replace(trained(LeNet5(3)), temperature=temperature) for temperature in (0.5, 2)
+    ]
+    x = torch.randn(4, 3, 64, 64)
+    with torch.inference_mode():
+        expected = [(m.model(x) / m.temperature).softmax(dim=1) for m in members]
+        both = combine(members)
+        torch.testing.assert_close(both.model(x).softmax(dim=1), sum(expected) / 2)
+        assert both.temperature == 1
+        views = combine(members[:1], views=True)
+        shown = Views(lambda y: members[0].model(y) / 0.5, 64)(x)
+        torch.testing.assert_close(views.model(x), shown)
+        assert views.temperature == 1
+
+
 def test_one_member_alone_is_itself_and_two_equal_ones_answer_as_one():
     torch.manual_seed(0)
     one = trained(LeNet5(3))

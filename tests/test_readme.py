@@ -33,6 +33,12 @@ def test_the_averaged_networks_are_those_of_the_table():
         assert {seed for group in used for seed in group} == set(sorted(seeds)[:5])
 
 
+def test_the_speed_table_is_the_measured_one():
+    table = re.search(r"<!-- bench -->\n(.*?)<!-- /bench -->", README, re.DOTALL)[1]
+    assert table == (ROOT / "results" / "bench.md").read_text()
+    assert table == markdown(json.loads((ROOT / "results" / "bench.json").read_text()))
+
+
 def test_records_have_the_designs_fields_and_name_their_commit():
     for record in RECORDS:
         assert tuple(record) == SUMMARY_FIELDS

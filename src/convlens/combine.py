@@ -14,10 +14,9 @@ from convlens.train.checkpoint import Trained
 def combine(members: Sequence[Trained], views: bool = False) -> Trained:
     """One network that answers for all `members`, with `views` each for ten views of the image.
 
-    Everything but the network is the first member's; the temperature is 1 where anything is
-    averaged, for the members' were fitted to each alone, and averages are less sure by themselves.
-    Raises UserError when the members do not know the same classes or take images of different
-    sizes.
+    Everything but the network is the first member's. What is averaged are probabilities at each
+    member's own temperature; the average's is 1. Raises UserError when the members do not know the
+    same classes or take images of different sizes.
     """
     first, *others = members
     for other in others:
@@ -30,19 +29,29 @@ def combine(members: Sequence[Trained], views: bool = False) -> Trained:
                 f"the runs take images of {first.size} pixels at zoom {first.zoom} and "
                 f"{other.size} at {other.zoom}; average runs of one size and zoom only"
             )
+    if views or others:
+        members = [replace(m, model=Divided(m.model, m.temperature), temperature=1.0)
+                   for m in members]  # fmt: skip
     if views:
         # the views are cut out of the whole of a loaded image
         members = [
-            replace(
-                m, model=Views(m.model, m.size), size=m.loaded_size, zoom=1.0, temperature=1.0
-            )
-            for m in members
+            replace(m, model=Views(m.model, m.size), size=m.loaded_size, zoom=1.0) for m in members
         ]
-        first = members[0]
     if not others:
         return members[0]
     ensemble = Ensemble([(m.model, m.mean, m.std) for m in members], first.mean, first.std)
-    return replace(first, model=ensemble, temperature=1.0)
+    return replace(members[0], model=ensemble)
+
+
+class Divided(nn.Module):
+    """A network's logits over its temperature."""
+
+    def __init__(self, model: nn.Module, temperature: float):
+        super().__init__()
+        self.model, self.temperature = model, temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) / self.temperature
 
 
 class Views(nn.Module):

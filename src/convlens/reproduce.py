@@ -142,7 +142,7 @@ def _averages(
         dataset = open_for(trained, folder, data)
         split = dataset.validation
         logits = compute_logits(trained.model, split.images, trained.mean, trained.std)
-        answers[folder] = torch.from_numpy(logits)
+        answers[folder] = torch.from_numpy(logits) / trained.temperature
     records = []
     for group in groups:
         mean_logits = log_mean([answers[folder] for folder in group]).numpy()
