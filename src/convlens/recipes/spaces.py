@@ -26,7 +26,7 @@ _CROPS: Space = {
     "augment.aspect": Range(0, 0.4),
     "augment.rotate": Range(0, 25),
     "augment.colour": Range(0, 0.5),
-    "zoom": (1.0, 1.08, 1.14, 1.2, 1.25),  # few, for each has the data set decoded to its size
+    "zoom": (1.0, 1.08, 1.1, 1.14, 1.2, 1.25),  # few, for each has the data set decoded to its size
 }
 _MIXES: Space = {
     "augment.erase": Range(0, 0.6),
