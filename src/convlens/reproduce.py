@@ -118,7 +118,8 @@ def _average(name: str, runs: Path, results: Path, data: Path | None) -> None:
     """
     folders = [runs / f"{name}-s{seed}" for seed in range(ENSEMBLE)]
     folders = [folder for folder in folders if (folder / "metrics.json").exists()]
-    print(f"averaging  {name}: ten views, {len(folders)} seeds", flush=True)
+    several = f"ten views and {len(folders)} seeds" if len(folders) > 1 else "ten views"
+    print(f"averaging  {name}: {several}", flush=True)
     groups = [[folder] for folder in folders]
     together = [folders] if len(folders) > 1 else []
     records = _averages(name, together, views=False, data=data)
