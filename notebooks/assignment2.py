@@ -15,7 +15,7 @@
 # `convlens report` executes this notebook. Every number in the text is computed from the results
 # folder by the cell that prints it, and every listing is read from the installed package, so neither
 # can go stale. Nothing is trained here: the cells read what `convlens reproduce` left in the folders
-# named below. To train everything anew, set `RETRAIN = True` (up to three hours on two cores), or run
+# named below. To train everything anew, set `RETRAIN = True` (about an hour on two cores), or run
 # `convlens reproduce`, which continues where it was cut.
 
 # %% tags=["parameters"]
@@ -572,7 +572,9 @@ if (RESULTS / "averaged.json").exists():
         "#### What averaging adds",
         "Not part of the assignment: the mean of the probabilities of ten views of an image (shifted, "
         "and mirrored), of several networks trained from different seeds, and of both.",
-        averaged_table([r for r in AVERAGED if r["recipe"] in ("lenet5plus", "convnet")]),
+        averaged_table(
+            [r for r in AVERAGED if r["recipe"] in ("lenet5plus", "convnet")], commands=False
+        ),
     )
 if (RESULTS / "ablation.md").exists():
     text(

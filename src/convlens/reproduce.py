@@ -210,12 +210,17 @@ def _minutes(records: list[dict]) -> str:
     return f"{mean_minutes:.0f} on {', '.join(devices)}"
 
 
-def averaged_table(records: list[dict]) -> str:
-    """The averaged answers as a Markdown table; of single networks the mean over the seeds."""
-    header = (
-        "| averaged | networks | validation loss | validation accuracy | without near duplicates | "
-        "mean per class | again by |\n| :-- | --: | --: | --: | --: | --: | :-- |\n"
-    )
+def averaged_table(records: list[dict], commands: bool = True) -> str:
+    """The averaged answers as a Markdown table; of single networks the mean over the seeds.
+
+    commands: with a column of what prints each row, which needs a wide page.
+    """
+    titles = [
+        "averaged", "networks", "validation loss", "validation accuracy",
+        "without near duplicates", "mean per class", *["again by"] * commands,
+    ]  # fmt: skip
+    rules = [":--"] + ["--:"] * 5 + [":--"] * commands
+    header = f"| {' | '.join(titles)} |\n| {' | '.join(rules)} |\n"
     rows = []
     for recipe, size, views in dict.fromkeys(
         (r["recipe"], len(r["seeds"]), r["views"]) for r in records
@@ -231,7 +236,7 @@ def averaged_table(records: list[dict]) -> str:
             mean(mine, "validation_accuracy", "{:.1%}"),
             mean(mine, "validation_accuracy_without_duplicates", "{:.1%}"),
             mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
-            f"`{mine[0]['command']}`",
+            *[f"`{mine[0]['command']}`"] * commands,
         ]
         rows.append("| " + " | ".join(cells) + " |\n")
     return header + "".join(rows)
