@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from convlens.data import open_dataset
 from convlens.errors import UserError
 from convlens.evaluate import evaluate
 from convlens.predict import predict
