@@ -144,11 +144,11 @@ def _averages(
         split = dataset.validation
         logits = compute_logits(trained.model, split.images, trained.mean, trained.std)
         answers[folder] = torch.from_numpy(logits) / trained.temperature
+    doubles = find_doubles(dataset, dataset.train, split) if groups else None
     records = []
     for group in groups:
         mean_logits = log_mean([answers[folder] for folder in group]).numpy()
         seen = score(mean_logits, np.asarray(split.labels))
-        doubles = find_doubles(dataset, dataset.train, split)
         rest = None if doubles is None or doubles.all() else seen.take(~doubles).accuracy
         first, *others = map(str, group)
         also = f" --also {' '.join(others)}" if others else ""

@@ -288,7 +288,6 @@ def open_as(run: Path, data: Path | str | None, size: int) -> Dataset:
 
 def check_classes(trained: Trained, run: Path, dataset: Dataset) -> None:
     """Raise UserError when the data set's classes are not those of the network of `run`."""
-    """Raise UserError when a network and a data set do not have the same classes."""
     if dataset.classes != trained.classes:
         raise UserError(
             f"{run} knows {len(trained.classes)} classes and {dataset.root} has "
