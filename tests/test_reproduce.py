@@ -16,13 +16,17 @@ from convlens.train.checkpoint import load_trained
 from convlens.train.side_by_side import train_all
 
 
-def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, capsys):
-    options = {
-        "seeds": 2, "epochs": 1, "images": 0, "data": toy_data, "runs": tmp_path / "runs",
-        "results": tmp_path / "results", "weights": tmp_path / "weights",
-        "device": "cpu", "precision": "fp32",
+def options(folder, data, **others):
+    return {
+        "seeds": 2, "epochs": None, "images": 0, "data": data, "runs": folder / "runs",
+        "results": folder / "results", "weights": folder / "weights", "device": "cpu",
+        "precision": "fp32", **others,
     }  # fmt: skip
-    reproduce(("lenet5plus", "lenet5"), **options)
+
+
+def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, capsys):
+    asked = options(tmp_path, toy_data, epochs=1)
+    reproduce(("lenet5plus", "lenet5"), **asked)
     records = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert [(r["recipe"], r["seed"]) for r in records] == [
         ("lenet5", 0), ("lenet5", 1), ("lenet5plus", 0), ("lenet5plus", 1),
@@ -39,11 +43,11 @@ def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, capsy
     assert noise.startswith("On 20 images an accuracy has a standard error of ")
     assert capsys.readouterr().out.splitlines()[-1] == noise
     capsys.readouterr()
-    reproduce(("lenet5plus",), **options)
+    reproduce(("lenet5plus",), **asked)
     assert "epoch" not in capsys.readouterr().out
     assert len(json.loads((tmp_path / "results" / "summary.json").read_text())) == 4
     with pytest.raises(UserError, match="other settings than those asked for now"):
-        reproduce(("lenet5",), **{**options, "epochs": 2})
+        reproduce(("lenet5",), **{**asked, "epochs": 2})
 
 
 @pytest.fixture
@@ -52,14 +56,6 @@ def short(monkeypatch):
     recipe = dataclasses.replace(RECIPES["lenet5"](), epochs=1)
     monkeypatch.setitem(RECIPES, "lenet5", lambda: recipe)
     return recipe
-
-
-def options(folder, data, **others):
-    return {
-        "seeds": 2, "epochs": None, "images": 0, "data": data, "runs": folder / "runs",
-        "results": folder / "results", "weights": folder / "weights", "device": "cpu",
-        "precision": "fp32", **others,
-    }  # fmt: skip
 
 
 def test_averages_are_what_their_commands_print(short, toy_data, tmp_path, capsys):
