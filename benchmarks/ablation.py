@@ -5,23 +5,27 @@
 
 Every variant is trained on 85 % of train/ and judged on the rest, the same images for every variant
 and seed; validation/ is not read. Finished runs are kept and cut ones resumed, so the table grows
-as time allows. Written after every run: OUT/ablation.json and OUT/ablation.md.
+as time allows. Written after every run: OUT/ablation.json and OUT/ablation.md. A run's record says
+which images it had right, so that two networks are compared image by image.
 """
 
 import argparse
 import dataclasses
 import json
-import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from convlens.data.augment import Augment
 from convlens.errors import UserError
+from convlens.evaluate import evaluate
 from convlens.files import replacing
 from convlens.recipes import RECIPES, Recipe
-from convlens.train.checkpoint import write_json
-from convlens.train.run import read_metrics
+from convlens.train.checkpoint import load_trained, write_json
+from convlens.train.loop import monitored_splits
+from convlens.train.run import open_for, read_config, read_metrics
 from convlens.train.side_by_side import train_all
 
 HOLDOUT = 0.15
@@ -76,7 +80,10 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "logit adjustment 1": recipe(balance=1.0),
     "pretrained on rotations, 10 epochs": recipe(pretraining=10),
     "distilled from the base run": recipe(distillation=0.7),
+    "distilled from three base runs": recipe(distillation=0.7),
 }
+# How many runs of the base a variant learns from: of its own seed and those that follow.
+TEACHERS = {"distilled from the base run": 1, "distilled from three base runs": 3}
 
 
 def main() -> None:
@@ -101,19 +108,22 @@ def main() -> None:
     label = args.recipe
     if args.coarse:
         base, label = model(stem_stride=2)(base), f"{args.recipe}-coarse"
-    variants = {name: VARIANTS[name](base) for name in args.variants or VARIANTS}
+    variants = args.variants or VARIANTS
     folder = args.runs / f"{label}-{args.epochs}"
-    # those that learn from other runs come last
-    for learns in False, True:
-        asked = [
-            (name, seed) for seed in range(args.seeds) for name in variants
-            if bool(variants[name].distillation) == learns
-        ]  # fmt: skip
-        by_run = {run_folder(folder, name, seed): (name, seed) for name, seed in asked}
+    asked = [(name, seed) for seed in range(args.seeds) for name in variants]
+    taught = {
+        (name, seed): [(BASE, seed + other) for other in range(TEACHERS[name])]
+        for name, seed in asked if name in TEACHERS
+    }  # fmt: skip
+    teachers = [teacher for several in taught.values() for teacher in several]
+    first = dict.fromkeys(teachers + [one for one in asked if one not in taught], ())
+    for group in first, taught:
+        by_run = {run_folder(folder, *one): one for one in group}
         runs = [
             {
-                "recipe": variants[name], "run": run, "data": args.data, "seed": seed,
-                "holdout": HOLDOUT, "teacher": [run_folder(folder, BASE, seed)] if learns else (),
+                "recipe": VARIANTS[name](base), "run": run, "data": args.data, "seed": seed,
+                "holdout": HOLDOUT,
+                "teacher": [run_folder(folder, *teacher) for teacher in group[name, seed]],
             }
             for run, (name, seed) in by_run.items()
         ]  # fmt: skip
@@ -121,7 +131,7 @@ def main() -> None:
             name, seed = by_run[run]
             collect(args.out, {
                 "recipe": label, "epochs": args.epochs, "variant": name, "seed": seed,
-                **measured(run),
+                **measured(run, args.data),
             })  # fmt: skip
 
 
@@ -130,10 +140,15 @@ def run_folder(folder: Path, name: str, seed: int) -> Path:
     return folder / f"{slug}-s{seed}"
 
 
-def measured(run: Path) -> dict[str, float]:
+def measured(run: Path, data: Path | None) -> dict[str, object]:
     metrics = read_metrics(run)
     kept = ("accuracy", "mean_class_accuracy", "loss")
+    trained = load_trained(run / "last.safetensors")
+    held_out = monitored_splits(read_config(run), open_for(trained, run, data))["holdout"]
+    seen = evaluate(trained.model, held_out, trained.mean, trained.std)
     return {f"holdout_{what}": metrics[f"holdout_{what}"] for what in kept} | {
+        "images": metrics["holdout_images"],
+        "right": np.packbits(seen.predicted == seen.labels).tobytes().hex(),
         "train_accuracy": metrics["train_accuracy"],
         "calibrated_error": metrics["calibrated_error"],
         "seconds": metrics["seconds"],
@@ -156,43 +171,48 @@ def collect(out: Path, record: dict) -> None:
 
 
 def table(records: list[dict]) -> str:
-    """A row a variant: means with standard errors, and the difference from the base, seed by seed.
+    """A row a variant: means over its seeds, and the difference from the base with its error.
 
-    The seeds of a pair share their hold-out and their batches' order, so the difference is surer
-    than the two means are.
+    The difference is that to the base's run of the same seed, image by image. Its standard error is
+    that over the images, of the mean over the seeds: most of what two networks disagree on is
+    chance, of training as of the images, and shows there.
     """
     text = ""
     for recipe_name, epochs in dict.fromkeys((r["recipe"], r["epochs"]) for r in records):
         mine = [r for r in records if (r["recipe"], r["epochs"]) == (recipe_name, epochs)]
-        base = {r["seed"]: r["holdout_accuracy"] for r in mine if r["variant"] == BASE}
+        base = {r["seed"]: _right(r) for r in mine if r["variant"] == BASE}
         text += (
-            f"`{recipe_name}`, {epochs} epochs, judged on {HOLDOUT:.0%} of `train/`:\n\n"
+            f"`{recipe_name}`, {epochs} epochs, judged on {HOLDOUT:.0%} of `train/` "
+            f"({mine[0]['images']:,} images):\n\n"
             "| changed | seeds | accuracy | against the base | mean per class | training accuracy "
             "| minutes |\n| :-- | --: | --: | --: | --: | --: | --: |\n"
         )
         for name in dict.fromkeys(r["variant"] for r in mine):
             rows = [r for r in mine if r["variant"] == name]
-            against = [r["holdout_accuracy"] - base[r["seed"]] for r in rows if r["seed"] in base]
+            against = [_right(r) - base[r["seed"]] for r in rows if r["seed"] in base]
             cells = [
                 name,
                 str(len(rows)),
-                _mean([r["holdout_accuracy"] for r in rows], "{:.1f}"),
-                "" if name == BASE or not against else _mean(against, "{:+.1f}"),
-                _mean([r["holdout_mean_class_accuracy"] for r in rows], "{:.1f}"),
-                _mean([r["train_accuracy"] for r in rows], "{:.1f}"),
+                f"{100 * statistics.mean(r['holdout_accuracy'] for r in rows):.1f}",
+                "" if name == BASE or not against else _difference(np.mean(against, axis=0)),
+                f"{100 * statistics.mean(r['holdout_mean_class_accuracy'] for r in rows):.1f}",
+                f"{100 * statistics.mean(r['train_accuracy'] for r in rows):.1f}",
                 f"{statistics.mean(r['seconds'] for r in rows) / 60:.1f}",
             ]
             text += "| " + " | ".join(cells) + " |\n"
         text += "\n"
-    return text + "Accuracies in per cent; ± is the standard error over the seeds.\n"
+    return text + "Accuracies in per cent; ± is a standard error, over the images.\n"
 
 
-def _mean(values: list[float], form: str) -> str:
-    percent = [100 * value for value in values]
-    mean = form.format(statistics.mean(percent))
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {statistics.stdev(percent) / math.sqrt(len(values)):.1f}"
+def _right(record: dict) -> np.ndarray:
+    """int64, shape (N,): 1 for each held-out image that the run had right."""
+    bits = np.frombuffer(bytes.fromhex(record["right"]), np.uint8)
+    return np.unpackbits(bits, count=record["images"]).astype(np.int64)
+
+
+def _difference(by_image: np.ndarray) -> str:
+    error = by_image.std(ddof=1) / np.sqrt(len(by_image))
+    return f"{100 * by_image.mean():+.1f} ± {100 * error:.1f}"
 
 
 if __name__ == "__main__":

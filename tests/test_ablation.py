@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convlens.recipes import RECIPES
@@ -23,19 +24,24 @@ def ablation():
 
 def test_every_variant_is_a_recipe_of_its_own(ablation):
     base = RECIPES["convnet"]()
-    variants = [change(base) for change in ablation.VARIANTS.values()]
-    assert variants[0] == base
-    for number, variant in enumerate(variants):
+    variants = [
+        (change(base), ablation.TEACHERS.get(name)) for name, change in ablation.VARIANTS.items()
+    ]
+    assert variants[0] == (base, None)
+    for number, (variant, teachers) in enumerate(variants):
         check(variant)
-        assert variant not in variants[:number]
+        assert bool(variant.distillation) == bool(teachers)
+        assert (variant, teachers) not in variants[:number]
 
 
-def test_variants_are_trained_once_and_compared_seed_by_seed(
+def test_variants_are_trained_once_and_compared_image_by_image(
     ablation, toy_data, tmp_path, monkeypatch, capsys
 ):
+    monkeypatch.setitem(ablation.TEACHERS, "distilled from three base runs", 2)
+
     def measure(*more):
         monkeypatch.setattr(sys, "argv", [
-            "ablation", ablation.BASE, "no erasing", "distilled from the base run", "--coarse",
+            "ablation", "distilled from three base runs", "--coarse",
             "--epochs", "1", "--data", str(toy_data), "--runs", str(tmp_path / "runs"),
             "--out", str(tmp_path), *more,
         ])  # fmt: skip
@@ -45,22 +51,42 @@ def test_variants_are_trained_once_and_compared_seed_by_seed(
     (first, *_) = measure("--seeds", "1")
     records = measure("--seeds", "2")
     assert records[0] == first
+    # the base is trained for as many seeds as somebody learns from
     assert [(r["variant"], r["seed"]) for r in records] == [
-        (name, seed)
-        for name in (ablation.BASE, "no erasing", "distilled from the base run")
-        for seed in (0, 1)
+        *((ablation.BASE, seed) for seed in range(3)),
+        *(("distilled from three base runs", seed) for seed in range(2)),
     ]
-    assert capsys.readouterr().out.count("epoch   1/1 ") == 6
+    assert capsys.readouterr().out.count("epoch   1/1 ") == 5
     learned = next((tmp_path / "runs").glob("*/distilled-*-s1"))
-    assert [Path(t).name for t in read_config(learned).teacher] == ["as-it-is-s1"]
+    assert [Path(teacher).name for teacher in read_config(learned).teacher] == [
+        "as-it-is-s1", "as-it-is-s2"
+    ]  # fmt: skip
+    for record in records:
+        right = np.unpackbits(np.frombuffer(bytes.fromhex(record["right"]), np.uint8))
+        assert right.mean() * len(right) / record["images"] == record["holdout_accuracy"]
 
-    for record, accuracy in zip(records, (0.5, 0.7, 0.6, 0.6, 0.5, 0.5), strict=True):
-        record["holdout_accuracy"] = accuracy
-    table = ablation.table(records)
-    # of differences: +10 and -10, mean 0, standard error 10; 0 and -20, mean -10, standard error 10
-    assert "| as it is | 2 | 60.0 ± 10.0 |  |" in table
-    assert "| no erasing | 2 | 60.0 ± 0.0 | +0.0 ± 10.0 |" in table
-    assert "| distilled from the base run | 2 | 50.0 ± 0.0 | -10.0 ± 10.0 |" in table
+
+def test_the_table_by_hand(ablation):
+    def record(variant, seed, *right):
+        return {
+            "recipe": "convnet", "epochs": 1, "variant": variant, "seed": seed, "images": 4,
+            "right": np.packbits(right).tobytes().hex(), "holdout_accuracy": np.mean(right),
+            "holdout_mean_class_accuracy": 0.25, "train_accuracy": 0.75, "seconds": 90,
+        }  # fmt: skip
+
+    text = ablation.table([
+        record(ablation.BASE, 0, 1, 1, 0, 0),
+        record(ablation.BASE, 1, 1, 0, 0, 0),
+        record("no erasing", 0, 1, 1, 1, 0),
+        record("no erasing", 1, 0, 1, 1, 0),
+        record("SWA", 1, 1, 0, 0, 0),
+    ])  # fmt: skip
+    assert "judged on 15% of `train/` (4 images)" in text
+    assert "| as it is | 2 | 37.5 |  | 25.0 | 75.0 | 1.5 |" in text
+    # differences of the images, mean of two seeds: -½, ½, 1, 0; mean ¼, deviation √(5/12)
+    assert "| no erasing | 2 | 62.5 | +25.0 ± 32.3 | 25.0 | 75.0 | 1.5 |" in text
+    # a seed is compared with the base's own
+    assert "| SWA | 1 | 25.0 | +0.0 ± 0.0 | 25.0 | 75.0 | 1.5 |" in text
 
 
 def test_an_unknown_variant_is_named(ablation, monkeypatch, capsys):
