@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -114,3 +117,20 @@ def test_a_run_that_cannot_be_trained_stops_none_of_the_others(short, toy_data, 
             finished.append(run)
     assert finished == [tmp_path / "second"]
     assert runs.read_metrics(tmp_path / "second")["epochs"] == 1
+
+
+def test_workers_end_with_who_started_them(toy_data, tmp_path):
+    """A killed parent tells its workers nothing; what they print to is open while they live."""
+    command = [
+        *(sys.executable, "-m", "convlens", "reproduce", "lenet5", "--seeds", "2"),
+        *("--workers", "2", "--epochs", "100000", "--data", str(toy_data)),
+        *("--runs", str(tmp_path), "--results", str(tmp_path), "--weights", str(tmp_path)),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        logs = [tmp_path / f"lenet5-s{seed}.log" for seed in (0, 1)]
+        patience = time.monotonic() + 120
+        while not all(log.exists() and "epoch   2/" in log.read_text() for log in logs):
+            assert process.poll() is None and time.monotonic() < patience
+            time.sleep(0.2)
+        process.kill()
+        process.communicate(timeout=60)

@@ -40,6 +40,7 @@ from convlens.train.checkpoint import write_yaml
 from convlens.train.loop import Config, monitored_splits, train
 from convlens.train.machine import Machine, choose
 from convlens.train.run import check, read_config
+from convlens.train.side_by_side import begin_worker
 
 try:
     import optuna
@@ -187,11 +188,7 @@ def _try(
                 (run / name).unlink(missing_ok=True)
     write_yaml(run / "config.yaml", setting.as_dict())
 
-    parent = multiprocessing.parent_process()
-
     def watch(row: dict[str, float]) -> None:
-        if parent is not None and not parent.is_alive():
-            sys.exit(1)  # who started this worker has been killed
         trial.report(row["validation_accuracy"], int(row["epoch"]))
         if row["epoch"] < config.recipe.epochs and trial.should_prune():
             raise optuna.TrialPruned
@@ -235,7 +232,7 @@ def _work_together(folder: Path, trials: int, workers: int) -> None:
 
 def _worker(folder: Path, trials: int, threads: int) -> None:
     """A process of `_work_together`, which ends without a traceback."""
-    torch.set_num_threads(threads)
+    begin_worker(threads)
     try:
         work(folder, trials)
     except (UserError, OSError) as problem:

@@ -6,6 +6,8 @@ no thread waits for another at the end of every operator.
 
 import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -34,7 +36,7 @@ def train_all(runs: Sequence[dict[str, Any]], workers: int = 1) -> Iterator[Path
     threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")
     failures = []
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(workers, context, begin_worker, (threads,)) as pool:
         started = {pool.submit(_train, **arguments): arguments["run"] for arguments in runs}
         try:
             for done in as_completed(started):
@@ -54,6 +56,21 @@ def train_all(runs: Sequence[dict[str, Any]], workers: int = 1) -> Iterator[Path
             pool.shutdown(cancel_futures=True)
     if failures:
         raise UserError("; ".join(failures))
+
+
+def begin_worker(threads: int) -> None:
+    """What a process started by this one does first: take its threads, and end when this one does.
+
+    A parent that is killed cannot end its workers, which would train on, unseen, beside those of
+    the same command started again.
+    """
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)  # sys.exit would end this thread alone; a run's files stand any kill
 
 
 def _train(run: Path, **arguments: Any) -> None:
