@@ -1,5 +1,6 @@
 """What every test needs: a cache of its own, and a small data set that can be learned."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,12 @@ from PIL import Image
 
 from convlens.models import LeNet5
 from convlens.train.checkpoint import Trained, save_weights
+
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Tests that run side by side share the cores, and so do the processes that they start: threads
+    # for every core in each would wait for one another all the time.
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
 
 TOY_COLOURS = {
     "blue_disc": (40, 70, 220),

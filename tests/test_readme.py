@@ -39,6 +39,12 @@ def test_the_speed_table_is_the_measured_one():
     assert table == markdown(json.loads((ROOT / "results" / "bench.json").read_text()))
 
 
+def test_the_ablation_table_is_the_measured_one():
+    page = (ROOT / "docs" / "accuracy.md").read_text()
+    table = re.search(r"<!-- ablation -->\n(.*?)<!-- /ablation -->", page, re.DOTALL)[1]
+    assert table == (ROOT / "results" / "ablation.md").read_text()
+
+
 def test_records_have_the_designs_fields_and_name_their_commit():
     for record in RECORDS:
         assert tuple(record) == SUMMARY_FIELDS
