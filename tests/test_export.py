@@ -152,6 +152,14 @@ def test_what_cannot_be_exported_is_told(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_layer_may_not_be_called_what_the_file_calls_something_else(tmp_path):
+    network = Users()
+    network.logits, network.head = network.head, nn.Identity()
+    with pytest.raises(UserError, match="the layer logits has the name of another input or outp"):
+        export_torch(trained(network), tmp_path / "net.pt2", ["first", "logits"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_the_extra_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"needs the package onnxruntime; pip install 'convlens\["):

@@ -128,6 +128,11 @@ class _Portable(nn.Module):
         self.register_buffer("mean", trained.mean.float().cpu())
         self.register_buffer("std", trained.std.float().cpu())
         self.layers = conv_relu_layers(self.model, self.size) if layers is None else list(layers)
+        for name in {"images", "logits", "probabilities"}.intersection(self.layers):
+            raise UserError(
+                f"the layer {name} has the name of another input or output of the file; choose "
+                "other layers with --layers, or rename it in the module"
+            )
         with torch.no_grad():  # so that an unknown one is told before anything is done
             layer_outputs(self.model, blank_image(self.model, self.size), self.layers)
         self.outputs = ("logits", "probabilities", *self.layers)
