@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from convlens.data.augment import normalise
 from convlens.data.batches import one_hot, to_tensor
 from convlens.data.dataset import Split
+from convlens.data.readahead import will_need
 
 # Images in a forward pass: the maps of more no longer fit into a CPU's caches.
 EVALUATION_BATCH = 64
@@ -105,6 +106,7 @@ def compute_logits(
     try:
         logits = []
         for start in range(0, len(images), batch_size):
+            will_need(images, np.arange(start, min(start + batch_size, len(images))))
             x = to_tensor(images[start : start + batch_size]).to(device)
             x = normalise(x, mean.to(device), std.to(device))
             logits.append(model(x).float().cpu())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convlens.data.dataset import Split
+from convlens.data.readahead import will_need
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,15 @@ class Batches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         order = np.random.default_rng(mix_seed(self.seed, epoch)).permutation(len(self.split))
         mine = shard(self.size, self.rank, self.ranks)
-        for step in range(len(self)):
-            rows = order[step * self.size : (step + 1) * self.size][mine]
+        images = self.split.images
+        starts = range(0, len(self) * self.size, self.size)
+        parts = [order[start : start + self.size][mine] for start in starts]
+        will_need(images, parts[0])
+        for step, rows in enumerate(parts):
+            for following in parts[step + 1 : step + 2]:
+                will_need(images, following)  # is read while this batch is trained on
             yield Batch(
-                to_tensor(self.split.images[rows]),
+                to_tensor(images[rows]),
                 one_hot(self.split.labels[rows], self.num_classes),
                 mix_seed(self.seed, epoch, step),
                 mine.start,

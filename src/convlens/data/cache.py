@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from convlens.data.dataset import Dataset, Split
+from convlens.data.readahead import open_map
 from convlens.data.sources import Listing, cache_home, scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
@@ -182,7 +183,7 @@ def _read(folder: Path) -> tuple[dict | None, np.ndarray | None]:
         manifest = json.loads((folder / "manifest.json").read_text())
         if manifest["format"] != FORMAT:
             return None, None
-        images = np.load(folder / manifest["array"], mmap_mode="r")
+        images = open_map(folder / manifest["array"])
         if len(images) != len(manifest["rows"]["paths"]):
             return None, None
         return manifest, images
@@ -277,7 +278,7 @@ def _rebuild(
     for other in folder.glob("*.npy"):
         if other != array:  # a process that still maps it keeps it until it ends
             other.unlink()
-    return manifest, np.load(array, mmap_mode="r")
+    return manifest, open_map(array)
 
 
 def _write_header(file, rows: int, size: int) -> None:

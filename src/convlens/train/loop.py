@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batches, mix_seed
 from convlens.data.dataset import Dataset, Split
+from convlens.data.readahead import will_need
 from convlens.data.split import folds, split_per_class
 from convlens.errors import Diverged, UserError
 from convlens.evaluate import Evaluation
@@ -257,6 +258,7 @@ def channel_statistics(images: np.ndarray, at_most: int = 20_000) -> tuple[Tenso
     step = math.ceil(len(images) / at_most)
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for start in range(0, len(images), 1024 * step):
+        will_need(images, np.arange(start, min(start + 1024 * step, len(images)), step))
         chunk = np.asarray(images[start : start + 1024 * step : step]).reshape(-1, 3)
         # a histogram of the 256 values is exact, and faster than arithmetic on every pixel
         for channel in range(3):
