@@ -79,6 +79,8 @@ def test_another_map_size_than_the_one_chosen_for_goes_to_the_library():
 def test_only_what_can_be_computed_is_offered():
     assert Conv2d(2, 2, 3, padding=1).choices(2, 2) == ["patches", "dense"]
     assert Conv2d(2, 2, 3, padding=1).choices(8, 8) == ["patches"]
+    assert Conv2d(2, 2, 3, padding=1).choices(16, 16) == ["patches"]
+    assert Conv2d(2, 2, 3, padding=1).choices(16, 17) == []
     assert MOST_BLOCKS < 8 * 8 * 8 * 8
     for odd in (
         Conv2d(2, 2, 3, groups=2), Conv2d(2, 2, 3, dilation=2), Conv2d(2, 2, 3, padding="same"),

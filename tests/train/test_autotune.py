@@ -28,7 +28,8 @@ def test_the_fastest_is_chosen_where_it_is_possible(clock):
     plan = choose_algorithms(ResNet18(5), 16, [64], CPU)
     assert plan["layer4.1.conv2"] == {(2, 2): "dense"}
     assert plan["layer3.1.conv2"] == {(4, 4): "patches"}  # too large for the dense matrix
-    assert plan["conv1"] == {(64, 64): "patches"}
+    assert plan["layer1.0.conv1"] == {(16, 16): "patches"}
+    assert "conv1" not in plan  # its windows on 64×64 would take too much memory
 
 
 def test_a_gain_within_the_noise_leaves_the_librarys(clock):

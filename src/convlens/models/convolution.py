@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Unfolded windows of a larger map are many times its size, and were never faster.
+MOST_PIXELS = 16 * 16
 # The dense matrix has (input pixels × output pixels) blocks; beyond this it cannot pay.
 MOST_BLOCKS = 64
 
@@ -48,7 +50,7 @@ class Conv2d(nn.Conv2d):
         """The algorithms, besides the library's, that can compute this layer on such a map."""
         plain = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == "zeros"
         square = len(set(self.stride)) == 1 and not isinstance(self.padding, str)
-        if not (plain and square and len(set(self.padding)) == 1):
+        if not (plain and square and len(set(self.padding)) == 1) or height * width > MOST_PIXELS:
             return []
         sides = zip((height, width), self.kernel_size, strict=True)
         out = [(n + 2 * self.padding[0] - k) // self.stride[0] + 1 for n, k in sides]
