@@ -9,7 +9,7 @@ def quick() -> Recipe:
 
     convlens train quick --seed 0
 
-    A minute on two cores, 71 % after 30 seconds (median of 10 seeds, from a cold start); 75.9 to
+    A minute on two cores, 71 % after 30 seconds (median of 10 seeds, from a cold start); 75.5 to
     77.7 % on Caltech-101's validation images in the end.
     """
     return Recipe(
