@@ -1,6 +1,7 @@
 """What is asked of the system before rows of a large map are read."""
 
 import mmap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +16,18 @@ from convlens.data.readahead import open_map, ranges, will_need
 SIDE = 20
 
 
+def saved(folder: Path) -> Path:
+    """A file of 50 images, no two of them the same."""
+    values = np.random.default_rng(0).integers(0, 256, (50, SIDE, SIDE, 3), dtype=np.uint8)
+    np.save(folder / "images.npy", values)
+    return folder / "images.npy"
+
+
 @pytest.fixture
 def images(tmp_path, monkeypatch) -> np.ndarray:
-    """A map that counts as large, of 50 images whose bytes are all different from row to row."""
+    """A map that counts as large."""
     monkeypatch.setattr(readahead, "LARGE", 1)
-    values = np.random.default_rng(0).integers(0, 256, (50, SIDE, SIDE, 3), dtype=np.uint8)
-    np.save(tmp_path / "images.npy", values)
-    return open_map(tmp_path / "images.npy")
+    return open_map(saved(tmp_path))
 
 
 @pytest.fixture
@@ -39,10 +45,8 @@ def asked(monkeypatch) -> list[int]:
 
 @given(size=st.integers(1, SIDE), rows=st.lists(st.integers(0, 49), max_size=5))
 def test_the_ranges_hold_the_rows_and_start_at_pages(tmp_path_factory, size, rows):
-    path = tmp_path_factory.mktemp("map") / "images.npy"
-    values = np.random.default_rng(0).integers(0, 256, (50, SIDE, SIDE, 3), dtype=np.uint8)
-    np.save(path, values)
-    part = centre(np.load(path, mmap_mode="r"), size)
+    whole = np.load(saved(tmp_path_factory.mktemp("map")), mmap_mode="r")
+    part = centre(whole, size)
     source = part.base
     while not isinstance(source, mmap.mmap):
         source = source.base
@@ -50,7 +54,7 @@ def test_the_ranges_hold_the_rows_and_start_at_pages(tmp_path_factory, size, row
     for row, (start, length) in zip(rows, ranges(part, source, np.array(rows, int)), strict=True):
         assert start % mmap.PAGESIZE == 0
         assert start + length <= len(source)
-        header = len(source) - values.nbytes
+        header = len(source) - whole.nbytes
         begin = header + row * SIDE * SIDE * 3 + (first * SIDE + first) * 3
         end = header + row * SIDE * SIDE * 3 + ((first + size - 1) * SIDE + first + size) * 3
         assert begin - mmap.PAGESIZE < start <= begin and start + length == end
