@@ -20,13 +20,13 @@ import numpy as np
 
 from convlens.data.augment import Augment
 from convlens.errors import UserError
-from convlens.evaluate import evaluate
+from convlens.inference.metrics import evaluate
 from convlens.files import replacing
 from convlens.recipes import RECIPES, Recipe
-from convlens.train.checkpoint import load_trained, write_json
-from convlens.train.loop import monitored_splits
-from convlens.train.run import open_for, read_config, read_metrics
-from convlens.train.side_by_side import train_all
+from convlens.training.run_folder import load_trained, write_json
+from convlens.training.trainer import monitored_splits
+from convlens.training.run import open_for, read_config, read_metrics
+from convlens.training.parallel import train_all
 
 HOLDOUT = 0.15
 
@@ -48,7 +48,7 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     BASE: lambda r: r,
     "half the epochs": lambda r: dataclasses.replace(r, epochs=r.epochs // 2),
     "twice the epochs": lambda r: dataclasses.replace(r, epochs=2 * r.epochs),
-    "AdamW at 2e-3, decay 0.1": recipe(optimiser="adamw", learning_rate=2e-3, weight_decay=0.1),
+    "AdamW at 2e-3, decay 0.1": recipe(optimizer="adamw", learning_rate=2e-3, weight_decay=0.1),
     "a quarter of the learning rate": lambda r: dataclasses.replace(
         r, learning_rate=r.learning_rate / 4
     ),

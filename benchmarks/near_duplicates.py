@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from convlens.data import open_dataset
-from convlens.data.duplicates import within
+from convlens.data.tools.near_duplicates import within
 
 
 def main() -> None:

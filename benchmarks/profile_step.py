@@ -20,8 +20,8 @@ from convlens.bench.training import train_for
 from convlens.data import open_dataset
 from convlens.figures.speed import profile as draw
 from convlens.recipes import RECIPES
-from convlens.train import loop
-from convlens.train.machine import choose
+from convlens.training import loop
+from convlens.training.device import choose
 
 
 def main() -> None:

@@ -17,15 +17,15 @@ QUICK = Path("runs/gallery")
 
 # What `look` is asked for, and which of its pictures are kept under which name.
 LOOKS = {
-    "--view activations filters attribution occlusion invariance neighbours optimised embedding": {
+    "--view activations filters attribution occlusion invariance neighbors optimized embedding": {
         "activations-accordion-image_0001-conv1": "activations-accordion-image_0001-conv1",
         "activations-camera-image_0001-conv2": "activations-conv2",
         "filters": "filters",
         "attribution-accordion-image_0001": "attribution",
         "occlusion-camera-image_0001": "occlusion",
         "invariance": "invariance",
-        "neighbours": "neighbours",
-        "optimised-classes": "optimised",
+        "neighbors": "neighbors",
+        "optimized-classes": "optimized",
         "embedding": "embedding",
     },
     "--view activations --layer stage4.relu2": {

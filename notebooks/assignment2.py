@@ -49,11 +49,11 @@ from convlens import evaluate, figures, look, models, recipes
 from convlens.data import augment, batches, open_dataset
 from convlens.errors import UserError
 from convlens.look.layers import to_text
-from convlens.look.sheets import assigned_images, describe_prediction
+from convlens.look.views import assigned_images, describe_prediction
 from convlens.reproduce import averaged_table
-from convlens.train import loop, optimiser
-from convlens.train.checkpoint import load_trained, read_history
-from convlens.train.run import read_config
+from convlens.training import loop, optimizer
+from convlens.training.run_folder import load_trained, read_history
+from convlens.training.run import read_config
 
 torch.set_num_threads(1)  # one image at a time needs no more
 if RETRAIN:
@@ -351,7 +351,7 @@ show_code(models.lenet5, recipes.lenet5)
 if network := trained("lenet5"):
     text(
         f"Its layers on an image of {network.size}×{network.size}; “field” is the receptive field "
-        "of one unit and “stride” the distance of neighbouring fields, in pixels of the image.",
+        "of one unit and “stride” the distance of neighboring fields, in pixels of the image.",
         to_text(look.layer_table(network.model, network.size)),
     )
 
@@ -436,11 +436,11 @@ else:
 show_code(models.convnet, recipes.lenet5plus, recipes.convnet)
 
 # %% [markdown]
-# Regularisation, initialisation, schedule and weight averaging. L1 and L2 penalties are options of
+# Regularization, initialization, schedule and weight averaging. L1 and L2 penalties are options of
 # every recipe, also where it prefers decoupled weight decay.
 
 # %% tags=["hide-input"]
-show_code(optimiser)
+show_code(optimizer)
 
 # %% [markdown]
 # Augmentation works on whole batches, each image with random parameters of its own.
@@ -520,7 +520,7 @@ def gaps(first, second):
     if now < was - 1:
         return (
             f"The gap between training and validation accuracy shrinks from {was:.1f} to {now:.1f} "
-            "points: less is learned by heart, which is what regularisation and augmentation are for."
+            "points: less is learned by heart, which is what regularization and augmentation are for."
         )
     if now > was + 1:
         return (
@@ -607,7 +607,7 @@ def report_mistakes(recipe, pictures):
     text(
         f"`{recipe}` is wrong on {wrong} of {matrix.sum():,} validation images. "
         + (f"Its most frequent confusions: {listed}. " if pairs else "")
-        + f"{perfect} of {len(classes)} classes are recognised without a mistake, {nothing} not once."
+        + f"{perfect} of {len(classes)} classes are recognized without a mistake, {nothing} not once."
     )
     for picture in pictures:
         show(RESULTS / recipe / f"{picture}.png", f"{MISTAKES[picture]}, `{recipe}`.")
@@ -660,10 +660,10 @@ else:
 # %%
 if LOOKED_AT:
     network = trained(LOOKED_AT)
-    dataset = open_dataset(DATA, size=network.loaded_size, progress=False).centre(network.size)
+    dataset = open_dataset(DATA, size=network.loaded_size, progress=False).center(network.size)
     layers = look.conv_relu_layers(network.model, network.size)[:2]
     paths, images = zip(*assigned_images(dataset), strict=True)  # uint8, (size, size, 3) each
-    x = augment.normalise(batches.to_tensor(np.stack(images)), network.mean, network.std)
+    x = augment.normalize(batches.to_tensor(np.stack(images)), network.mean, network.std)
     maps = look.activations(network.model, x, layers)  # (2, 32, h, w), (2, 64, h, w)
     image_names = [str(Path(path).with_suffix("")) for path in paths]
     for layer, which in zip(layers, ("first", "second"), strict=False):
@@ -683,7 +683,7 @@ if LOOKED_AT:
 # #### What the maps show
 #
 # To say it with numbers, each map is compared with pictures that anyone can compute from the image:
-# its brightness; its darkness; its edges, all of them or those of one direction; its colour, all of
+# its brightness; its darkness; its edges, all of them or those of one direction; its color, all of
 # it or one of red, green, blue and yellow against its opposite. A map counts as following the kind
 # of picture it correlates with best, if by 0.5 or more.
 
@@ -703,7 +703,7 @@ def simple_pictures(image, height, width):
             np.hypot(down, across),
             *(np.maximum(d, 0) for d in (down, -down, across, -across)),
         ],
-        "colour": [
+        "color": [
             np.ptp(small, axis=2),
             *(np.maximum(s * o, 0) for o in opposites for s in (1, -1)),
         ],
@@ -757,7 +757,7 @@ if LOOKED_AT:
     }
     in_first = {
         kind: sum(counts[first, name][kind] for name in image_names)
-        for kind in ("brightness", "darkness", "edges", "colour")
+        for kind in ("brightness", "darkness", "edges", "color")
     }
     commonest = max(in_first, key=in_first.get)
     dead = {
@@ -775,7 +775,7 @@ if LOOKED_AT:
         f"{percent(simple[first], 0)} of its maps follow one kind of these pictures"
         + (f", most often {commonest}. " if in_first[commonest] else ". ")
         + "Such a map can be read as the image under one filter: the object's outline or its bright, "
-        "dark or coloured areas stand where they are in the photograph."
+        "dark or colored areas stand where they are in the photograph."
         + (
             ""
             if simple[first] >= 0.5
@@ -826,8 +826,8 @@ if LOOKED_AT:
 # A map shows where a unit answers; three more views tell to what. *Strongest patches*: of all training
 # images, the places that excite a map most, cut to what the unit sees. *Deconvolution* (Zeiler and
 # Fergus 2014): what in such a patch did it, by carrying the activation back through pools, ReLUs and
-# filters to the pixels. *Composite filters*: the second layer's kernels read maps and have no colours,
-# but chained with the first layer's they make one filter in colour, as if there were no ReLU between
+# filters to the pixels. *Composite filters*: the second layer's kernels read maps and have no colors,
+# but chained with the first layer's they make one filter in color, as if there were no ReLU between
 # (expanded weights, Voss et al. 2021).
 
 # %% tags=["hide-input"]
@@ -847,7 +847,7 @@ if LOOKED_AT:
     projections, patches = [], []
     for number in chosen:
         excited, boxes = dataset.train.images[found.rows[number]], found.boxes[number]
-        seen = augment.normalise(batches.to_tensor(excited), network.mean, network.std)
+        seen = augment.normalize(batches.to_tensor(excited), network.mean, network.std)
         projected = look.deconvolution(
             network.model, seen, second, [number] * len(seen), found.positions[number]
         )
@@ -863,7 +863,7 @@ if LOOKED_AT:
             f"the maps strongest for `{name}` are {', '.join(map(str, numbers))}"
             for name, numbers in strongest.items()
         )
-        + ". Each has a scale of its own, grey is 0.",
+        + ". Each has a scale of its own, gray is 0.",
     )  # fmt: skip
     composites = look.composite_filters(network.model, second, network.size)
     show(
@@ -911,7 +911,7 @@ if LOOKED_AT:
         f"another by {together:.2f} on average; patches at the same places of images drawn at random by "
         f"{apart:.2f}. "
         + (
-            "So a map of the second layer answers to one arrangement of light and colour, in whatever "
+            "So a map of the second layer answers to one arrangement of light and color, in whatever "
             "image it stands, and the projections show which part of the patch counts."
             if together > apart + 0.1
             else "So what the strongest patches of a map have in common is little that pixels show."
@@ -933,7 +933,7 @@ if LOOKED_AT:
         "- *What the weights say by themselves.* The composite filter of a map correlates with the mean "
         f"of its {k} patches by {fit:.2f} (median over the maps). "
         + (
-            "The chain of both kernels thus tells roughly which colours and directions a map looks for; "
+            "The chain of both kernels thus tells roughly which colors and directions a map looks for; "
             "what it leaves open is the work of the ReLU between the layers, which lets a unit demand "
             "several things at once instead of adding them up."
             if fit > 0.3

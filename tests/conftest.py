@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from convlens.models import LeNet5
-from convlens.train.checkpoint import Trained, save_weights
+from convlens.training.run_folder import Trained, save_weights
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     # Tests that run side by side share the cores, and so do the processes that they start: threads
@@ -17,7 +17,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
 
-TOY_COLOURS = {
+TOY_COLORS = {
     "blue_disc": (40, 70, 220),
     "cyan_bar": (40, 200, 210),
     "green_square": (40, 180, 60),
@@ -39,12 +39,12 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
 def toy_data(tmp_path_factory) -> Path:
     """A pre-split data set: 5 classes, 12 training and 4 validation images each, 64×64 RGB PNG.
 
-    A class is a shape in a colour of its own at a random place on a dark noisy ground, so a small
+    A class is a shape in a color of its own at a random place on a dark noisy ground, so a small
     network learns it within a few epochs.
     """
     root = tmp_path_factory.mktemp("toy") / "toy"
     random = np.random.default_rng(0)
-    for name in TOY_COLOURS:
+    for name in TOY_COLORS:
         for split, count in ("train", 12), ("validation", 4):
             folder = root / split / name
             folder.mkdir(parents=True)
@@ -58,10 +58,10 @@ def toy_weights(tmp_path_factory) -> Path:
     """A weights file for `toy_data`: an untrained LeNet5 for images of 16×16, quick to run."""
     torch.manual_seed(0)
     trained = Trained(
-        model=LeNet5(len(TOY_COLOURS), size=16).eval(),
+        model=LeNet5(len(TOY_COLORS), size=16).eval(),
         network="LeNet5",
         options={},
-        classes=tuple(TOY_COLOURS),
+        classes=tuple(TOY_COLORS),
         size=16,
         mean=torch.tensor([0.2, 0.25, 0.3]),
         std=torch.tensor([0.25, 0.2, 0.3]),
@@ -85,5 +85,5 @@ def _toy_image(name: str, random: np.random.Generator) -> np.ndarray:
         "yellow_ring": (radius > 9) & (radius < 16),
     }[name]
     image = random.integers(0, 60, (64, 64, 3))
-    image[shape] = np.array(TOY_COLOURS[name]) + random.integers(-25, 25, (shape.sum(), 3))
+    image[shape] = np.array(TOY_COLORS[name]) + random.integers(-25, 25, (shape.sum(), 3))
     return image.clip(0, 255).astype(np.uint8)

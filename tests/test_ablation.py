@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from convlens.recipes import RECIPES
-from convlens.train.run import check, read_config
+from convlens.training.run import check, read_config
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "ablation.py"
 

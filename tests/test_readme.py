@@ -9,8 +9,8 @@ import pytest
 from convlens.bench.results import markdown
 from convlens.recipes import RECIPES
 from convlens.reproduce import averaged_table, results_table
-from convlens.train.checkpoint import load_trained
-from convlens.train.run import SUMMARY_FIELDS
+from convlens.training.run_folder import load_trained
+from convlens.training.run import SUMMARY_FIELDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -14,9 +14,9 @@ from convlens.cli import main
 from convlens.errors import UserError
 from convlens.recipes import RECIPES
 from convlens.reproduce import averaged_table, reproduce
-from convlens.train import run as runs
-from convlens.train.checkpoint import load_trained
-from convlens.train.side_by_side import train_all
+from convlens.training import run as runs
+from convlens.training.run_folder import load_trained
+from convlens.training.parallel import train_all
 
 
 def options(folder, data, **others):

@@ -3,7 +3,7 @@
     python eager_inference.py --batch 64 [--weights FILE] [--network ConvNet]
 
 The network is ConvLens's own (what is compared is how it is run), its input random floats of the
-right shape, ready in memory: decoding and normalising are left out on both sides. The last line
+right shape, ready in memory: decoding and normalizing are left out on both sides. The last line
 printed is JSON.
 """
 
@@ -19,7 +19,7 @@ from convlens.bench.inference import network_and_images
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", help="a weights file; else the network as initialised")
+    parser.add_argument("--weights", help="a weights file; else the network as initialized")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=10, help="measure at least this long")

@@ -67,7 +67,7 @@ def color_jitter(image, amount=0.3):
 
 
 def to_tensor(image):
-    """PIL image → float (3, H, W) in 0..1, then normalised."""
+    """PIL image → float (3, H, W) in 0..1, then normalized."""
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     return tensor.to(torch.float32).div(255).sub_(MEAN).div_(STD)
 

@@ -1,6 +1,6 @@
 """The peers' networks: the same topologies as ConvLens trains, written as people copy them today.
 
-ResNet-18 follows torchvision's models/resnet.py (BSD-3, names and initialisation); LeNet5 follows
+ResNet-18 follows torchvision's models/resnet.py (BSD-3, names and initialization); LeNet5 follows
 the assignment's table. tests/test_bench.py checks that both give ConvLens's logits, given its
 weights.
 """

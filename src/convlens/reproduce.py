@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convlens.card import mean, model_card
-from convlens.combine import combine, log_mean
-from convlens.evaluate import compute_logits, score
+from convlens.reporting.card import mean, model_card
+from convlens.inference.ensemble import combine, log_mean
+from convlens.inference.metrics import compute_logits, score
 from convlens.files import replacing
 from convlens.recipes import RECIPES
-from convlens.train.checkpoint import load_trained, save_weights, write_json
-from convlens.train.run import (
+from convlens.training.run_folder import load_trained, save_weights, write_json
+from convlens.training.run import (
     SUMMARY_FIELDS,
     complete,
     find_doubles,
@@ -25,7 +25,7 @@ from convlens.train.run import (
     read_config,
     read_confusion,
 )
-from convlens.train.side_by_side import train_all
+from convlens.training.parallel import train_all
 
 # What is kept of a run besides its record: what the notebook and the README draw on.
 KEPT = (

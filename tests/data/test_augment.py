@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from convlens.data.augment import Augment, augment, normalise
+from convlens.data.augment import Augment, augment, normalize
 from convlens.data.batches import Batch
 
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
 ALL = Augment(
-    scale=0.5, aspect=0.3, translate=0.1, rotate=20, flip=0.5, colour=0.4, grey=0.2, erase=0.5,
+    scale=0.5, aspect=0.3, translate=0.1, rotate=20, flip=0.5, color=0.4, gray=0.2, erase=0.5,
     mixup=0.4, cutmix=0.4, trivial=0.5,
 )  # fmt: skip
 
@@ -30,8 +30,8 @@ def pixels(images):
 policies = st.builds(
     Augment,
     scale=st.floats(0, 0.9), aspect=st.floats(0, 1), translate=st.floats(0, 0.5),
-    rotate=st.floats(0, 180), flip=st.floats(0, 1), colour=st.floats(0, 0.9),
-    grey=st.floats(0, 1), erase=st.floats(0, 1), mixup=st.floats(0, 0.5), cutmix=st.floats(0, 0.5),
+    rotate=st.floats(0, 180), flip=st.floats(0, 1), color=st.floats(0, 0.9),
+    gray=st.floats(0, 1), erase=st.floats(0, 1), mixup=st.floats(0, 0.5), cutmix=st.floats(0, 0.5),
     trivial=st.floats(0, 1),
 )  # fmt: skip
 
@@ -53,7 +53,7 @@ def test_no_policy_is_evaluations_preprocessing():
     images, targets = augment(batch, Augment(), MEAN, STD, 16)
     expected = (batch.images.float() / 255 - MEAN.view(1, 3, 1, 1)) / STD.view(1, 3, 1, 1)
     torch.testing.assert_close(images, expected, rtol=1e-5, atol=1e-6)
-    assert torch.equal(images, normalise(batch.images, MEAN, STD))
+    assert torch.equal(images, normalize(batch.images, MEAN, STD))
     assert torch.equal(targets, batch.targets)
 
 
@@ -67,7 +67,7 @@ def test_the_seed_decides_everything():
 def test_images_have_parameters_of_their_own():
     one = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
     batch = Batch(one.expand(6, -1, -1, -1), torch.eye(6), seed=3)
-    images, _ = augment(batch, Augment(scale=0.5, rotate=20, colour=0.4), MEAN, STD, 16)
+    images, _ = augment(batch, Augment(scale=0.5, rotate=20, color=0.4), MEAN, STD, 16)
     for i in range(6):
         for j in range(i):
             assert not torch.allclose(images[i], images[j])
@@ -80,8 +80,8 @@ def test_flip_mirrors_left_and_right(others):
     torch.testing.assert_close(pixels(images), batch.images.flip(3).float(), rtol=0, atol=0.02)
 
 
-def test_rotation_stays_within_its_range_and_turns_about_the_centre():
-    # one bright pixel off the centre: where it lands tells the angle
+def test_rotation_stays_within_its_range_and_turns_about_the_center():
+    # one bright pixel off the center: where it lands tells the angle
     image = torch.zeros(64, 3, 33, 33, dtype=torch.uint8)
     image[:, :, 16, 26] = 255
     batch = Batch(image, torch.eye(64), seed=0)
@@ -116,30 +116,30 @@ def test_a_crop_keeps_at_least_the_area_it_says_and_stays_inside():
     assert (y.diff(dim=1) > -0.02).all()
 
 
-def test_grey_removes_all_colour_and_keeps_pillows_luma():
+def test_gray_removes_all_color_and_keeps_pillows_luma():
     batch = a_batch()
-    images, _ = augment(batch, Augment(grey=1.0), MEAN, STD, 16)
+    images, _ = augment(batch, Augment(gray=1.0), MEAN, STD, 16)
     for image, original in zip(pixels(images), batch.images, strict=True):
         pillow = Image.fromarray(original.permute(1, 2, 0).numpy()).convert("L")
         for channel in image:
             np.testing.assert_allclose(channel.numpy(), np.asarray(pillow), atol=0.6)
 
 
-def test_colour_is_pillows_saturation_contrast_and_brightness():
+def test_color_is_pillows_saturation_contrast_and_brightness():
     # factors recovered by brute force: some triple from the range must explain each image
     batch = a_batch(n=4, size=8)
-    images, _ = augment(batch, Augment(colour=0.3), MEAN, STD, 8)
+    images, _ = augment(batch, Augment(color=0.3), MEAN, STD, 8)
     luma = np.array([0.299, 0.587, 0.114])
     for image, original in zip(pixels(images), batch.images, strict=True):
         rgb = original.permute(1, 2, 0).numpy().astype(float)
-        grey = rgb @ luma
-        # x' = gain·(s·x + (1 − s)·grey) + shift, linear in (gain·s, gain·(1 − s), shift)
-        left = np.stack([rgb.ravel(), np.repeat(grey, 3), np.ones(rgb.size)], axis=1)
+        gray = rgb @ luma
+        # x' = gain·(s·x + (1 − s)·gray) + shift, linear in (gain·s, gain·(1 − s), shift)
+        left = np.stack([rgb.ravel(), np.repeat(gray, 3), np.ones(rgb.size)], axis=1)
         right = image.permute(1, 2, 0).double().numpy().ravel()
         (a, b, shift), residual, *_ = np.linalg.lstsq(left, right, rcond=None)
         assert residual[0] < 1e-3
         gain, saturation = a + b, a / (a + b)
-        brightness = gain + shift / grey.mean()  # shift = brightness·(1 − contrast)·mean luma
+        brightness = gain + shift / gray.mean()  # shift = brightness·(1 − contrast)·mean luma
         contrast = gain / brightness
         for factor in (brightness, contrast, saturation):
             assert 0.7 - 1e-3 <= factor <= 1.3 + 1e-3
@@ -150,7 +150,7 @@ def test_colour_is_pillows_saturation_contrast_and_brightness():
     np.testing.assert_allclose(np.asarray(chain), by_hand, atol=1.1)
 
 
-def test_erase_blanks_one_rectangle_to_the_mean_colour():
+def test_erase_blanks_one_rectangle_to_the_mean_color():
     batch = Batch(torch.full((200, 3, 32, 32), 255, dtype=torch.uint8), torch.ones(200, 1), seed=0)
     images, targets = augment(batch, Augment(erase=0.5), MEAN, STD, 32)
     blank = (images == 0).all(dim=1)
@@ -167,7 +167,7 @@ def test_erase_blanks_one_rectangle_to_the_mean_colour():
 def test_mixup_blends_pixels_and_labels_in_the_same_share():
     batch = a_batch(n=6, classes=6)
     images, targets = augment(batch, Augment(mixup=1.0), MEAN, STD, 16)
-    plain = normalise(batch.images, MEAN, STD)
+    plain = normalize(batch.images, MEAN, STD)
     partner = torch.tensor([1, 0, 3, 2, 5, 4])
     share = 1 - targets.diagonal()
     assert share.min() >= 0
@@ -183,7 +183,7 @@ def test_cutmix_pastes_a_rectangle_whose_area_is_the_labels_share():
         seed=5,
     )
     images, targets = augment(batch, Augment(cutmix=1.0), MEAN, STD, 16)
-    plain = normalise(batch.images, MEAN, STD)
+    plain = normalize(batch.images, MEAN, STD)
     foreign = (images != plain).any(dim=1)
     for i in range(8):
         assert targets[i, i ^ 1] == pytest.approx(foreign[i].sum() / 256)
@@ -194,4 +194,4 @@ def test_cutmix_pastes_a_rectangle_whose_area_is_the_labels_share():
 def test_the_last_of_an_odd_batch_has_no_partner_and_stays_itself():
     images, targets = augment(a_batch(n=5, classes=5), Augment(mixup=1.0), MEAN, STD, 16)
     assert targets[4, 4] == pytest.approx(1.0)
-    torch.testing.assert_close(images[4], normalise(a_batch(n=5).images, MEAN, STD)[4])
+    torch.testing.assert_close(images[4], normalize(a_batch(n=5).images, MEAN, STD)[4])

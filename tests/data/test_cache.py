@@ -81,12 +81,12 @@ def test_other_shapes_are_squashed_bicubically(tmp_path):
     )
 
 
-def test_greyscale_and_bilevel_fill_all_channels(tmp_path):
-    grey = pixels(8, 8)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(decode(tmp_path / "grey.png", 8), np.dstack([grey] * 3))
-    Image.fromarray(grey > 99).save(tmp_path / "one.png")
-    np.testing.assert_array_equal(decode(tmp_path / "one.png", 8)[..., 1], (grey > 99) * 255)
+def test_grayscale_and_bilevel_fill_all_channels(tmp_path):
+    gray = pixels(8, 8)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    np.testing.assert_array_equal(decode(tmp_path / "gray.png", 8), np.dstack([gray] * 3))
+    Image.fromarray(gray > 99).save(tmp_path / "one.png")
+    np.testing.assert_array_equal(decode(tmp_path / "one.png", 8)[..., 1], (gray > 99) * 255)
 
 
 def test_transparency_is_laid_on_white(tmp_path):
@@ -111,7 +111,7 @@ def test_palette_with_and_without_transparency(tmp_path, transparency):
     assert decode(tmp_path / "clear.png", 2)[0].tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
-def test_a_transparent_colour_in_an_rgb_file(tmp_path):
+def test_a_transparent_color_in_an_rgb_file(tmp_path):
     array = np.array([[[1, 2, 3], [4, 5, 6]]] * 2, np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png", transparency=(4, 5, 6))
     assert decode(tmp_path / "a.png", 2)[0].tolist() == [[1, 2, 3], [255, 255, 255]]
@@ -124,8 +124,8 @@ def test_cmyk(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
 def test_sixteen_bits_are_scaled_to_eight(tmp_path, name):
-    grey = np.array([[0, 128], [257 * 100, 65535]], np.uint16)
-    Image.fromarray(grey).save(tmp_path / name)
+    gray = np.array([[0, 128], [257 * 100, 65535]], np.uint16)
+    Image.fromarray(gray).save(tmp_path / name)
     np.testing.assert_array_equal(decode(tmp_path / name, 2)[..., 2], [[0, 0], [100, 255]])
 
 

@@ -112,7 +112,7 @@ def test_a_folder_inside_a_class(tmp_path):
     ]
 
 
-def test_the_folder_above_the_data_set_is_recognised(tmp_path):
+def test_the_folder_above_the_data_set_is_recognized(tmp_path):
     split_tree(tmp_path / "pets")
     assert problems(tmp_path)[0].endswith("(did you mean --data ROOT/pets?)")
 
@@ -173,7 +173,7 @@ def test_the_first_problem_is_raised_with_the_number_of_others(tmp_path):
 
 def test_resolution_order(tmp_path, monkeypatch, own_cache):
     made = []
-    monkeypatch.setattr("convlens.data.demo.make_demo", made.append)
+    monkeypatch.setattr("convlens.data.tools.demo.make_demo", made.append)
     monkeypatch.chdir(tmp_path)
     root, source = resolve()
     assert source == DEMO

@@ -33,10 +33,10 @@ def pillow(batch, operate):
     "operation, strength, operate, tolerance",
     [
         ("autocontrast", 0.0, ImageOps.autocontrast, 1),
-        ("equalise", 0.0, ImageOps.equalize, 0),
-        ("posterise", -0.99, lambda p: ImageOps.posterize(p, 4), 0),
-        ("posterise", -0.3, lambda p: ImageOps.posterize(p, 5), 0),
-        ("solarise", 0.0, lambda p: ImageOps.solarize(p, 128), 0),
+        ("equalize", 0.0, ImageOps.equalize, 0),
+        ("posterize", -0.99, lambda p: ImageOps.posterize(p, 4), 0),
+        ("posterize", -0.3, lambda p: ImageOps.posterize(p, 5), 0),
+        ("solarize", 0.0, lambda p: ImageOps.solarize(p, 128), 0),
         ("sharpness", 0.8, lambda p: ImageEnhance.Sharpness(p).enhance(1.72), 2),
         ("sharpness", -0.8, lambda p: ImageEnhance.Sharpness(p).enhance(0.28), 2),
     ],
@@ -53,7 +53,7 @@ def test_images_whose_operation_is_none_on_pixels_stay_as_they_are():
     for operation in ("identity", "rotate", "brightness", "shear_x"):
         assert torch.equal(trivial(operation, 0.7).change(batch.clone()), batch)
     flat = torch.full((4, 3, 8, 8), 77.0)
-    for operation in ("autocontrast", "equalise"):
+    for operation in ("autocontrast", "equalize"):
         assert torch.equal(trivial(operation, 0.7).change(flat.clone()), flat)
 
 

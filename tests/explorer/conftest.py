@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from convlens.data import open_dataset
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.train.checkpoint import Trained
+from convlens.training.run_folder import Trained
 
 
 @pytest.fixture

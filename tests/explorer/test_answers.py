@@ -13,16 +13,16 @@ from PIL import Image
 
 from convlens import look
 from convlens.errors import UserError
-from convlens.evaluate import compute_logits
+from convlens.inference.metrics import compute_logits
 from convlens.explorer.answers import ROUTES, NotThere, answer, page_files, slow
 from convlens.explorer.attribution import METHODS
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import short
 from convlens.explorer.survey import NotYet
-from convlens.look.patches import strongest_patches
+from convlens.look.top_patches import strongest_patches
 from convlens.models import LeNet5
-from convlens.train.checkpoint import load_trained, save_weights
-from convlens.train.run import open_for
+from convlens.training.run_folder import load_trained, save_weights
+from convlens.training.run import open_for
 
 
 def told(explorer: Explorer, path: str):
@@ -63,7 +63,7 @@ def test_the_site_tells_what_there_is_to_see(explorer: Explorer):
 
 def test_an_image_s_answers_are_what_the_views_say(explorer: Explorer):
     network, image = explorer.networks[0], explorer.dataset.validation.images[7]
-    x = network.normalised(np.array(image))
+    x = network.normalized(np.array(image))
     np.testing.assert_array_equal(shown(explorer, "images/0/v7.png"), image)
     with torch.no_grad():
         expected = network.trained.model(x).softmax(dim=1)[0].numpy()
@@ -88,9 +88,9 @@ def test_an_image_s_answers_are_what_the_views_say(explorer: Explorer):
     )
 
 
-def test_a_deconvolution_is_grey_where_it_is_0(explorer: Explorer):
+def test_a_deconvolution_is_gray_where_it_is_0(explorer: Explorer):
     network = explorer.networks[0]
-    x = network.normalised(np.array(explorer.dataset.validation.images[2]))
+    x = network.normalized(np.array(explorer.dataset.validation.images[2]))
     strongest = told(explorer, "api/0/v2/layers.json")[2]["order"][0]
     (expected,) = look.deconvolution(network.trained.model, x, "relu2", [strongest])
     found = shown(explorer, f"api/0/v2/deconvolution-2-{strongest}.png").astype(float)
@@ -102,7 +102,7 @@ def test_a_deconvolution_is_grey_where_it_is_0(explorer: Explorer):
 def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(explorer: Explorer):
     paths = [
         "api/0/patches-0.json", "api/0/evaluation.json", "api/0/embedding.json",
-        "api/0/v0/neighbours.json", "api/0/dead.json",
+        "api/0/v0/neighbors.json", "api/0/dead.json",
     ]  # fmt: skip
     for path in paths:
         with pytest.raises(NotYet):
@@ -139,9 +139,9 @@ def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(exp
     assert 0 < embedding["share"] <= 1
 
 
-def test_neighbours_are_the_nearest_and_never_the_image_itself(explorer: Explorer):
+def test_neighbors_are_the_nearest_and_never_the_image_itself(explorer: Explorer):
     explorer.surveyor.run()
-    found = told(explorer, "api/0/t5/neighbours.json")
+    found = told(explorer, "api/0/t5/neighbors.json")
     assert len(found) == 8
     assert "t5" not in [each["image"] for each in found]
     similarity = [each["similarity"] for each in found]
@@ -179,7 +179,7 @@ def test_a_user_s_own_module_is_explored_in_all_views(own, which, request):
         scale = told(explorer, f"api/0/v1/{method}-4.json")
         assert scale["low"] <= 0 <= scale["high"]
     assert told(explorer, "api/0/history.json") == {"columns": [], "rows": []}
-    assert len(told(explorer, "api/0/v1/neighbours.json")) == 8
+    assert len(told(explorer, "api/0/v1/neighbors.json")) == 8
     assert told(explorer, "api/0/evaluation.json")["labels"] == [n // 4 for n in range(20)]
 
 
@@ -249,7 +249,7 @@ def test_without_a_data_set_images_can_still_be_uploaded(toy_weights, toy_data, 
     assert len(told(explorer, f"api/0/{name}/prediction.json")["probabilities"]) == 5
     assert told(explorer, f"api/0/{name}/prediction.json")["label"] is None
     assert (shown(explorer, f"images/0/{name}.png") == [255, 0, 0]).all()
-    for path in f"api/0/{name}/neighbours.json", "api/0/evaluation.json", "images/validation.png":
+    for path in f"api/0/{name}/neighbors.json", "api/0/evaluation.json", "images/validation.png":
         with pytest.raises(NotThere, match="--data DIR"):
             answer(explorer, path)
     with pytest.raises(NotThere, match="no image v0"):

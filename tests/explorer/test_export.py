@@ -81,7 +81,7 @@ def test_every_file_is_what_the_server_answers(explorer: Explorer, tmp_path: Pat
         if "patches-" in path:
             for of_map in json.loads(body)["maps"]:
                 assert all(f"images/0/{patch['image']}.png" in files for patch in of_map)
-        if path.endswith("neighbours.json"):
+        if path.endswith("neighbors.json"):
             assert all(f"images/0/{each['image']}.png" in files for each in json.loads(body))
 
 

@@ -21,7 +21,7 @@ def test_one_pass_holds_what_the_separate_views_say(own, which, request):
     explorer = own(module)
     network = explorer.networks[0]
     images = explorer.dataset.train.images[:3]
-    x = torch.cat([network.normalised(image) for image in images])
+    x = torch.cat([network.normalized(image) for image in images])
     seen = look_inside(module, x, network.layers)
     with torch.no_grad():
         np.testing.assert_allclose(seen.logits, module(x).numpy(), rtol=1e-5, atol=1e-6)
@@ -44,7 +44,7 @@ def test_probabilities_have_the_temperature(own, vgg):
     )
 
 
-def test_the_first_filters_stand_by_their_colours_and_deeper_ones_by_their_strength(own, vgg):
+def test_the_first_filters_stand_by_their_colors_and_deeper_ones_by_their_strength(own, vgg):
     network = own(vgg).networks[0]
     first = network.filter(0, 7)
     weight = network.trained.model[0].weight.detach().numpy()
@@ -85,7 +85,7 @@ def test_a_picture_has_the_image_s_size_and_tells_its_scale(own, name, vgg):
 def test_occlusion_is_red_exactly_where_the_class_becomes_less_probable(own, vgg):
     explorer = own(vgg)
     network, image = explorer.networks[0], np.array(explorer.dataset.train.images[0])
-    x = network.normalised(image)
+    x = network.normalized(image)
     seen = occlusion(network.trained.model, x, 2)
     with torch.no_grad():
         whole = network.trained.model(x).softmax(dim=1)[0, 2].item()

@@ -31,7 +31,7 @@ from convlens.explorer.network import Network
 from convlens.explorer.server import application
 from convlens.look import receptive_field
 from convlens.recipes import RECIPES
-from convlens.train import run as runs
+from convlens.training import run as runs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -39,7 +39,7 @@ if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
 VIEWS = [
-    "#/", "#/image/v3/layer/0/map/1", "#/image/v3/attribution/target/2", "#/image/v3/neighbours",
+    "#/", "#/image/v3/layer/0/map/1", "#/image/v3/attribution/target/2", "#/image/v3/neighbors",
     "#/training", "#/confusion", "#/confusion/0", "#/classes", "#/mistakes", "#/embedding",
 ]  # fmt: skip
 PHONE = {"width": 360, "height": 740}
@@ -329,9 +329,9 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
     weights = np.array([
         part["weights"] for part in answer(base, f"api/0/filter-0-{strongest}.json")["inputs"]
     ])  # fmt: skip
-    colour = 127.5 * (1 + weights / abs(weights).max()).transpose(1, 2, 0)
-    assert panel.locator(".kernels canvas").count() == 4  # in colour, and each colour alone
-    assert abs(pixels(page, ".kernels canvas").astype(float) - colour).max() <= 1
+    color = 127.5 * (1 + weights / abs(weights).max()).transpose(1, 2, 0)
+    assert panel.locator(".kernels canvas").count() == 4  # in color, and each color alone
+    assert abs(pixels(page, ".kernels canvas").astype(float) - color).max() <= 1
 
     patches = answer(base, "api/0/patches-0.json")["maps"][strongest]
     names = [site["runs"][0]["classes"][patch["label"]] for patch in patches]
@@ -417,14 +417,14 @@ def test_a_bar_leads_to_what_speaks_for_its_class(served, show):
     assert page.url == f"{served}#/image/v3/attribution/target/{order[2]}"
 
 
-def test_neighbours_are_the_training_images_that_the_server_names(base, show):
+def test_neighbors_are_the_training_images_that_the_server_names(base, show):
     site = site_of(base)
     image = site["examples"][0]
-    page = show(base, f"#/image/{image}/neighbours")
-    found = answer(base, f"api/0/{image}/neighbours.json")
-    sources = page.locator(".neighbours img").evaluate_all("all => all.map((i) => i.src)")
+    page = show(base, f"#/image/{image}/neighbors")
+    found = answer(base, f"api/0/{image}/neighbors.json")
+    sources = page.locator(".neighbors img").evaluate_all("all => all.map((i) => i.src)")
     assert sources == [f"{base}images/0/{near['image']}.png" for near in found]
-    names = page.locator(".neighbours b").all_inner_texts()
+    names = page.locator(".neighbors b").all_inner_texts()
     assert names == [site["runs"][0]["classes"][near["label"]] for near in found]
 
 
@@ -696,12 +696,12 @@ def test_what_is_still_computed_is_waited_for_in_sight(served, show):
             route.continue_()
 
     page = show(
-        served, "#/image/v3/neighbours", before=lambda page: page.route("**/neighbours.json", later)
+        served, "#/image/v3/neighbors", before=lambda page: page.route("**/neighbors.json", later)
     )
-    waiting = page.locator(".neighbours .waiting")
+    waiting = page.locator(".neighbors .waiting")
     expect(waiting).to_have_text("taught: train images: 50 %")
     assert waiting.locator("progress").evaluate("bar => bar.value") == 0.5
-    expect(page.locator(".neighbours img")).to_have_count(8)
+    expect(page.locator(".neighbors img")).to_have_count(8)
     expect(waiting).to_have_count(0)
     assert len(asked) == 3
 
@@ -801,7 +801,7 @@ CONTRASTS = """() => {
     const own = parse(getComputedStyle(element).backgroundColor);
     return own[3] === 255 ? own.slice(0, 3) : over(own, ground(element.parentElement));
   };
-  const luminance = (colour) => colour.map((v) => v / 255)
+  const luminance = (color) => color.map((v) => v / 255)
     .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const found = [];
@@ -884,7 +884,7 @@ def test_two_runs_stand_side_by_side_on_the_same_image(served_two, show):
     name = site["runs"][1]["name"]
     expect(page.locator(".panel h2")).to_contain_text(f"{name}: ")
 
-    for view, each in (("attribution", ".attribution .cards"), ("neighbours", ".neighbours ol")):
+    for view, each in (("attribution", ".attribution .cards"), ("neighbors", ".neighbors ol")):
         page.goto(f"{served_two}#/image/v3/{view}")
         expect(settled(page).locator(each)).to_have_count(2)
     for view, each in (("confusion", ".plane"), ("classes", "table"), ("mistakes", ".gallery")):

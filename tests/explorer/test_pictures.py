@@ -33,7 +33,7 @@ def test_png_keeps_pixels_of_every_kind():
             np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
-def test_thumbnails_stand_32_in_a_row_each_in_its_mean_colours():
+def test_thumbnails_stand_32_in_a_row_each_in_its_mean_colors():
     images = np.zeros((34, 64, 64, 3), np.uint8)
     images[33, :, :, 1] = 200
     images[33, ::2, :, 1] = 100  # of each 2×2 pixels the mean is 150
@@ -54,7 +54,7 @@ def test_a_scale_is_the_percentile_else_the_maximum_else_1():
     assert pictures.magnitude_of(np.full(4, -2.0)) == 2
 
 
-def test_signs_have_colours_and_0_has_none():
+def test_signs_have_colors_and_0_has_none():
     values = np.array([[-9.0, -1, 0, 1, 9]])
     signed = pictures.for_and_against(values, 1)
     assert (signed[0, 2] == 128).all()
@@ -64,5 +64,5 @@ def test_signs_have_colours_and_0_has_none():
     assert over[0, :, 3].tolist() == [217, 217, 0, 217, 217]
     heat = pictures.heat(np.array([[0.0, 0.5, 1, 9]]), 1)
     assert heat[0, :, 3].tolist() == [0, 108, 217, 217]
-    grey = pictures.on_grey(np.array([[[-9.0, 0, 9]]]), 1)
-    assert grey.tolist() == [[[0, 128, 255]]]
+    gray = pictures.on_gray(np.array([[[-9.0, 0, 9]]]), 1)
+    assert gray.tolist() == [[[0, 128, 255]]]

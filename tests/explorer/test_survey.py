@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convlens import look
-from convlens.evaluate import evaluate
+from convlens.inference.metrics import evaluate
 from convlens.explorer.inside import Explorer
 from convlens.explorer.survey import NotYet, Survey, Surveyor
 

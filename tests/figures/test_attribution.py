@@ -22,7 +22,7 @@ def shown(figure) -> dict:
     return {ax.get_title().strip(): ax.images[-1] for ax in titled}
 
 
-def test_signed_maps_are_summed_over_colours_on_a_scale_symmetric_about_0():
+def test_signed_maps_are_summed_over_colors_on_a_scale_symmetric_about_0():
     values = RANDOM.normal(size=(3, 16, 16)) + 1
     figure = figures.attribution(IMAGE, {"gradients": values}, (), "LeNet5, cat")
     picture = shown(figure)["gradients"]
@@ -37,8 +37,8 @@ def test_an_overlay_lies_on_the_image_and_ends_at_its_maximum():
     values = RANDOM.random((16, 16))
     figure = figures.attribution(IMAGE, {"Grad-CAM\nrelu2": values}, ("Grad-CAM\nrelu2",), "")
     picture = shown(figure)["Grad-CAM\nrelu2"]
-    grey = picture.axes.images[0].get_array()
-    np.testing.assert_allclose(grey, IMAGE.mean(axis=2))
+    gray = picture.axes.images[0].get_array()
+    np.testing.assert_allclose(gray, IMAGE.mean(axis=2))
     np.testing.assert_allclose(picture.get_array(), values)
     assert picture.get_clim() == (0, values.max()) and 0 < picture.get_alpha() < 1
 
@@ -86,18 +86,18 @@ def test_the_maps_lie_where_the_square_was_also_when_the_last_cells_reach_beyond
         assert picture.axes.get_ylim() == (15.5, -0.5)
 
 
-def test_the_commonest_classes_have_a_colour_and_the_rest_share_grey():
+def test_the_commonest_classes_have_a_color_and_the_rest_share_gray():
     predicted = np.repeat(np.arange(12), np.arange(12, 0, -1)).reshape(6, 13)
     figure = draw_occlusion(predicted)
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names[0] == "$class_0, 12" and names[8] == "$class_8, 4"
     assert names[9:] == ["3 others, 6"]
-    colours = shown(figure)["most probable class\n(colours below)"].get_array()
+    colors = shown(figure)["most probable class\n(colors below)"].get_array()
     for label, patch in enumerate(legend.get_patches()[:9]):
-        (colour,) = np.unique(colours[predicted == label].data, axis=0)
-        np.testing.assert_allclose(colour, patch.get_facecolor()[:3])
-    assert len(np.unique(colours[predicted >= 9], axis=0)) == 1
+        (color,) = np.unique(colors[predicted == label].data, axis=0)
+        np.testing.assert_allclose(color, patch.get_facecolor()[:3])
+    assert len(np.unique(colors[predicted >= 9], axis=0)) == 1
 
 
 def test_an_activation_that_nothing_changes_is_drawn():

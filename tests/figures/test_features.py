@@ -36,11 +36,11 @@ def test_a_line_an_image_a_column_a_change_a_row_a_quantity():
         assert word in texts(figure)
 
 
-def test_neighbours_stand_beside_their_image_with_class_and_similarity():
+def test_neighbors_stand_beside_their_image_with_class_and_similarity():
     images, found = pictures(2), pictures(2, 3)
     names = [["a", "b", "c"], ["d", "e", "f"]]
     similarity = np.array([[0.91, 0.82, 0.73], [0.64, 0.55, 0.46]])
-    figure = figures.neighbours(images, ["one", "two"], found, names, similarity, "title")
+    figure = figures.neighbors(images, ["one", "two"], found, names, similarity, "title")
     axes = np.array(figure.axes).reshape(2, 4)
     for i in range(2):
         np.testing.assert_array_equal(axes[i, 0].images[0].get_array(), images[i])
@@ -51,10 +51,10 @@ def test_neighbours_stand_beside_their_image_with_class_and_similarity():
 
 
 @pytest.mark.parametrize("count", [1, 6, 24])
-def test_every_optimised_image_is_drawn_with_what_it_is_for(count):
+def test_every_optimized_image_is_drawn_with_what_it_is_for(count):
     images = RANDOM.random((count, 8, 8, 3))
     names = [f"map {i}" for i in range(count)]
-    figure = figures.optimised(images, names, np.arange(count) + 0.5, "title")
+    figure = figures.optimized(images, names, np.arange(count) + 0.5, "title")
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert len(shown) == count
     np.testing.assert_allclose(shown[-1].images[0].get_array(), images[-1])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from convlens import figures
-from convlens.figures.patches import GREY
+from convlens.figures.patches import GRAY
 
 
 def texts(figure) -> str:
@@ -25,16 +25,16 @@ def test_each_patch_has_its_place_in_the_block():
     assert first.shape == (3 * 5 + 1, 3 * 7 + 1, 3)
     np.testing.assert_array_equal(first[1:5, 1:7], patches[0, 0])
     np.testing.assert_array_equal(second[6:10, 15:21], patches[1, 5])
-    assert (first[:, [0, 7, 14, 21]] == GREY).all()
-    assert (first[[0, 5, 10, 15]] == GREY).all()
+    assert (first[:, [0, 7, 14, 21]] == GRAY).all()
+    assert (first[[0, 5, 10, 15]] == GRAY).all()
     assert "the title" in texts(figure)
 
 
 def test_fewer_than_nine_leave_their_places_empty():
     patches = np.zeros((1, 2, 4, 4, 3), np.uint8)
     (block,) = blocks(figures.patches(patches, (0,), np.ones((1, 2)), ""))
-    assert (block[5:] == GREY).all()
-    assert (block[1:5, 11:] == GREY).all()
+    assert (block[5:] == GRAY).all()
+    assert (block[1:5, 11:] == GRAY).all()
 
 
 def test_a_dead_map_is_said_to_be_dead():
@@ -49,7 +49,7 @@ def test_a_dead_map_is_said_to_be_dead():
     assert "map 5, activations 2 to 2" in words
 
 
-def test_projections_are_symmetric_about_grey_on_a_scale_for_each_map():
+def test_projections_are_symmetric_about_gray_on_a_scale_for_each_map():
     projections = np.zeros((2, 1, 4, 4, 3), np.float32)
     projections[0, 0, 0, 0] = 2, -4, 0
     projections[1, 0, 3, 3] = 0.5, 0, 0

@@ -128,7 +128,7 @@ def test_grad_cam_needs_a_layer_with_maps(layer, why):
 
 
 def test_guided_backpropagation_lets_only_positive_gradients_through_a_relu():
-    # y = ReLU(x₀) − ReLU(x₁) + ReLU(x₂) for a pixel's colours (1, 1, −1): the second is stopped
+    # y = ReLU(x₀) − ReLU(x₁) + ReLU(x₂) for a pixel's colors (1, 1, −1): the second is stopped
     # because its gradient is negative, the third because the ReLU was shut.
     model = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(3, 1))
     with torch.no_grad():
@@ -243,14 +243,14 @@ def trained(toy_data):
         nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.AdaptiveMaxPool2d(1),
         nn.Flatten(), nn.Linear(12, 5),
     )  # fmt: skip
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = F.cross_entropy(model(x), labels)
         if loss < 0.3:  # surer, and hiding a part of an image would not change a digit
             break
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert (model(x).argmax(dim=1) == labels).float().mean() > 0.9
     return model.eval(), x[::12]
 

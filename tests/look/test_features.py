@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from convlens.data.augment import normalise
+from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
 from convlens.look.features import embedding, features, nearest
@@ -26,7 +26,7 @@ def test_features_are_what_the_last_layer_reads(name):
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         logits = last(torch.from_numpy(seen))
-        expected = model.eval()(normalise(to_tensor(images), MEAN, STD))
+        expected = model.eval()(normalize(to_tensor(images), MEAN, STD))
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
     assert not any(module._forward_hooks for module in model.modules())
 

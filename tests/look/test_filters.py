@@ -1,4 +1,4 @@
-"""Filters as they are, with the colour last, and deeper ones as what they are put together from."""
+"""Filters as they are, with the color last, and deeper ones as what they are put together from."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_the_order_of_definition_does_not_mislead():
 
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(1, 4, 3), nn.Linear(3, 4)])
-def test_what_has_no_colours_is_refused(layer):
+def test_what_has_no_colors_is_refused(layer):
     with pytest.raises(UserError, match="Sequential has no 2-D convolution that reads 3 channels"):
         first_filters(nn.Sequential(layer))
 

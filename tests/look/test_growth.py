@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from convlens.cli import main
-from convlens.data.augment import normalise
+from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
 from convlens.look import activations, deconvolution, growth
-from convlens.look.sheets import draw
+from convlens.look.views import draw
 
 MEAN, STD = torch.full((3,), 0.5), torch.full((3,), 0.25)
 
@@ -26,7 +26,7 @@ def test_each_epoch_has_its_own_strongest_patch(network):
     early[2].bias.data[4] = -100  # not yet excited by anything
     seen = growth({1: early, 20: late}, images, MEAN, STD, "3", [1, 4])
     assert (seen.epochs, seen.maps, seen.layer) == ((1, 20), (1, 4), "3")
-    x = normalise(to_tensor(images), MEAN, STD)
+    x = normalize(to_tensor(images), MEAN, STD)
     for e, model in enumerate((early, late)):
         maps = activations(model, x, ["3"])["3"][:, [1, 4]]
         np.testing.assert_allclose(seen.values[e], maps.max(axis=(0, 2, 3)), rtol=1e-5)
@@ -46,7 +46,7 @@ def test_unasked_the_strongest_maps_of_the_last_epoch_are_followed(network):
     images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3), dtype=np.uint8)
     model = network()
     seen = growth({1: model}, images, MEAN, STD, "3", count=2)
-    x = normalise(to_tensor(images), MEAN, STD)
+    x = normalize(to_tensor(images), MEAN, STD)
     strongest = activations(model, x, ["3"])["3"].max(axis=(0, 2, 3))
     assert list(seen.maps) == np.argsort(-strongest)[:2].tolist()
     with pytest.raises(UserError, match="layer 3 has no map 5; choose from 0 to 4"):

@@ -9,7 +9,7 @@ from convlens.look.invariance import CHANGES, apply_change, invariance
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_translation_moves_down_and_lets_the_mean_colour_in():
+def test_a_translation_moves_down_and_lets_the_mean_color_in():
     expected = torch.zeros_like(X)
     expected[:, :, 3:] = X[:, :, :-3]
     torch.testing.assert_close(apply_change(X, "translation", 3), expected, atol=1e-5, rtol=0)

@@ -32,7 +32,7 @@ def test_the_maps_are_those_of_a_loop_over_places(
     assert seen.activation.shape == seen.probability.shape == seen.predicted.shape == shape
     y, across = np.mgrid[:height, :width]
     for row, column in np.ndindex(shape):
-        # Within the square: at most half its side from the centre of the cell.
+        # Within the square: at most half its side from the center of the cell.
         top = row * stride - (square - stride) // 2
         left = column * stride - (square - stride) // 2
         inside = (y >= top) & (y < top + square) & (across >= left) & (across < left + square)

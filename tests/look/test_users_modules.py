@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from convlens import look
-from convlens.data.augment import normalise
+from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
 from convlens.look.activations import layer_outputs
@@ -74,7 +74,7 @@ def user_s(network: type[nn.Module]) -> nn.Module:
 
 
 def x() -> torch.Tensor:
-    return normalise(to_tensor(IMAGES), MEAN, STD)
+    return normalize(to_tensor(IMAGES), MEAN, STD)
 
 
 def vectors(model) -> np.ndarray:
@@ -181,8 +181,8 @@ def integrated(model, layer, maps, side):
     finite(look.integrated_gradients(model, x(), 1, steps=4, samples=2), (COUNT, 3, SIZE, SIZE))
 
 
-def optimised(model, layer, maps, side):
-    images, values = look.optimised(model, layer, [0, 3], MEAN, STD, size=SIZE, steps=3)
+def optimized(model, layer, maps, side):
+    images, values = look.optimized(model, layer, [0, 3], MEAN, STD, size=SIZE, steps=3)
     finite(images, (2, SIZE, SIZE, 3))
     assert values.shape == (2,)
 
@@ -191,7 +191,7 @@ def feature_vectors(model, layer, maps, side):
     finite(vectors(model), (COUNT, 24 if isinstance(model, SmallVGG) else 9))
 
 
-def neighbours(model, layer, maps, side):
+def neighbors(model, layer, maps, side):
     found = look.nearest(vectors(model), vectors(model), 2)
     assert found.rows[:, 0].tolist() == list(range(COUNT))
 
@@ -217,8 +217,8 @@ BODIES = {
     "features": feature_vectors, "first_filters": first, "grad_cam": cam, "grad_cam_layer": cam,
     "growth": growth, "guided_backprop": guided, "integrated_gradients": integrated,
     "invariance": invariance, "kernels": kernels, "layer_table": table,
-    "map_statistics": statistics, "nearest": neighbours, "occlusion": occlusion,
-    "optimised": optimised, "receptive_field": field, "stages": drawn,
+    "map_statistics": statistics, "nearest": neighbors, "occlusion": occlusion,
+    "optimized": optimized, "receptive_field": field, "stages": drawn,
     "strongest_patches": patches,
 }  # fmt: skip
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from convlens.models import MODELS, ConvNet, LeNet5, ResNet18
 from convlens.models.convnet import Blur, SqueezeExcite
-from convlens.models.pooling import pool_rectified
-from convlens.models.stochastic_depth import StochasticDepth, growing
+from convlens.models.layers.pooling import pool_rectified
+from convlens.models.layers.drop_path import StochasticDepth, growing
 
 VARIANTS = [
     (LeNet5, {}),

@@ -29,16 +29,16 @@ def test_nested_options_change_nothing_beside_them():
 
 @given(
     rate=st.floats(1e-6, 1), epochs=st.integers(1, 999), flip=st.floats(0, 1),
-    batch_norm=st.booleans(), optimiser=st.sampled_from(["sgd", "adamw", "muon"]),
+    batch_norm=st.booleans(), optimizer=st.sampled_from(["sgd", "adamw", "muon"]),
 )  # fmt: skip
 def test_a_file_gives_back_the_recipe_that_was_written(
-    tmp_path_factory, rate, epochs, flip, batch_norm, optimiser
+    tmp_path_factory, rate, epochs, flip, batch_norm, optimizer
 ):
     path = tmp_path_factory.mktemp("recipe") / "best.yaml"
     plain = RECIPES["lenet5plus"]()
     recipe = with_options(plain, {
         "learning_rate": rate, "epochs": epochs, "augment.flip": flip,
-        "model_options.batch_norm": batch_norm, "optimiser": optimiser,
+        "model_options.batch_norm": batch_norm, "optimizer": optimizer,
     })  # fmt: skip
     write_recipe(path, recipe, plain)
     assert read_recipe(path, RECIPES) == recipe

@@ -3,7 +3,7 @@ import pytest
 from convlens.recipes import RECIPES
 from convlens.recipes.options import with_options
 from convlens.recipes.spaces import SPACES, Range, own_setting
-from convlens.train.run import check
+from convlens.training.run import check
 
 
 def test_every_recipe_has_a_space():

@@ -22,7 +22,7 @@ from convlens.data.dataset import Dataset
 from convlens.data.sources import VALIDATION_NAMES
 from convlens.errors import UserError
 from convlens.models import ConvNet
-from convlens.train.checkpoint import Trained, save_weights
+from convlens.training.run_folder import Trained, save_weights
 
 FASTEST = "quick"  # the recipe that races to 71 %
 EXPLORER = tuple(name for name in ROWS if name.startswith("explorer-"))

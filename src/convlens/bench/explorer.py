@@ -23,7 +23,7 @@ import torch
 
 from convlens.data import open_dataset
 from convlens.explorer.answers import page_files
-from convlens.train.checkpoint import load_trained
+from convlens.training.run_folder import load_trained
 
 CONNECTIONS = 6  # of a browser to one host
 FORWARDS = 5  # in a round, of which the median counts

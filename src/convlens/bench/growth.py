@@ -21,7 +21,7 @@ from convlens.data.batches import Batches
 from convlens.data.cache import load
 from convlens.data.dataset import Dataset
 from convlens.errors import UserError
-from convlens.train.machine import choose
+from convlens.training.device import choose
 
 LARGE = 1_000_000
 BYTES_AN_IMAGE = 64 * 64 * 3 + 4096  # in the cache, and a block for its file

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from convlens.models import ConvNet
-from convlens.models.fast import FastInference
-from convlens.train.checkpoint import load_trained
-from convlens.train.optimiser import initialise
+from convlens.inference.fast import FastInference
+from convlens.training.run_folder import load_trained
+from convlens.training.optim import initialize
 
 # A way counts only if no logit is off by more than this share of the largest.
 TOLERANCE = 0.02
@@ -18,7 +18,7 @@ BATCHES = (1, 16, 64, 128, 256)
 
 
 def network_and_images(weights: str | None, batch: int) -> tuple[nn.Module, Tensor]:
-    """ConvNet (trained, if there is a weights file) and normalised images (batch, 3, 64, 64).
+    """ConvNet (trained, if there is a weights file) and normalized images (batch, 3, 64, 64).
 
     The images are noise: no layer's time depends on the values.
     """
@@ -27,7 +27,7 @@ def network_and_images(weights: str | None, batch: int) -> tuple[nn.Module, Tens
         model = load_trained(weights).model
     else:
         model = ConvNet(101)
-        initialise(model, "kaiming")
+        initialize(model, "kaiming")
     return model.float().eval(), torch.randn(batch, 3, 64, 64)
 
 

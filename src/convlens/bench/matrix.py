@@ -7,8 +7,8 @@ import torch
 
 from convlens.look.layers import layer_table
 from convlens.recipes import RECIPES
-from convlens.train.checkpoint import build
-from convlens.train.machine import choose
+from convlens.training.run_folder import build
+from convlens.training.device import choose
 
 
 def matrix_rate(seconds: float, sizes: tuple[int, ...] = (1024, 2048, 4096)) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Arithmetic of repeated measurements, and the judgement by ratio."""
+"""Arithmetic of repeated measurements, and the judgment by ratio."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -24,7 +24,7 @@ def flops_per_image(multiply_adds: int) -> int:
 
     A multiply-add is two; forward, gradient of the inputs and gradient of the weights are one
     forward's worth each. The first layer's input gradient is counted though nobody needs it, as is
-    usual; norms, activations and the optimiser are not.
+    usual; norms, activations and the optimizer are not.
     """
     return 2 * 3 * multiply_adds
 

@@ -16,8 +16,8 @@ from convlens.data import open_dataset
 from convlens.data.batches import Batches
 from convlens.data.dataset import Dataset
 from convlens.recipes import RECIPES
-from convlens.train import loop
-from convlens.train.machine import Machine, choose
+from convlens.training import loop
+from convlens.training.device import Machine, choose
 
 
 def training_rate(recipe: str, data: str, images: int, epochs: int) -> dict[str, Any]:

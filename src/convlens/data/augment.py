@@ -1,8 +1,8 @@
-"""Augmentation of whole batches: uint8 images in, normalised float images out.
+"""Augmentation of whole batches: uint8 images in, normalized float images out.
 
 Every image has random parameters of its own. Crop, scale, rotation, shear of the aspect and flip
-are one affine map and so one resampling; brightness, contrast, saturation and normalisation are one
-3×4 matrix on the colours. Erasing, mixup and cutmix follow. All random numbers of a batch come
+are one affine map and so one resampling; brightness, contrast, saturation and normalization are one
+3×4 matrix on the colors. Erasing, mixup and cutmix follow. All random numbers of a batch come
 from its seed, drawn on the CPU, so that a batch looks the same on every device.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from convlens.data.batches import Batch
 from convlens.data.trivial import OPERATIONS, Trivial
 
-# Luma of ITU-R BT.601, the greyscale that Pillow's "L" uses.
+# Luma of ITU-R BT.601, the grayscale that Pillow's "L" uses.
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -33,21 +33,21 @@ class Augment:
     """Rotation, at most this many degrees either way."""
     flip: float = 0.0
     """Probability of a left-right flip."""
-    colour: float = 0.0
-    """Brightness, contrast and saturation, each times a factor from [1 - colour, 1 + colour]."""
-    grey: float = 0.0
-    """Probability that an image loses its colour."""
+    color: float = 0.0
+    """Brightness, contrast and saturation, each times a factor from [1 - color, 1 + color]."""
+    gray: float = 0.0
+    """Probability that an image loses its color."""
     trivial: float = 0.0
     """Probability of one of TrivialAugment's 14 operations, drawn with its strength."""
     erase: float = 0.0
-    """Probability that a rectangle (2 to 33 % of the area) is replaced by the mean colour."""
+    """Probability that a rectangle (2 to 33 % of the area) is replaced by the mean color."""
     mixup: float = 0.0
     """Probability that an image is blended with its partner in the batch (Zhang et al. 2018)."""
     cutmix: float = 0.0
     """Probability that a rectangle is the partner's (Yun et al. 2019); with mixup at most 1."""
 
 
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 (N, 3, H, W), 0..255 → float32: divided by 255, less `mean`, over `std`, both (3,)."""
     scale = (1 / (255 * std)).view(1, 3, 1, 1)
     shift = (-mean / std).view(1, 3, 1, 1)
@@ -79,10 +79,10 @@ def augment(
             images = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
     if trivial:
         images = trivial.change(images)
-    images = _recolour(images, policy, mean, std, draw, trivial)
+    images = _recolor(images, policy, mean, std, draw, trivial)
     if policy.erase:
         box = _boxes(draw.uniform(0.02, 0.33), draw, size, draw.uniform() < policy.erase, 3.3)
-        images = images * (1 - box)  # 0 is the mean colour once normalised
+        images = images * (1 - box)  # 0 is the mean color once normalized
     if policy.mixup or policy.cutmix:
         images, targets = _mix(images, targets, policy, draw)
     return images.contiguous(memory_format=torch.channels_last), targets
@@ -143,8 +143,8 @@ def _after(outer: Tensor, inner: Tensor) -> Tensor:
 def _resample(images: Tensor, maps: Tensor, size: int) -> Tensor:
     """uint8 (n, 3, H, W) → float (n, 3, size, size), bilinear; outside the image its mirror image.
 
-    The result's colours lie in planes: resampling and recolouring run along rows of one colour, so
-    a CPU is twice as fast there as on interleaved colours.
+    The result's colors lie in planes: resampling and recoloring run along rows of one color, so
+    a CPU is twice as fast there as on interleaved colors.
     """
     grid = _grid(maps, size)
     planes = images.to(torch.float32, memory_format=torch.contiguous_format)
@@ -156,37 +156,37 @@ def _grid(maps: Tensor, size: int) -> Tensor:
 
     An affine map is a sum of a part that depends on the column and one that depends on the row.
     """
-    centres = (2 * torch.arange(size, device=maps.device) + 1) / size - 1
+    centers = (2 * torch.arange(size, device=maps.device) + 1) / size - 1
     x, y, shift = maps.view(-1, 1, 1, 2, 3).unbind(dim=4)
-    return (y * centres.view(1, size, 1, 1) + shift) + x * centres.view(1, 1, size, 1)
+    return (y * centers.view(1, size, 1, 1) + shift) + x * centers.view(1, 1, size, 1)
 
 
-def _recolour(
+def _recolor(
     images: Tensor, policy: Augment, mean: Tensor, std: Tensor, draw: _Draw, trivial: Trivial | None
 ) -> Tensor:
-    """(n, 3, H, W) in 0..255 → normalised float32, colours changed by one 3×4 matrix an image.
+    """(n, 3, H, W) in 0..255 → normalized float32, colors changed by one 3×4 matrix an image.
 
     Values pushed outside 0..255 are not clipped: the network has no need of it.
     """
-    if not policy.colour and not policy.grey and not trivial:
-        return normalise(images, mean, std)
+    if not policy.color and not policy.gray and not trivial:
+        return normalize(images, mean, std)
     images = images.float()
     n, _, height, width = images.shape
-    c = policy.colour
+    c = policy.color
     brightness, contrast, saturation = (draw.uniform(1 - c, 1 + c) for _ in range(3))
     if trivial:
         brightness = brightness * trivial.factor("brightness")
         contrast = contrast * trivial.factor("contrast")
         saturation = saturation * trivial.factor("saturation")
-    saturation = torch.where(draw.uniform() < policy.grey, 0.0, saturation)
+    saturation = torch.where(draw.uniform() < policy.gray, 0.0, saturation)
     luma = torch.tensor(LUMA, device=images.device)
-    grey = (images.mean(dim=(2, 3)) @ luma).view(n, 1)  # the point that contrast turns about
+    gray = (images.mean(dim=(2, 3)) @ luma).view(n, 1)  # the point that contrast turns about
     gain = brightness * contrast
     # saturation: s·x + (1 - s)·luma(x); then contrast about the mean luma; then brightness
     eye = torch.eye(3, device=images.device)
     matrix = saturation.view(n, 1, 1) * eye + (1 - saturation).view(n, 1, 1) * luma.view(1, 1, 3)
     matrix = gain.view(n, 1, 1) * matrix / (255 * std).view(1, 3, 1)
-    shift = (brightness * (1 - contrast)).view(n, 1) * grey / (255 * std) - mean / std
+    shift = (brightness * (1 - contrast)).view(n, 1) * gray / (255 * std) - mean / std
     planes = images.reshape(n, 3, height * width)
     return torch.baddbmm(shift.view(n, 3, 1), matrix, planes).view(n, 3, height, width)
 
@@ -212,9 +212,9 @@ def _boxes(
 
 
 def _mix(images: Tensor, targets: Tensor, policy: Augment, draw: _Draw) -> tuple[Tensor, Tensor]:
-    """Mixup or cutmix of every image with its neighbour; the targets are mixed in the same shares.
+    """Mixup or cutmix of every image with its neighbor; the targets are mixed in the same shares.
 
-    The batch's order is random already, so neighbours (2i, 2i + 1) are random partners, and they
+    The batch's order is random already, so neighbors (2i, 2i + 1) are random partners, and they
     stay together when a batch is shared out among processes.
     """
     n = len(images)

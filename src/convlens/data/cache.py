@@ -35,7 +35,7 @@ CHUNK = 512  # files in flight at once: bounds memory, whatever the data set's s
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow image as upright 8-bit RGB.
 
-    EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled to 8.
+    EXIF rotation is applied, transparency is laid on white, 16-bit gray is scaled to 8.
     Raises ValueError for 32-bit floating-point images, whose range is unknown.
     """
     image = ImageOps.exif_transpose(image)
@@ -43,9 +43,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range; convert it to 8 bits")
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow hands over in 16 or 32 bits
-        grey = np.clip(np.asarray(image, dtype=np.float64), 0, 65535) / 257
-        return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow hands over in 16 or 32 bits
+        gray = np.clip(np.asarray(image, dtype=np.float64), 0, 65535) / 257
+        return Image.fromarray(np.rint(gray).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

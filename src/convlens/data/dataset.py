@@ -31,7 +31,7 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, key: Any) -> "np.ndarray | Rows":
-        if isinstance(key, tuple):  # (…, rows of pixels, columns, colours): of every image
+        if isinstance(key, tuple):  # (…, rows of pixels, columns, colors): of every image
             return Rows(self.images[key], self.rows)
         if isinstance(key, slice):
             return Rows(self.images, self.rows[key])
@@ -64,12 +64,12 @@ class Split:
             Rows(self.images, rows), self.labels[rows], tuple(self.paths[i] for i in rows)
         )
 
-    def centre(self, size: int) -> "Split":
+    def center(self, size: int) -> "Split":
         """The middle size × size pixels of every image; a view, which copies nothing."""
-        return replace(self, images=centre(self.images, size))
+        return replace(self, images=center(self.images, size))
 
 
-def centre(images: Images, size: int) -> Images:
+def center(images: Images, size: int) -> Images:
     """The middle size × size pixels of images of shape (…, side, side, 3), as a view."""
     if images.shape[-2] == size:
         return images
@@ -99,10 +99,10 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.classes)
 
-    def centre(self, size: int) -> "Dataset":
+    def center(self, size: int) -> "Dataset":
         """The middle size × size pixels of every image, as a network is given them."""
         return replace(
-            self, size=size, train=self.train.centre(size), validation=self.validation.centre(size)
+            self, size=size, train=self.train.center(size), validation=self.validation.center(size)
         )
 
     def describe(self) -> str:

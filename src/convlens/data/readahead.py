@@ -1,7 +1,7 @@
 """Reading a memory map in an order that the system cannot guess.
 
 Where a map's page is not in memory, the system reads on around it, 128 kB on most disks and up to
-megabytes on some, in the hope that the neighbours are wanted next. Of rows in a random order they
+megabytes on some, in the hope that the neighbors are wanted next. Of rows in a random order they
 never are; and when the map is larger than memory they drive out what is. So a large map is opened
 with that hope switched off, and who reads rows says a little before which ones they will be: these
 are then read all at once and while something else is computed.

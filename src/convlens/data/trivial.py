@@ -3,7 +3,7 @@
 Müller and Hutter 2021, "TrivialAugment: Tuning-free yet State-of-the-Art Data Augmentation",
 algorithm 1, with the operations and ranges of RandAugment (Cubuk et al. 2020). The arithmetic is
 Pillow's, but shears, shifts and rotations are parts of the one affine map that `augment` resamples
-by, and brightness, contrast and saturation of its one matrix on the colours.
+by, and brightness, contrast and saturation of its one matrix on the colors.
 """
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OPERATIONS = (
-    "identity", "autocontrast", "equalise", "posterise", "solarise", "sharpness", "brightness",
+    "identity", "autocontrast", "equalize", "posterize", "solarize", "sharpness", "brightness",
     "contrast", "saturation", "rotate", "shear_x", "shear_y", "shift_x", "shift_y",
 )  # fmt: skip
 
@@ -66,8 +66,8 @@ def _autocontrast(images: Tensor, share: Tensor) -> Tensor:
     return torch.where(high > low, (images - low) * (255 / (high - low).clamp(min=1e-3)), images)
 
 
-def _equalise(images: Tensor, share: Tensor) -> Tensor:
-    """As ImageOps.equalize: every grey value of a channel equally frequent, as far as it goes."""
+def _equalize(images: Tensor, share: Tensor) -> Tensor:
+    """As ImageOps.equalize: every gray value of a channel equally frequent, as far as it goes."""
     n, channels, height, width = images.shape
     values = images.round().long().clamp(0, 255).reshape(n * channels, -1)
     histogram = torch.zeros(n * channels, 256, dtype=torch.int64, device=images.device)
@@ -81,13 +81,13 @@ def _equalise(images: Tensor, share: Tensor) -> Tensor:
     return torch.where(flat, values, table.gather(1, values)).view(images.shape).to(images.dtype)
 
 
-def _posterise(images: Tensor, share: Tensor) -> Tensor:
+def _posterize(images: Tensor, share: Tensor) -> Tensor:
     bits = (LEAST_BITS + share * (9 - LEAST_BITS)).floor().clamp(max=8)
     width = 2.0 ** (8 - bits)
     return (images / width).floor() * width
 
 
-def _solarise(images: Tensor, share: Tensor) -> Tensor:
+def _solarize(images: Tensor, share: Tensor) -> Tensor:
     return torch.where(images >= share * 256, 255 - images, images)
 
 
@@ -104,8 +104,8 @@ def _sharpness(images: Tensor, share: Tensor) -> Tensor:
 
 PIXELS = {
     "autocontrast": _autocontrast,
-    "equalise": _equalise,
-    "posterise": _posterise,
-    "solarise": _solarise,
+    "equalize": _equalize,
+    "posterize": _posterize,
+    "solarize": _solarize,
     "sharpness": _sharpness,
 }

@@ -23,7 +23,7 @@ from convlens.explorer.network import Network, short
 from convlens.explorer.survey import NotYet, Survey
 from convlens.look.features import embedding, nearest
 
-NEIGHBOURS = 8
+NEIGHBORS = 8
 JSON, PNG = "application/json", "image/png"
 KINDS = {  # of the page's own files
     ".html": "text/html; charset=utf-8",
@@ -269,8 +269,8 @@ def deconvolution(explorer: Explorer, run: str, name: str, number: str, map_: st
 
 
 def projection(values: np.ndarray) -> np.ndarray:
-    """A deconvolution, float (H, W, 3), as pixels: grey is 0."""
-    return pictures.on_grey(values, float(np.abs(values).max()) or 1.0)
+    """A deconvolution, float (H, W, 3), as pixels: gray is 0."""
+    return pictures.on_gray(values, float(np.abs(values).max()) or 1.0)
 
 
 def attribution(explorer: Explorer, run: str, name: str, method: str, number: str) -> Answer:
@@ -290,20 +290,20 @@ def _attribution(explorer: Explorer, run: str, name: str, method: str, number: s
     return network.draw(METHODS[method], name, pixels, target)
 
 
-def neighbours(explorer: Explorer, run: str, name: str) -> Answer:
+def neighbors(explorer: Explorer, run: str, name: str) -> Answer:
     network, survey = _network(explorer, run), _survey(explorer, run)
     pixels = _pixels(explorer, name, network)
     query, known = network.look(name, pixels).features, survey.seen("train").features
     if query is None:
         raise NotThere(f"{network.name} has no linear layer, before which features are read")
-    near = nearest(query, known, NEIGHBOURS + 1)
+    near = nearest(query, known, NEIGHBORS + 1)
     images, labels = survey.dataset.train.images, explorer.labels(network, "train")
     found = [
         {"image": f"t{row}", "label": _label(labels[row]), "similarity": round(float(alike), 4)}
         for row, alike in zip(near.rows[0].tolist(), near.similarity[0], strict=True)
-        if not np.array_equal(images[row], pixels)  # an image is not its own neighbour
+        if not np.array_equal(images[row], pixels)  # an image is not its own neighbor
     ]
-    return as_json(found[:NEIGHBOURS])
+    return as_json(found[:NEIGHBORS])
 
 
 def filters(explorer: Explorer, run: str, number: str, map_: str) -> Answer:
@@ -395,7 +395,7 @@ ROUTES: list[tuple[re.Pattern, Callable[..., Answer]]] = [
         (rf"{RUN}/{IMAGE}/layers\.json", layers),
         (rf"{RUN}/{IMAGE}/layer-{NUMBER}\.png", layer),
         (rf"{RUN}/{IMAGE}/deconvolution-{NUMBER}-{NUMBER}\.png", deconvolution),
-        (rf"{RUN}/{IMAGE}/neighbours\.json", neighbours),
+        (rf"{RUN}/{IMAGE}/neighbors\.json", neighbors),
         (rf"{RUN}/{IMAGE}/([a-z-]{{1,40}})-{NUMBER}\.png", attribution),
         (rf"{RUN}/{IMAGE}/([a-z-]{{1,40}})-{NUMBER}\.json", caption),
         (rf"{RUN}/filter-{NUMBER}-{NUMBER}\.json", filters),

@@ -34,7 +34,7 @@ def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
 
     model = network.trained.model
     layer = grad_cam_layer(model, network.size)
-    values = grad_cam(model, network.normalised(image), target, layer)[0]
+    values = grad_cam(model, network.normalized(image), target, layer)[0]
     high = float(values.max())
     return Picture(
         pictures.heat(values, high or 1),
@@ -45,18 +45,18 @@ def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
 def _guided(network: Network, image: np.ndarray, target: int) -> Picture:
     from convlens.look.attribution import guided_backprop
 
-    values = guided_backprop(network.trained.model, network.normalised(image), target)[0]
+    values = guided_backprop(network.trained.model, network.normalized(image), target)[0]
     limit = pictures.magnitude_of(values)
     return Picture(
-        pictures.on_grey(values.transpose(1, 2, 0), limit),
-        {"low": -limit, "high": limit, "unit": "logits per standard deviation of the colour"},
+        pictures.on_gray(values.transpose(1, 2, 0), limit),
+        {"low": -limit, "high": limit, "unit": "logits per standard deviation of the color"},
     )
 
 
 def _integrated(network: Network, image: np.ndarray, target: int) -> Picture:
     from convlens.look.attribution import integrated_gradients
 
-    values = integrated_gradients(network.copy, network.normalised(image), target)[0].sum(axis=0)
+    values = integrated_gradients(network.copy, network.normalized(image), target)[0].sum(axis=0)
     limit = pictures.magnitude_of(values)
     return Picture(
         pictures.for_and_against(values, limit),
@@ -67,7 +67,7 @@ def _integrated(network: Network, image: np.ndarray, target: int) -> Picture:
 def _occlusion(network: Network, image: np.ndarray, target: int) -> Picture:
     from convlens.look.occlusion import occlusion
 
-    x = network.normalised(image)
+    x = network.normalized(image)
     seen = occlusion(network.copy, x, target)
     with torch.inference_mode():
         whole = float(network.copy(x).softmax(dim=1)[0, target])
@@ -96,7 +96,7 @@ METHODS = {
     ),
     "guided-backpropagation": Method(
         "Guided backpropagation",
-        "How pixels would have to change to speak louder for the class; grey means not at all. "
+        "How pixels would have to change to speak louder for the class; gray means not at all. "
         "Springenberg et al. 2015.",
         _guided,
     ),
@@ -109,7 +109,7 @@ METHODS = {
     ),
     "occlusion": Method(
         "Occlusion",
-        "Red where the class becomes less probable once a grey square hides the place, blue where "
+        "Red where the class becomes less probable once a gray square hides the place, blue where "
         "more. Zeiler and Fergus 2014.",
         _occlusion,
         slow=True,

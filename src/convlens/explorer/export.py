@@ -22,7 +22,7 @@ from convlens.explorer.answers import Answer, answer, as_json, describe, page_fi
 from convlens.explorer.attribution import methods_of
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.predict import find_images
+from convlens.inference.prediction import find_images
 
 EXAMPLES = 4
 MISTAKES = 4
@@ -144,7 +144,7 @@ def _everything(
         named: list[dict] = []
         if "/patches-" in path:
             named = [patch for of_map in json.loads(found.body)["maps"] for patch in of_map]
-        elif path.endswith("/neighbours.json"):
+        elif path.endswith("/neighbors.json"):
             named = json.loads(found.body)
         related |= {(path.split("/")[1], each["image"]) for each in named}
         yield path, found
@@ -183,7 +183,7 @@ def _paths(explorer: Explorer, targets: dict[str, list[int]]) -> Iterator[str]:
             yield f"{here}/layers.json"
             yield from (f"{here}/layer-{number}.png" for number in numbers)
             if explorer.dataset is not None and network.reads_features:
-                yield f"{here}/neighbours.json"
+                yield f"{here}/neighbors.json"
             for method, target in itertools.product(methods_of(network), classes):
                 if target < len(network.trained.classes):
                     yield f"{here}/{method}-{target}.png"
@@ -194,7 +194,7 @@ def _deconvolutions(
     network: Network, here: str, image: str, pixels: np.ndarray
 ) -> Iterator[tuple[str, Answer]]:
     """Those of a layer's maps in one picture, placed as the maps are in theirs; a file for each
-    would be thousands. Grey where the image excites nothing."""
+    would be thousands. Gray where the image excites nothing."""
     for number, maps in enumerate(network.look(image, pixels).maps):
         if len(network.stages[number].shape) != 3:
             continue

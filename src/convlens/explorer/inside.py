@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from convlens.data.dataset import Dataset, centre
+from convlens.data.dataset import Dataset, center
 from convlens.explorer.images import UPLOADS_KEPT, Images
 from convlens.explorer.network import Network
 from convlens.explorer.survey import Survey, Surveyor
-from convlens.train.run import check_classes, open_as
+from convlens.training.run import check_classes, open_as
 
 EXAMPLES = 8
 
@@ -29,7 +29,7 @@ class Explorer:
         self.dataset = datasets.get(self.networks[0].loaded_size)
         self.images = Images(datasets, {network.loaded_size for network in networks}, keep)
         self.surveys = [
-            Survey(network, datasets[network.loaded_size].centre(network.size))
+            Survey(network, datasets[network.loaded_size].center(network.size))
             for network in networks if datasets
         ]  # fmt: skip
         self.surveyor = Surveyor(self.surveys)
@@ -59,7 +59,7 @@ class Explorer:
 
     def pixels(self, image: str, network: Network) -> np.ndarray:
         """An image as the network is given it, uint8, (size, size, 3). KeyError as `Images`."""
-        return centre(self.images.pixels(image, network.loaded_size), network.size)
+        return center(self.images.pixels(image, network.loaded_size), network.size)
 
     def labels(self, network: Network, split: str) -> np.ndarray:
         """int64, (N,): the classes of "validation" or "train" by the network's own numbers.

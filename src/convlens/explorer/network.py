@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.data.augment import normalise
+from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import scale_of
 from convlens.look.activations import hooked
 from convlens.look.stages import Stage, stages
-from convlens.train.checkpoint import Trained, load_trained, read_history
-from convlens.train.run import read_metrics
+from convlens.training.run_folder import Trained, load_trained, read_history
+from convlens.training.run import read_metrics
 
 if TYPE_CHECKING:
     from convlens.explorer.attribution import Method, Picture
@@ -53,7 +53,7 @@ class Pass:
 
 
 def look_inside(model: nn.Module, x: Tensor, layers: list[str]) -> Pass:
-    """`x`: normalised float, (N, 3, H, W). layers: names of stages."""
+    """`x`: normalized float, (N, 3, H, W). layers: names of stages."""
     maps: dict[str, np.ndarray] = {}
     features: Tensor | None = None
 
@@ -113,15 +113,15 @@ class Network:
             summary = read_metrics(run)
         return cls(trained, run.name.removesuffix(".safetensors"), history, summary)
 
-    def normalised(self, image: np.ndarray) -> Tensor:
+    def normalized(self, image: np.ndarray) -> Tensor:
         """uint8 (size, size, 3) → what the network reads, (1, 3, size, size)."""
-        return normalise(to_tensor(image[None]), self.trained.mean, self.trained.std)
+        return normalize(to_tensor(image[None]), self.trained.mean, self.trained.std)
 
     def look(self, name: str, image: np.ndarray) -> Pass:
         """The pass over one image; kept for a while by its name."""
         found = self._passes.get(name)
         if found is None:
-            found = look_inside(self.trained.model, self.normalised(image), self.layers)
+            found = look_inside(self.trained.model, self.normalized(image), self.layers)
             self._passes.put(name, found)
         return found
 
@@ -139,13 +139,13 @@ class Network:
         """Of each of `maps` what excites it most, float32, (M, size, size, 3); 0 where nothing."""
         from convlens.look.deconvolution import deconvolution
 
-        x = self.normalised(image).repeat(len(maps), 1, 1, 1)
+        x = self.normalized(image).repeat(len(maps), 1, 1, 1)
         return deconvolution(self.trained.model, x, self.layers[stage], maps)
 
     def filter(self, stage: int, number: int) -> dict | None:
         """The weights that make a map, strongest inputs first; None where no filter does.
 
-        Of the first layer they stand in the order of the colours.
+        Of the first layer they stand in the order of the colors.
         """
         name = self.stages[stage].convolution
         if name is None:

@@ -1,4 +1,4 @@
-"""Arrays as PNG: maps side by side, heat to lay over an image, colours on grey."""
+"""Arrays as PNG: maps side by side, heat to lay over an image, colors on gray."""
 
 import math
 import struct
@@ -9,18 +9,18 @@ from PIL import Image
 
 PERCENTILE = 99.5  # of the magnitudes that fill a scale; one bright pixel would leave the rest dark
 OPAQUE = 0.85  # of the strongest heat, so that the image below it is still seen
-# red speaks for a class, blue against it, in the colours that the sheets of `convlens look` use
+# red speaks for a class, blue against it, in the colors that the sheets of `convlens look` use
 FOR, AGAINST = np.array([178, 24, 43.0]), np.array([33, 102, 172.0])
-GREY = 128.0
+GRAY = 128.0
 THUMBNAIL = 32  # pixels, the side of those in the sprite of all validation images
 THUMBNAILS = 32  # in a row of it
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG of uint8 pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+    """A PNG of uint8 pixels: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA.
 
     Written here because Pillow tries five filters on every row, which takes ten times as long and
-    makes maps, of which most is 0, larger: those have no filter, colours the difference from the
+    makes maps, of which most is 0, larger: those have no filter, colors the difference from the
     pixel to the left (PNG specification, sections 9.2 and 11.2).
     """
     height, width, channels = (*pixels.shape, 1)[:3]
@@ -59,9 +59,9 @@ def sprite(maps: np.ndarray, scale: float) -> np.ndarray:
 
 def tiled(cells: np.ndarray, columns: int) -> np.ndarray:
     """Pictures (rows·columns, h, w, …) side by side: (rows·h, columns·w, …)."""
-    _, height, width, *colours = cells.shape
-    grid = cells.reshape(-1, columns, height, width, *colours).swapaxes(1, 2)
-    return grid.reshape(-1, columns * width, *colours)
+    _, height, width, *colors = cells.shape
+    grid = cells.reshape(-1, columns, height, width, *colors).swapaxes(1, 2)
+    return grid.reshape(-1, columns * width, *colors)
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
@@ -84,28 +84,28 @@ def magnitude_of(values: np.ndarray) -> float:
     return scale_of(np.abs(values))
 
 
-def on_grey(values: np.ndarray, limit: float) -> np.ndarray:
-    """Float (H, W, 3) of either sign: uint8 RGB, in which 0 is grey and ±limit black and white."""
-    return np.clip(GREY + values * (127.5 / limit), 0, 255).astype(np.uint8)
+def on_gray(values: np.ndarray, limit: float) -> np.ndarray:
+    """Float (H, W, 3) of either sign: uint8 RGB, in which 0 is gray and ±limit black and white."""
+    return np.clip(GRAY + values * (127.5 / limit), 0, 255).astype(np.uint8)
 
 
 def for_and_against(values: np.ndarray, limit: float) -> np.ndarray:
-    """Float (H, W): uint8 RGB from blue (-limit) through grey (0) to red (limit)."""
+    """Float (H, W): uint8 RGB from blue (-limit) through gray (0) to red (limit)."""
     strength = np.clip(values / limit, -1, 1)[..., None]
-    colour = np.where(strength > 0, FOR, AGAINST)
-    return np.rint(GREY + (colour - GREY) * np.abs(strength)).astype(np.uint8)
+    color = np.where(strength > 0, FOR, AGAINST)
+    return np.rint(GRAY + (color - GRAY) * np.abs(strength)).astype(np.uint8)
 
 
 def overlay(values: np.ndarray, limit: float) -> np.ndarray:
     """Float (H, W): uint8 RGBA, red for what is above 0, blue below, clearer the nearer to 0."""
     strength = np.clip(values / limit, -1, 1)
-    colour = np.where(strength[..., None] > 0, FOR, AGAINST)
+    color = np.where(strength[..., None] > 0, FOR, AGAINST)
     alpha = 255 * OPAQUE * np.abs(strength)
-    return np.rint(np.dstack([colour, alpha])).astype(np.uint8)
+    return np.rint(np.dstack([color, alpha])).astype(np.uint8)
 
 
 def heat(values: np.ndarray, limit: float) -> np.ndarray:
-    """Float (H, W), at least 0: uint8 RGBA in the colours of "inferno", clear at 0."""
+    """Float (H, W), at least 0: uint8 RGBA in the colors of "inferno", clear at 0."""
     from matplotlib import colormaps
 
     strength = np.clip(values / limit, 0, 1)

@@ -18,13 +18,13 @@ import numpy as np
 from torch import nn
 
 import convlens
-from convlens.data.augment import normalise
+from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.data.dataset import Dataset
 from convlens.data.sources import cache_home
 from convlens.explorer.network import Network, look_inside
 from convlens.files import replacing
-from convlens.look.patches import Patches, Strongest, boxes_of
+from convlens.look.top_patches import Patches, Strongest, boxes_of
 
 BATCH = 16  # images: few, so that a question asked meanwhile does not wait long
 FORMAT = 1  # of the kept file
@@ -116,7 +116,7 @@ class Survey:
         strongest = [Strongest(STRONGEST) for _ in layers]
         logits, features = [], []
         for start in range(0, len(images), BATCH):
-            x = normalise(to_tensor(images[start : start + BATCH]), trained.mean, trained.std)
+            x = normalize(to_tensor(images[start : start + BATCH]), trained.mean, trained.std)
             seen = look_inside(model, x, layers)
             for found, maps in zip(strongest, seen.maps, strict=True):
                 found.add(maps)

@@ -6,7 +6,7 @@ Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 from convlens.figures.attribution import attribution, occlusion
 from convlens.figures.calibration import reliability
 from convlens.figures.duplicates import PAIRS_A_PAGE, duplicates
-from convlens.figures.features import embedding, invariance, neighbours, optimised
+from convlens.figures.features import embedding, invariance, neighbors, optimized
 from convlens.figures.layers import activations, filters, kernels, sorted_activations
 from convlens.figures.mistakes import confusion, most_confused, per_class, worst
 from convlens.figures.patches import deconvolution, growth, patches
@@ -31,9 +31,9 @@ __all__ = [
     "kernels",
     "learning_curves",
     "most_confused",
-    "neighbours",
+    "neighbors",
     "occlusion",
-    "optimised",
+    "optimized",
     "patches",
     "per_class",
     "reliability",

@@ -13,8 +13,8 @@ from convlens.figures.style import PAGE_WIDTH, bare, new_figure, percent, shorte
 
 PERCENTILE = 99.5  # of the magnitudes; one bright pixel would leave the rest of a map white
 
-# Paul Tol's "muted" scheme, told apart by colour-blind readers too; then grey for all the others.
-CLASS_COLOURS = (
+# Paul Tol's "muted" scheme, told apart by color-blind readers too; then gray for all the others.
+CLASS_COLORS = (
     "#332288", "#DDCC77", "#88CCEE", "#CC6677", "#117733", "#AA4499", "#44AA99", "#882255",
     "#999933",
 )  # fmt: skip
@@ -28,8 +28,8 @@ def attribution(
     """The image and beside it each attribution, with its own scale under it.
 
     image: uint8, shape (H, W, 3). maps: by the name written above each: float, shape (H, W), or
-    (3, H, W), which is summed over the colours. Those named in `overlays` are at least 0 and are
-    drawn over the image in grey, from 0 to their maximum; the others on a scale symmetric about 0
+    (3, H, W), which is summed over the colors. Those named in `overlays` are at least 0 and are
+    drawn over the image in gray, from 0 to their maximum; the others on a scale symmetric about 0
     whose ends are the 99.5th percentile of the magnitudes.
     """
     columns = len(maps) + 1
@@ -45,8 +45,8 @@ def attribution(
         bare(ax).set_title(name)
         if name in overlays:
             high = float(values.max())
-            grey = image.mean(axis=2)
-            ax.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            gray = image.mean(axis=2)
+            ax.imshow(gray, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             picture = ax.imshow(
                 values, cmap="inferno", vmin=0, vmax=high or 1, alpha=0.6, interpolation="nearest"
             )
@@ -66,7 +66,7 @@ def attribution(
         bar.set_label(note, fontsize=7)
     figure.supxlabel(
         "Red speaks for the target, blue against it, white is 0; Grad-CAM only shows what speaks "
-        "for it.\nColours are summed. Each map has the scale below it, so shapes compare, not "
+        "for it.\nColors are summed. Each map has the scale below it, so shapes compare, not "
         "strengths.",
         fontsize=7.5,
     )
@@ -86,17 +86,17 @@ def occlusion(
     layer: str,
     title: str,
 ) -> Figure:
-    """The image and three maps over the places of the grey square, laid as the image is.
+    """The image and three maps over the places of the gray square, laid as the image is.
 
     image: uint8, shape (H, W, 3). activation: float; probability: float, 0..1; predicted: int,
     numbers of `classes`; all of one shape (rows, columns), as `look.occlusion` gives them. square:
     its side, pixels; one of its places is outlined on the image. stride: from one place to the
     next, pixels. target: name of the class whose probability is shown. layer: name of the map whose
-    activation is. At most nine most probable classes have colours of their own, the commonest
+    activation is. At most nine most probable classes have colors of their own, the commonest
     first.
     """
     counts = Counter(predicted.ravel().tolist()).most_common()
-    named = [label for label, _ in counts[: len(CLASS_COLOURS)]]
+    named = [label for label, _ in counts[: len(CLASS_COLORS)]]
     legend_rows = -(-min(len(counts), len(named) + 1) // 3)
     height, width = image.shape[:2]
     figure = new_figure(height=PAGE_WIDTH / 4 + 1.75 + 0.17 * legend_rows)
@@ -106,9 +106,9 @@ def occlusion(
 
     bare(axes[0, 0]).imshow(image, interpolation="nearest")
     corner = ((width - square) / 2 - 0.5, (height - square) / 2 - 0.5)
-    for colour, line in ("black", 2.2), ("white", 1.0):  # seen on dark and on bright
+    for color, line in ("black", 2.2), ("white", 1.0):  # seen on dark and on bright
         axes[0, 0].add_patch(
-            Rectangle(corner, square, square, fill=False, edgecolor=colour, linewidth=line)
+            Rectangle(corner, square, square, fill=False, edgecolor=color, linewidth=line)
         )
     axes[0, 0].set_title(f"input, {width}×{height}, and the\nsquare, {square}×{square}")
     axes[1, 0].axis("off")
@@ -127,21 +127,21 @@ def occlusion(
             f"{percent(probability.min(), 1)} to {percent(probability.max(), 1)} here",
         ),
     )  # fmt: skip
-    for (ax, below), values, vmin, vmax, colours, name, note in panels:
-        picture = _draw(ax, values, image, stride, vmin=vmin, vmax=vmax, cmap=colours)
+    for (ax, below), values, vmin, vmax, colors, name, note in panels:
+        picture = _draw(ax, values, image, stride, vmin=vmin, vmax=vmax, cmap=colors)
         ax.set_title(name)
         bar = figure.colorbar(picture, cax=below, orientation="horizontal", ticks=[vmin, vmax])
         bar.ax.set_xticklabels([f"{tick:.4g}" for tick in (vmin, vmax)])
         bar.set_label(note, fontsize=7)
 
-    colours = np.full((*predicted.shape, 3), to_rgb(OTHERS))
-    for label, colour in zip(named, CLASS_COLOURS, strict=False):
-        colours[predicted == label] = to_rgb(colour)
-    _draw(axes[0, 3], colours, image, stride)
-    axes[0, 3].set_title("most probable class\n(colours below)")
+    colors = np.full((*predicted.shape, 3), to_rgb(OTHERS))
+    for label, color in zip(named, CLASS_COLORS, strict=False):
+        colors[predicted == label] = to_rgb(color)
+    _draw(axes[0, 3], colors, image, stride)
+    axes[0, 3].set_title("most probable class\n(colors below)")
     patches = [
-        Patch(color=colour, label=f"{shorten(classes[label], 24)}, {n}")
-        for (label, n), colour in zip(counts, CLASS_COLOURS, strict=False)
+        Patch(color=color, label=f"{shorten(classes[label], 24)}, {n}")
+        for (label, n), color in zip(counts, CLASS_COLORS, strict=False)
     ]
     rest = sum(n for _, n in counts[len(named) :])
     if rest:

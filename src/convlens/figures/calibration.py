@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convlens.figures.style import BLUE, GREY, VERMILION, new_figure, styled
+from convlens.figures.style import BLUE, GRAY, VERMILION, new_figure, styled
 
 
 @styled
@@ -17,13 +17,13 @@ def reliability(
     error: expected calibration error, 0..1.
     """
     bins = len(count)
-    centres, width = (np.arange(bins) + 0.5) / bins, 0.92 / bins
+    centers, width = (np.arange(bins) + 0.5) / bins, 0.92 / bins
     figure = new_figure(height=4.0, width=4.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (2, 1.5)))
-    above.bar(centres, accuracy, width, color=BLUE, alpha=0.85, label="share that is right")
+    above.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=(0, (2, 1.5)))
+    above.bar(centers, accuracy, width, color=BLUE, alpha=0.85, label="share that is right")
     above.plot(
-        centres, confidence, "_", color=VERMILION, markersize=9, markeredgewidth=2,
+        centers, confidence, "_", color=VERMILION, markersize=9, markeredgewidth=2,
         label="mean probability of the answer",
     )  # fmt: skip
     above.set(
@@ -34,7 +34,7 @@ def reliability(
         "bars above the line: too modest, below it: too sure",
     )
     figure.legend(loc="outside lower center", ncols=2)
-    below.bar(centres, count, width, color=GREY)
+    below.bar(centers, count, width, color=GRAY)
     below.set(xlabel="probability of the answer", ylabel="images")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     figure.get_layout_engine().set(hspace=0.08)  # between the two axes' outermost labels

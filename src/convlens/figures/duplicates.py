@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from convlens.figures.style import GREY, bare, new_figure, shorten, styled
+from convlens.figures.style import GRAY, bare, new_figure, shorten, styled
 
 COLUMNS, ROWS = 4, 8
 PAIRS_A_PAGE = COLUMNS * ROWS
@@ -33,7 +33,7 @@ def duplicates(
             ax.text(x, y + 1.06 + 0.15 * line, shorten(name, 42), va="top", fontsize=5.6)
         ax.text(
             x + 2 + GAP, y + 1.06 + 0.15 * 2, f"{similarity[i]:.3f}", va="top", ha="right",
-            fontsize=5.6, color=GREY,
+            fontsize=5.6, color=GRAY,
         )  # fmt: skip
     ax.set(xlim=(-GAP, COLUMNS * width), ylim=(rows * height, -GAP), aspect="equal")
     return figure

@@ -8,7 +8,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from convlens.figures.style import (
     BLUE,
-    GREY,
+    GRAY,
     PAGE_WIDTH,
     VERMILION,
     bare,
@@ -53,7 +53,7 @@ def invariance(
 
 
 @styled
-def neighbours(
+def neighbors(
     images: np.ndarray,
     names: Sequence[str],
     found: np.ndarray,
@@ -84,10 +84,10 @@ def neighbours(
 
 
 @styled
-def optimised(
+def optimized(
     images: np.ndarray, names: Sequence[str], values: np.ndarray, title: str
 ) -> Figure:
-    """Images made by optimisation, with what each is for and how strongly it excites that.
+    """Images made by optimization, with what each is for and how strongly it excites that.
 
     images: float, (M, H, W, 3), 0..1. names: M. values: (M,).
     """
@@ -123,17 +123,17 @@ def embedding(
     ax = figure.subplots()
     figure.suptitle(title)
     shown = np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).astype(int))
-    ax.scatter(*places.T, s=3, color=GREY, alpha=0.5, linewidths=0)
+    ax.scatter(*places.T, s=3, color=GRAY, alpha=0.5, linewidths=0)
     span = max(across, down) or 1.0
     taken: list[np.ndarray] = []
     for i in shown:
         if taken and np.abs(np.array(taken) - places[i]).max(axis=1).min() < 0.045 * span:
             continue
         taken.append(places[i])
-        colour, width = (GREY, 0.4) if right[i] else (VERMILION, 1.6)
+        color, width = (GRAY, 0.4) if right[i] else (VERMILION, 1.6)
         box = AnnotationBbox(
             OffsetImage(images[i], zoom=18 / images.shape[1], resample=True), places[i],
-            frameon=True, pad=0.08, bboxprops={"edgecolor": colour, "linewidth": width},
+            frameon=True, pad=0.08, bboxprops={"edgecolor": color, "linewidth": width},
         )  # fmt: skip
         ax.add_artist(box)
     ax.set(

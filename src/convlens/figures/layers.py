@@ -7,7 +7,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from convlens.figures.style import (
     BLUE,
-    GREY,
+    GRAY,
     PAGE_WIDTH,
     VERMILION,
     bare,
@@ -29,8 +29,8 @@ def activations(
 
     image: uint8, shape (H, W, 3). maps: float, shape (C, h, w), as `look.activations` gives them.
     The scale runs from 0 to vmax; without one, to the given percentile (0..100) of all the maps'
-    values, else to their maximum; the colour bar says which. Values below 0 are drawn as 0, which
-    the colour bar says too. A map that is nowhere above 0 is marked as dead.
+    values, else to their maximum; the color bar says which. Values below 0 are drawn as 0, which
+    the color bar says too. A map that is nowhere above 0 is marked as dead.
     """
     figure = new_figure(_maps_height(len(maps)))
     figure.suptitle(title)
@@ -65,7 +65,7 @@ def sorted_activations(
     left.plot(places, maximum, ".", markersize=2.5, color=VERMILION, label="maximum")
     left.set(ylabel="activation")
     left.legend(loc="upper right")
-    right.bar(places, 100 * active, width=1.0, color=GREY)
+    right.bar(places, 100 * active, width=1.0, color=GRAY)
     right.set(ylabel="units above 0, %", ylim=(0, 100))
     for ax in left, right:
         ax.set(xlabel="maps, in the order above", xlim=(-0.5, len(maps) - 0.5), xticks=[])
@@ -76,7 +76,7 @@ def _columns(count: int) -> int:
     return 8 if count <= 64 else 16 if count <= 256 else 32
 
 
-MARGIN = 1.5  # inches, left of the maps, for the input and the colour bar
+MARGIN = 1.5  # inches, left of the maps, for the input and the color bar
 
 
 def _maps_height(count: int) -> float:
@@ -94,7 +94,7 @@ def _draw_maps(
     vmax: float | None,
     percentile: float | None,
 ) -> None:
-    """The input, the colour bar and what there is to say beside the numbered maps."""
+    """The input, the color bar and what there is to say beside the numbered maps."""
     count = len(maps)
     highest = float(maps.max())
     if vmax is not None:
@@ -115,7 +115,7 @@ def _draw_maps(
 
     dead = 0
     columns = _columns(count)
-    says = " dead" if columns < 32 else ""  # in narrow cells the colour says it alone
+    says = " dead" if columns < 32 else ""  # in narrow cells the color says it alone
     for number, one, ax in zip(numbers, maps, cells(grid, count, columns), strict=True):
         picture = ax.imshow(one, vmin=0, vmax=vmax, cmap="magma", interpolation="nearest")
         ax.set_title(str(number), fontsize=6.5, pad=1.5)
@@ -145,11 +145,11 @@ def _draw_maps(
 def filters(
     weights: np.ndarray, numbers: Sequence[int] | None = None, title: str = ""
 ) -> Figure:
-    """Filters in colour, with their numbers; without `numbers` those of the raster order.
+    """Filters in color, with their numbers; without `numbers` those of the raster order.
 
     weights: float, shape (out, kh, kw, 3), as `look.first_filters` and `look.composite_filters`
     give them. title: stands above what the scale is. One scale for all,
-    symmetric about 0: grey is 0, a channel is black at −m and full at m, where m is the largest
+    symmetric about 0: gray is 0, a channel is black at −m and full at m, where m is the largest
     absolute weight; the title states m.
     """
     limit = float(np.abs(weights).max())
@@ -160,7 +160,7 @@ def filters(
     side = PAGE_WIDTH / columns
     figure = new_figure(height=rows * (side * kh / kw + 0.13) + 0.35 + 0.3 * bool(title))
     figure.suptitle(
-        f"{title}\n{count} filters of {kw}×{kh}, one scale: grey is 0, each colour from "
+        f"{title}\n{count} filters of {kw}×{kh}, one scale: gray is 0, each color from "
         f"−{limit:.2g} (none) to {limit:.2g} (full)".strip()
     )
     for i, ax in enumerate(cells(figure, count, columns)):
@@ -178,11 +178,11 @@ def kernels(
     maps: Sequence[int],
     title: str,
 ) -> Figure:
-    """For each map its filter in colour and the kernels that it is put together from.
+    """For each map its filter in color and the kernels that it is put together from.
 
     composites: float, (M, h, w, 3), as `look.composite_filters` gives them. weights: float,
     (M, k, kh, kw), and inputs: (M, k), as `look.kernels` does. maps: their M numbers. Every
-    composite has a scale of its own, symmetric about grey, 0; a map's kernels share one, symmetric
+    composite has a scale of its own, symmetric about gray, 0; a map's kernels share one, symmetric
     about white, 0, red above it. The ends of both are the largest absolute value.
     """
     columns = 2 if len(maps) > 1 else 1
@@ -202,7 +202,7 @@ def kernels(
             bare(ax).imshow(
                 kernel, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
             )
-            ax.spines[:].set(visible=True, color=GREY, linewidth=0.5)
+            ax.spines[:].set(visible=True, color=GRAY, linewidth=0.5)
             ax.set_title(f"of {source}", fontsize=6.5, pad=2)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.02)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convlens.figures.style import (
     BLUE,
-    GREY,
+    GRAY,
     PAGE_WIDTH,
     VERMILION,
     bare,
@@ -73,9 +73,9 @@ def most_confused(matrix: np.ndarray, top: int = 20) -> list[tuple[int, int, int
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     """The confusion matrix. matrix: int, shape (C, C), rows true, columns predicted.
 
-    Up to 15 classes: the counts in their cells. Beyond: the row shares as colours, classes ordered
+    Up to 15 classes: the counts in their cells. Beyond: the row shares as colors, classes ordered
     by `similarity_order`, and under it the most confused pairs and the spread of class accuracy.
-    Classes without images have grey rows.
+    Classes without images have gray rows.
     """
     matrix = np.asarray(matrix)
     check_classes(len(matrix), classes)
@@ -91,7 +91,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     _label_rows(ax, [classes[c] for c in order], height=6.2)
     ax.set(title="Confusion matrix: rows true, columns predicted, in the same order", xticks=[])
     bar = top.colorbar(picture, ax=ax, orientation="horizontal", shrink=0.5, aspect=40, pad=0.01)
-    bar.set_label("share of the true class's images (square-root scale; grey: no images)")
+    bar.set_label("share of the true class's images (square-root scale; gray: no images)")
     bar.set_ticks([0, 0.05, 0.2, 0.5, 1], labels=["0", "5 %", "20 %", "50 %", "100 %"])
 
     left, right = bottom.subplots(1, 2, width_ratios=(1.5, 1))
@@ -123,7 +123,7 @@ def per_class(accuracy: np.ndarray, counts: np.ndarray, classes: Sequence[str]) 
         ax.barh(range(len(chunk)), np.nan_to_num(100 * values), height=0.72, color=BLUE)
         for row, c in enumerate(chunk):
             text = f"{percent(accuracy[c])} of {counts[c]}" if counts[c] else "no images"
-            ax.text(103, row, text, va="center", fontsize=6.5, color=GREY)
+            ax.text(103, row, text, va="center", fontsize=6.5, color=GRAY)
         if len(measured):
             ax.axvline(100 * mean, color="black", linewidth=0.8, linestyle=(0, (3, 2)))
         ax.set_yticks(range(len(chunk)), [shorten(classes[c], 22) for c in chunk], fontsize=7)
@@ -222,7 +222,7 @@ def _draw_pairs(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
     for row, (*_, count, share) in enumerate(pairs):
         ax.annotate(
             f"{count} ({percent(share)})", (count, row), (2, 0), textcoords="offset points",
-            va="center", fontsize=6.5, color=GREY,
+            va="center", fontsize=6.5, color=GRAY,
         )  # fmt: skip
     names = [f"{shorten(classes[i], 18)} → {shorten(classes[j], 18)}" for i, j, *_ in pairs]
     ax.set_yticks(range(len(pairs)), names, fontsize=6.5)
@@ -237,6 +237,6 @@ def _draw_distribution(ax: Axes, accuracy: np.ndarray) -> None:
     measured = accuracy[~np.isnan(accuracy)]
     classes_in_bin, edges = np.histogram(100 * measured, bins=10, range=(0, 100))
     bars = ax.bar(edges[:-1], classes_in_bin, width=9.2, align="edge", color=BLUE)
-    ax.bar_label(bars, fontsize=6.5, color=GREY)
+    ax.bar_label(bars, fontsize=6.5, color=GRAY)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(title="Accuracy per class", xlabel="accuracy (%)", ylabel="classes", xlim=(0, 100))

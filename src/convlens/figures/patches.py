@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, cells, new_figure, styled
 
-GREY = 128  # around the patches, and beyond the image: a white patch would not end on white
+GRAY = 128  # around the patches, and beyond the image: a white patch would not end on white
 
 
 @styled
@@ -23,7 +23,7 @@ def patches(patches: np.ndarray, maps: Sequence[int], values: np.ndarray, title:
     figure = new_figure(height=rows * (side * _aspect(patches) + 0.15) + 0.5)
     figure.suptitle(title)
     for i, ax in enumerate(cells(figure, len(maps), columns)):
-        ax.imshow(_block(patches[i], GREY), interpolation="nearest")
+        ax.imshow(_block(patches[i], GRAY), interpolation="nearest")
         if values[i].max() > 0:
             ax.set_title(str(maps[i]), fontsize=6.5, pad=1.5)
         else:
@@ -44,7 +44,7 @@ def deconvolution(
 
     projections: float, shape (M, k, h, w, 3), k ≤ 9. patches: uint8, the same shape. maps: their M
     numbers. values: the activations, (M, k), strongest first. Each map's block has a scale of its
-    own, symmetric about 0: grey is 0, a colour is none at −m and full at m, where m is the block's
+    own, symmetric about 0: gray is 0, a color is none at −m and full at m, where m is the block's
     largest absolute value; above each block stand the map's number and its activations' range.
     """
     columns = 2 if len(maps) > 1 else 1
@@ -63,7 +63,7 @@ def deconvolution(
             cell.suptitle(f"map {number}: dead, nowhere above 0", fontsize=8, color=VERMILION)
         left, right = (bare(ax) for ax in cell.subplots(1, 2))
         left.imshow(_block(scaled, 1.0), interpolation="nearest")
-        right.imshow(_block(patches[i], GREY), interpolation="nearest")
+        right.imshow(_block(patches[i], GRAY), interpolation="nearest")
         cell.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02)
     return figure
 
@@ -81,7 +81,7 @@ def growth(
 
     projections: float, (E, M, h, w, 3), above the patches they explain: uint8, the same shape.
     maps: M numbers. epochs: E. values: (E, M), the activations, written between; 0 or less: nothing
-    excites the map. Each projection has a scale of its own, symmetric about grey, 0.
+    excites the map. Each projection has a scale of its own, symmetric about gray, 0.
     """
     blocks = 2 if len(maps) > 1 else 1
     rows = -(-len(maps) // blocks)

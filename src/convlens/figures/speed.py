@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from convlens.figures.style import BLUE, GREY, VERMILION, new_figure, shorten, styled
+from convlens.figures.style import BLUE, GRAY, VERMILION, new_figure, shorten, styled
 
 GOALS = (("must", "|"), ("target", "d"), ("moonshot", "*"))  # name, marker
 
@@ -28,14 +28,14 @@ def speed(
     """
     figure = new_figure(height=0.42 * len(titles) + 1.25)
     ax = figure.subplots()
-    figure.suptitle(f"Measured on {machine}", fontsize=8, color=GREY)
+    figure.suptitle(f"Measured on {machine}", fontsize=8, color=GRAY)
     for y, (value, span, goal) in enumerate(zip(values, ranges, goals, strict=True)):
         turned = goal[2] < goal[0]
         now, low, high, *marks = (
             goal[1] / x if turned else x / goal[1] for x in (value, *span, *goal)
         )
-        colour = BLUE if now >= marks[0] else VERMILION
-        ax.barh(y, now, 0.55, color=colour, alpha=0.85)
+        color = BLUE if now >= marks[0] else VERMILION
+        ax.barh(y, now, 0.55, color=color, alpha=0.85)
         ax.plot(sorted((low, high)), (y, y), color="black", linewidth=1)
         for place, (name, marker) in zip(marks, GOALS, strict=True):
             ax.plot(
@@ -44,7 +44,7 @@ def speed(
             )  # fmt: skip
         edge = max(now, low, high, marks[2])
         ax.annotate(
-            labels[y], (edge, y), (7, 0), textcoords="offset points", va="center", color=colour,
+            labels[y], (edge, y), (7, 0), textcoords="offset points", va="center", color=color,
             fontweight="bold",
         )  # fmt: skip
     ax.set_xscale("log")
@@ -77,21 +77,21 @@ def growth(columns: Mapping[str, Sequence[float | None]]) -> Figure:
             "Rates", "images/s",
             (("reading", "reading_images_per_second", BLUE),
              ("caching", "caching_images_per_second", VERMILION),
-             ("training LeNet5", "training_images_per_second", GREY)),
+             ("training LeNet5", "training_images_per_second", GRAY)),
         ),
         ("Second start", "seconds", (("opening the cache", "start_seconds", BLUE),)),
         (
             "Memory of the training process", "MB",
             (("its own", "anonymous_mb", BLUE), ("cache, mapped", "file_mb", VERMILION),
-             ("cache, on disk", "cache_mb", GREY)),
+             ("cache, on disk", "cache_mb", GRAY)),
         ),
     )  # fmt: skip
     images = np.asarray(columns["images"], dtype=float)
     figure = new_figure(height=2.9)
     for ax, (title, label, lines) in zip(figure.subplots(1, 3), panels, strict=True):
-        for name, column, colour in lines:
+        for name, column, color in lines:
             values = np.array(columns[column], dtype=float)  # None becomes NaN and is not drawn
-            ax.plot(images, values, "o-", color=colour, markersize=3.5, label=name)
+            ax.plot(images, values, "o-", color=color, markersize=3.5, label=name)
         ax.set(title=title, ylabel=label, xlabel="images in the data set", xscale="log",
                yscale="log")  # fmt: skip
         low, high = ax.get_ylim()

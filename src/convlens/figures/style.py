@@ -11,8 +11,8 @@ from matplotlib.figure import Figure, SubFigure
 
 from convlens.files import replacing
 
-# Okabe and Ito 2008 (Color Universal Design): told apart by colour-blind readers too.
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#6B6B6B"
+# Okabe and Ito 2008 (Color Universal Design): told apart by color-blind readers too.
+BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#6B6B6B"
 
 PAGE_WIDTH = 8.0  # inches: an A4 page with narrow margins, so that font sizes are true in print
 

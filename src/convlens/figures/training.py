@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convlens.figures.style import (
     BLUE,
-    GREY,
+    GRAY,
     VERMILION,
     bare,
     check_classes,
@@ -72,11 +72,11 @@ def batch(
     std: Sequence[float],
     classes: Sequence[str],
 ) -> Figure:
-    """Up to 32 images of a training batch as the network sees them, denormalised and clipped.
+    """Up to 32 images of a training batch as the network sees them, denormalized and clipped.
 
-    images: float, normalised, shape (B, 3, H, W). targets: float, shape (B, C), rows summing to 1:
+    images: float, normalized, shape (B, 3, H, W). targets: float, shape (B, C), rows summing to 1:
     one-hot, smoothed or mixed; the title gives the class, or the classes with at least 5 %.
-    mean, std: of the normalisation, shape (3,), for values in 0..1. classes: the C names.
+    mean, std: of the normalization, shape (3,), for values in 0..1. classes: the C names.
     """
     images, targets = np.asarray(images)[:32], np.asarray(targets)
     check_classes(targets.shape[1], classes)
@@ -117,7 +117,7 @@ def compare(results: Sequence[Mapping]) -> Figure:
     for row, recipe in enumerate(recipes):
         records = [record for record in results if record["recipe"] == recipe]
         dots = []
-        for column, name, colour, offset in (
+        for column, name, color, offset in (
             ("train_accuracy", "training", VERMILION, -9),
             ("validation_accuracy", "validation", BLUE, 9),
         ):
@@ -127,25 +127,25 @@ def compare(results: Sequence[Mapping]) -> Figure:
             lowest = min(lowest, mean / 100)
             dots.append(mean)
             ax.errorbar(
-                mean, row, xerr=error or None, fmt="o", markersize=5, color=colour, capsize=4
+                mean, row, xerr=error or None, fmt="o", markersize=5, color=color, capsize=4
             )
             text = f"{mean:.1f}" + (f" ± {error:.1f} (n={n})" if n > 1 else "")
             ax.annotate(
                 f"{name} {text}" if row == 0 else text, (mean, row), (0, offset),
-                textcoords="offset points", color=colour, ha="center", va="center", fontsize=7.5,
+                textcoords="offset points", color=color, ha="center", va="center", fontsize=7.5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
         ax.plot(dots, [row, row], color="#BBBBBB", linewidth=1.2, zorder=2)
     for tier in TIERS:
-        ax.axvline(100 * tier, color=GREY, linewidth=0.6, zorder=1)
+        ax.axvline(100 * tier, color=GRAY, linewidth=0.6, zorder=1)
         ax.annotate(
             f"{100 * tier:.0f}", (100 * tier, 1), (0, 2), xycoords=("data", "axes fraction"),
-            textcoords="offset points", ha="center", fontsize=6, color=GREY,
+            textcoords="offset points", ha="center", fontsize=6, color=GRAY,
         )  # fmt: skip
     ax.set_yticks(range(len(recipes)), [shorten(recipe, 26) for recipe in recipes])
     ax.set_ylim(len(recipes) - 0.4, -0.6)
     ax.set_xlim(min(60, 10 * np.floor(10 * lowest) - 3), 103)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("accuracy (%); grey lines: the assignment's tiers")
+    ax.set_xlabel("accuracy (%); gray lines: the assignment's tiers")
     return figure

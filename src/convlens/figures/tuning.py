@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convlens.figures.style import BLUE, GREY, VERMILION, new_figure, styled
+from convlens.figures.style import BLUE, GRAY, VERMILION, new_figure, styled
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _draw_parallel(
         for i, text in enumerate(ends if high > low else ends[:1]):
             ax.annotate(
                 text, (x, i / max(len(ends) - 1, 1)), (3, 0), textcoords="offset points",
-                fontsize=6.5, color=GREY, va="center", zorder=5,
+                fontsize=6.5, color=GRAY, va="center", zorder=5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
             )  # fmt: skip
     lines = np.array(heights)  # (P + 1, T)
@@ -122,7 +122,7 @@ def _draw_course(
     ax.plot(numbers, 100 * accuracy, "o", color=BLUE, markersize=3.5, label="trained to its end")
     if len(stopped):
         ax.plot(
-            stopped[:, 0], 100 * stopped[:, 1], "x", color=GREY, markersize=4,
+            stopped[:, 0], 100 * stopped[:, 1], "x", color=GRAY, markersize=4,
             label="stopped early, where it stood",
         )  # fmt: skip
     ax.step(numbers[order], so_far, where="post", color=VERMILION, label="best so far")

@@ -8,14 +8,14 @@ from convlens.look.attribution import (
     integrated_gradients,
 )
 from convlens.look.deconvolution import deconvolution
-from convlens.look.features import Neighbours, embedding, features, nearest
+from convlens.look.features import Neighbors, embedding, features, nearest
 from convlens.look.filters import Kernels, composite_filters, first_filters, kernels
 from convlens.look.growth import Growth, growth
 from convlens.look.invariance import Invariance, invariance
 from convlens.look.layers import layer_table, receptive_field
 from convlens.look.occlusion import Occlusion, occlusion
-from convlens.look.optimised import optimised
-from convlens.look.patches import Patches, Strongest, crop, strongest_patches
+from convlens.look.feature_visualization import optimized
+from convlens.look.top_patches import Patches, Strongest, crop, strongest_patches
 from convlens.look.stages import Stage, stages
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "Invariance",
     "Kernels",
     "MapStatistics",
-    "Neighbours",
+    "Neighbors",
     "Occlusion",
     "Patches",
     "Stage",
@@ -47,7 +47,7 @@ __all__ = [
     "map_statistics",
     "nearest",
     "occlusion",
-    "optimised",
+    "optimized",
     "receptive_field",
     "stages",
     "strongest_patches",

@@ -105,7 +105,7 @@ class _Enough(Exception):
 def layer_outputs(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Copies of what the named layers output for `x`, in evaluation mode, on the model's device.
 
-    x: normalised float, shape (N, 3, H, W); moved there. What comes after the last of `layers` is
+    x: normalized float, shape (N, 3, H, W); moved there. What comes after the last of `layers` is
     not computed. Where gradients are on, each copy hangs on the graph of this pass. "" names the
     model itself. UserError for a layer that the model does not have or does not run.
     """
@@ -149,7 +149,7 @@ def check_numbers(numbers: Sequence[int], count: int, none: str) -> None:
 def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, np.ndarray]:
     """What the named layers output for `x`, in evaluation mode, without gradients.
 
-    x: normalised float, shape (N, 3, H, W); moved to the model's device.
+    x: normalized float, shape (N, 3, H, W); moved to the model's device.
     Returns for each layer float32, shape (N, C, h, w) for a convolution's map, (N, features) for
     a linear layer. UserError for a layer that the model does not have or does not run.
     """

@@ -3,7 +3,7 @@
 Captum does the attributing; this file chooses layers and targets, and leaves the model as it was.
 Every view takes any `torch.nn.Module` with 2-D convolutions that returns logits, and
 
-    x: normalised float, shape (N, 3, H, W), so that 0 is the data set's mean colour; moved to the
+    x: normalized float, shape (N, 3, H, W), so that 0 is the data set's mean color; moved to the
         model's device.
     target: the class that is spoken for, one for all images or one for each; by default the
         predicted class of each.
@@ -145,8 +145,8 @@ def integrated_gradients(
     """Integrated gradients, float32, shape (N, 3, H, W), of either sign, in logits.
 
     Sundararajan et al. 2017, section 3: the gradient of the target's logit, integrated in `steps`
-    points on the straight way from the mean colour (0) to x, times x. With samples = 0 an image's
-    values sum to its logit minus the mean colour's (completeness), but for the steps. Otherwise
+    points on the straight way from the mean color (0) to x, times x. With samples = 0 an image's
+    values sum to its logit minus the mean color's (completeness), but for the steps. Otherwise
     averaged over `samples` copies of x with Gaussian noise of standard deviation `noise`, in units
     of x (SmoothGrad, Smilkov et al. 2017: about a tenth of the range), drawn from `seed`; torch's
     own random state is left alone.

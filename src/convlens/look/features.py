@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.data.augment import normalise
+from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
 from convlens.look.activations import hooked
@@ -18,7 +18,7 @@ def features(
     """What the last linear layer reads (the penultimate layer), float32, shape (N, features).
 
     images: uint8, (N, size, size, 3); a memory map is read a batch at a time. mean, std: (3,), what
-    the model's input is normalised by. UserError where the model runs no linear layer.
+    the model's input is normalized by. UserError where the model runs no linear layer.
     """
     device = next(model.parameters(), torch.empty(0)).device
     collected = []
@@ -31,7 +31,7 @@ def features(
 
     with hooked(model, hook), torch.no_grad():
         for start in range(0, len(images), batch_size):
-            x = normalise(to_tensor(images[start : start + batch_size]), mean, std)
+            x = normalize(to_tensor(images[start : start + batch_size]), mean, std)
             model(x.to(device))
             if read is None:
                 raise UserError(
@@ -43,7 +43,7 @@ def features(
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """rows: int64, (M, k): the k most alike of N candidates, most alike first. similarity: float32,
     (M, k): the cosine of the angle between the features, -1..1."""
 
@@ -51,7 +51,7 @@ class Neighbours:
     similarity: np.ndarray
 
 
-def nearest(queries: np.ndarray, candidates: np.ndarray, count: int = 8) -> Neighbours:
+def nearest(queries: np.ndarray, candidates: np.ndarray, count: int = 8) -> Neighbors:
     """The `count` candidates whose features point most nearly where each query's do.
 
     queries: float, (M, features). candidates: float, (N, features). Of equals the earlier row
@@ -59,7 +59,7 @@ def nearest(queries: np.ndarray, candidates: np.ndarray, count: int = 8) -> Neig
     """
     cosine = _unit(queries) @ _unit(candidates).T
     rows = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
-    return Neighbours(rows, np.take_along_axis(cosine, rows, axis=1))
+    return Neighbors(rows, np.take_along_axis(cosine, rows, axis=1))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -75,8 +75,8 @@ def embedding(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     that the two hold. Each axis points where its largest coordinate is positive, so that the same
     features always give the same picture.
     """
-    centred = vectors - vectors.mean(axis=0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    centered = vectors - vectors.mean(axis=0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
     u, s = np.pad(u, ((0, 0), (0, 2)))[:, :2], np.pad(s, (0, 2))
     places = u * s[:2]
     signs = np.sign(places[np.abs(places).argmax(axis=0), [0, 1]])

@@ -1,9 +1,9 @@
-"""The weights of convolutions as pictures: the first one's are in colour as they are.
+"""The weights of convolutions as pictures: the first one's are in color as they are.
 
-A deeper convolution reads maps, not colours, so it is shown in two ways. `kernels`: the numbers
+A deeper convolution reads maps, not colors, so it is shown in two ways. `kernels`: the numbers
 themselves, on the input maps where they are largest. `composite_filters`: what a unit would weigh
 each pixel by if the network up to it were linear, which the layers before it then make one filter
-in colour. Zeiler and Fergus 2014 say in section 2 why the plain numbers of deeper layers tell
+in color. Zeiler and Fergus 2014 say in section 2 why the plain numbers of deeper layers tell
 little; the composition is that of expanded weights (Voss et al. 2021, Visualizing Weights, section
 "Expanded Weights"), which ignore what makes a network more than one filter, its nonlinearities.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from convlens.errors import UserError
 from convlens.look.activations import blank_image, check_maps, check_numbers, hooked, layer_outputs
 from convlens.look.layers import receptive_field
-from convlens.look.patches import crop
+from convlens.look.top_patches import crop
 
 # Nodes of autograd's graph whose gradient a composition takes to be the identity.
 NONLINEAR_NODES = {
@@ -44,7 +44,7 @@ def first_filters(model: nn.Module) -> np.ndarray:
             return weight.permute(0, 2, 3, 1).contiguous().numpy()
     raise UserError(
         f"{type(model).__name__} has no 2-D convolution that reads 3 channels, so its filters "
-        "have no colours to show; choose a convolutional model for RGB images"
+        "have no colors to show; choose a convolutional model for RGB images"
     )
 
 
@@ -95,7 +95,7 @@ def composite_filters(
     layer: any that gives maps, of which a unit in the middle is taken. size: side of the image that
     the model is run on, pixels. Returns float32, (C, h, w, 3): the receptive field, or the image
     where it is longer; channels R, G, B; of either sign; in the layer's units per unit of the
-    normalised pixels. For the first convolution that is `first_filters` but for what follows it.
+    normalized pixels. For the first convolution that is `first_filters` but for what follows it.
     UserError for a layer that gives no maps.
     """
     blank = blank_image(model, size)

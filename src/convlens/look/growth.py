@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from convlens.data.augment import normalise
+from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.look.activations import check_numbers
 from convlens.look.deconvolution import deconvolution
-from convlens.look.patches import crop, strongest_patches
+from convlens.look.top_patches import crop, strongest_patches
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def growth(
     """One pass over `images` for each epoch.
 
     models: by epoch, the same network as it was after it. images: uint8, (N, size, size, 3); a
-    memory map is read a batch at a time. mean, std: (3,), what the models' input is normalised by.
+    memory map is read a batch at a time. mean, std: (3,), what the models' input is normalized by.
     maps: numbers; none takes the `count` strongest of the last epoch. UserError for a layer or map
     that is not there.
     """
@@ -55,7 +55,7 @@ def growth(
     for model, strongest in zip(models.values(), found, strict=True):
         boxes = strongest.boxes[chosen, 0]
         excited = np.stack([images[row] for row in strongest.rows[chosen, 0]])
-        x = normalise(to_tensor(excited), mean, std)
+        x = normalize(to_tensor(excited), mean, std)
         projected = deconvolution(model, x, layer, chosen, strongest.positions[chosen, 0])
         projections.append([crop(*each, 0) for each in zip(projected, boxes, strict=True)])
         patches.append([crop(*each) for each in zip(excited, boxes, strict=True)])

@@ -42,10 +42,10 @@ def invariance(
 ) -> Invariance:
     """Change images step by step and follow the target's probability and the layers' outputs.
 
-    x: normalised float, (M, 3, H, W). targets: M classes. change: "translation" (pixels down),
+    x: normalized float, (M, 3, H, W). targets: M classes. change: "translation" (pixels down),
     "scale" (times) or "rotation" (degrees anticlockwise). values: the steps, by default CHANGES'.
     layers: names as in `look.activations`; by default after the first and the last convolution's
-    ReLU. What comes in from beyond the border is the mean colour. KeyError for another change.
+    ReLU. What comes in from beyond the border is the mean color. KeyError for another change.
     """
     steps = CHANGES[change] if values is None else values
     if layers is None:
@@ -70,7 +70,7 @@ def invariance(
 
 
 def apply_change(x: Tensor, change: str, value: float) -> Tensor:
-    """The images (M, 3, H, W) moved, scaled or turned about their centre; 0 comes in from outside.
+    """The images (M, 3, H, W) moved, scaled or turned about their center; 0 comes in from outside.
 
     A translation by whole pixels and no change at all are exact.
     """

@@ -2,7 +2,7 @@
 
 A unit's receptive field follows from the geometry alone. Along a path of layers with kernel k,
 dilation d, stride s and padding p, the first unit's field reaches from pixel a to pixel b, both
-inclusive, and the fields of neighbouring units lie j apart: a = b = 0 and j = 1 on the image, then
+inclusive, and the fields of neighboring units lie j apart: a = b = 0 and j = 1 on the image, then
 a − p·j, b + ((k − 1)·d − p)·j and j·s (Araujo et al. 2019, Computing Receptive Fields of
 Convolutional Neural Networks, eq. 2 and 5). Where paths join, the field reaches over all of
 theirs (there, "Arbitrary computation graphs"). The paths are read from autograd's graph, so sums,
@@ -46,7 +46,7 @@ UNEVEN = ("Upsample", "PixelShuffle", "AdaptiveAvgPool", "AdaptiveMaxPool")
 class Field:
     """The receptive fields of a layer's units on the image, in pixels, (down, across) each.
 
-    size: of each field, as if the image had no border. stride: between the fields of neighbouring
+    size: of each field, as if the image had no border. stride: between the fields of neighboring
     units. start: first row and column of the field of unit (0, 0), negative where it reaches over
     the border. Padding in circles is taken for none.
     """
@@ -72,7 +72,7 @@ class Layer:
     multiply_adds: for one image; comparisons, sums, norms and nonlinearities are not counted.
     field: receptive field, pixels of the image (height, width), ignoring the image's border; None
     where a unit reads the whole image (linear layers, global pools). stride: pixels (down, across)
-    between the fields of neighbouring units; None where field is.
+    between the fields of neighboring units; None where field is.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Occlusion sensitivity: what a network says while a grey square hides a part of the image.
+"""Occlusion sensitivity: what a network says while a gray square hides a part of the image.
 
 Zeiler and Fergus 2014 (Visualizing and Understanding Convolutional Networks), section 4.2 and
 Figure 6. Where the square hides what the network looks at, the probability falls.
@@ -19,7 +19,7 @@ from convlens.look.attribution import targets
 class Occlusion:
     """What was recorded at each place of the square, in maps of shape (rows, columns).
 
-    Row i, column j: the square's centre is that of the image's cell of stride × stride pixels whose
+    Row i, column j: the square's center is that of the image's cell of stride × stride pixels whose
     upper left corner is at (i·stride, j·stride).
 
     target: the class whose probability is shown. layer, map: whose activation is. activation:
@@ -47,9 +47,9 @@ def occlusion(
     stride: int | None = None,
     batch_size: int = 64,
 ) -> Occlusion:
-    """Slide a square of the mean colour over one image and record what `model` makes of the rest.
+    """Slide a square of the mean color over one image and record what `model` makes of the rest.
 
-    x: normalised float, shape (1, 3, H, W), so that 0 is the mean colour; moved to the model's
+    x: normalized float, shape (1, 3, H, W), so that 0 is the mean color; moved to the model's
     device. target: a class, by default the predicted one. layer: whose strongest map, the one of
     the largest sum on the whole image, is followed; by default the last convolution's after its
     ReLU. square: side, pixels, by default a quarter of the image. stride: from one place to the
@@ -74,7 +74,7 @@ def occlusion(
     sums, _ = _sums_and_probabilities(model, x, layer)
     strongest = int(sums[0].argmax())
     places = [(top, left) for top in range(0, height, stride) for left in range(0, width, stride)]
-    margin = (square - stride) // 2  # the square is centred on its cell
+    margin = (square - stride) // 2  # the square is centered on its cell
     activation, probability, predicted = [], [], []
     for start in range(0, len(places), batch_size):
         chunk = places[start : start + batch_size]

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from convlens.models.convolution import Conv2d
-from convlens.models.stochastic_depth import StochasticDepth, growing
+from convlens.models.layers.convolution import Conv2d
+from convlens.models.layers.drop_path import StochasticDepth, growing
 
 
 class SqueezeExcite(nn.Module):

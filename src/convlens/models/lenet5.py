@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from convlens.models.convolution import Conv2d
-from convlens.models.pooling import pool_rectified
+from convlens.models.layers.convolution import Conv2d
+from convlens.models.layers.pooling import pool_rectified
 
 
 class LeNet5(nn.Module):

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from convlens.models.convolution import Conv2d
-from convlens.models.pooling import pool_rectified
-from convlens.models.stochastic_depth import StochasticDepth, growing
+from convlens.models.layers.convolution import Conv2d
+from convlens.models.layers.pooling import pool_rectified
+from convlens.models.layers.drop_path import StochasticDepth, growing
 
 
 class BasicBlock(nn.Module):

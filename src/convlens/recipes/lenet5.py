@@ -5,7 +5,7 @@ from convlens.recipes.recipe import Recipe
 
 
 def lenet5() -> Recipe:
-    """The plain baseline: no regularisation, no augmentation, Adam's usual rate.
+    """The plain baseline: no regularization, no augmentation, Adam's usual rate.
 
     convlens train lenet5 --seed 0
 
@@ -23,7 +23,7 @@ def lenet5() -> Recipe:
 
 
 def lenet5plus() -> Recipe:
-    """LeNet5's layers with batch norm, dropout, Kaiming initialisation, Muon and augmentation.
+    """LeNet5's layers with batch norm, dropout, Kaiming initialization, Muon and augmentation.
 
     convlens train lenet5plus --seed 0
 
@@ -36,12 +36,12 @@ def lenet5plus() -> Recipe:
         model_options={"padding": 2, "batch_norm": True, "dropout": 0.25},
         zoom=1.08,
         epochs=60,
-        optimiser="muon",
+        optimizer="muon",
         learning_rate=1.2e-2,
         weight_decay=0.25,
         label_smoothing=0.05,
-        initialisation="kaiming",
+        initialization="kaiming",
         average=0.995,
-        augment=Augment(scale=0.3, aspect=0.15, rotate=8, flip=0.5, colour=0.2),
+        augment=Augment(scale=0.3, aspect=0.15, rotate=8, flip=0.5, color=0.2),
         temperature=0.9,
     )

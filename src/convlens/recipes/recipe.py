@@ -37,7 +37,7 @@ class Recipe:
     turns an image is rotated."""
     batch_size: int = 128
     """Images in a step."""
-    optimiser: Literal["adamw", "sgd", "muon"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     """AdamW; SGD with Nesterov momentum; or Muon for the hidden layers and AdamW for the rest."""
     learning_rate: float = 1e-3
     """The schedule's highest learning rate."""
@@ -55,7 +55,7 @@ class Recipe:
     """Coefficient of the L2 penalty, half the sum of squared weights, added to the loss."""
     label_smoothing: float = 0.0
     """Share of the target's probability that is spread evenly over the classes."""
-    initialisation: Literal["default", "kaiming", "xavier"] = "default"
+    initialization: Literal["default", "kaiming", "xavier"] = "default"
     """PyTorch's own; Kaiming normal (He et al. 2015); or Xavier uniform (Glorot, Bengio 2010)."""
     average: float = 0.0
     """Decay of the exponential moving average of the weights, a step; 0 keeps the last weights."""

@@ -25,7 +25,7 @@ _CROPS: Space = {
     "augment.scale": Range(0, 0.85),
     "augment.aspect": Range(0, 0.4),
     "augment.rotate": Range(0, 25),
-    "augment.colour": Range(0, 0.5),
+    "augment.color": Range(0, 0.5),
     "zoom": (1.0, 1.08, 1.1, 1.14, 1.2, 1.25),  # few, for each has the data set decoded to its size
 }
 _MIXES: Space = {
@@ -39,7 +39,7 @@ SPACES: dict[str, Space] = {
     "lenet5": {
         "learning_rate": Range(1e-4, 1e-2, log=True),
         "batch_size": (32, 64, 128, 256),
-        "optimiser": ("adamw", "sgd", "muon"),
+        "optimizer": ("adamw", "sgd", "muon"),
     },
     "lenet5plus": _RATE | _DECAY | {"model_options.dropout": Range(0, 0.6)} | _CROPS,
     "convnet": _RATE | _DECAY | _CROPS | _MIXES,

@@ -4,11 +4,11 @@
 //   #/image/v12                        the network for an image
 //   #/image/v12/run/1/layer/3/map/17   one map of it (run/0 is left out)
 //   #/image/v12/attribution/target/5   what speaks for a class
-//   #/image/v12/neighbours
+//   #/image/v12/neighbors
 //   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding
 
 const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embedding"];
-const TABS = ["attribution", "neighbours"];
+const TABS = ["attribution", "neighbors"];
 const NUMBERS = ["run", "layer", "map", "target"];
 
 export function parse(fragment) {

@@ -108,7 +108,7 @@ function line(x, values, right, up) {
   }).join("");
 }
 
-/** Values without a neighbour, which a line would not show. */
+/** Values without a neighbor, which a line would not show. */
 function lone(values) {
   const has = (i) => Number.isFinite(values[i]);
   return range(values.length).filter((i) => has(i) && !has(i - 1) && !has(i + 1));

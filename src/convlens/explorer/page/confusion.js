@@ -155,30 +155,30 @@ class Matrix {
     const count = counts.length;
     const cell = plane.side / count;
     const [left, top] = plane.toScreen(0, 0);
-    const colours = { right: plane.colour("--accent"), wrong: plane.colour("--wrong") };
+    const colors = { right: plane.color("--accent"), wrong: plane.color("--wrong") };
     context.save();
     context.beginPath();
     context.rect(inset, inset, width - inset, height - inset);
     context.clip();
-    context.fillStyle = plane.colour("--sunken");
+    context.fillStyle = plane.color("--sunken");
     context.fillRect(left, top, plane.side, plane.side);
     const gap = cell > 6 ? 1 : 0;
     counts.forEach((row, truth) => row.forEach((images, predicted) => {
       if (!images) return;
       const [x, y] = [left + predicted * cell, top + truth * cell];
       context.globalAlpha = 0.2 + 0.8 * Math.sqrt(images / totals[truth]);
-      context.fillStyle = truth === predicted ? colours.right : colours.wrong;
+      context.fillStyle = truth === predicted ? colors.right : colors.wrong;
       context.fillRect(x, y, Math.max(cell - gap, 1), Math.max(cell - gap, 1));
       if (cell < 22) return;
       context.globalAlpha = 1;
-      context.fillStyle = plane.colour(images / totals[truth] > 0.25 ? "--on-accent" : "--ink");
+      context.fillStyle = plane.color(images / totals[truth] > 0.25 ? "--on-accent" : "--ink");
       context.font = "12px system-ui, sans-serif";
       context.textAlign = "center";
       context.textBaseline = "middle";
       context.fillText(images, x + cell / 2, y + cell / 2);
     }));
     context.globalAlpha = 1;
-    context.strokeStyle = plane.colour("--ink");
+    context.strokeStyle = plane.color("--ink");
     context.lineWidth = 2;
     for (const [truth, predicted] of [this.marked, this.pointed].filter(Boolean)) {
       if (truth < 0) continue;
@@ -197,7 +197,7 @@ class Matrix {
     context.textBaseline = "middle";
     const name = (c, place, end, isRow, strong) => {
       if (place < inset || place > end) return;
-      context.fillStyle = plane.colour(strong ? "--ink" : "--muted");
+      context.fillStyle = plane.color(strong ? "--ink" : "--muted");
       context.save();
       context.translate(isRow ? inset - 6 : place, isRow ? place : inset - 6);
       if (!isRow) context.rotate(-Math.PI / 2);
@@ -212,7 +212,7 @@ class Matrix {
       if (cell >= LEGIBLE || c === column) name(c, left + middle, width, false, c === column);
     });
     if (cell >= LEGIBLE || this.pointed) return;
-    context.fillStyle = plane.colour("--muted");
+    context.fillStyle = plane.color("--muted");
     context.textAlign = "right";
     context.fillText("true", inset - 6, inset + 10);
     context.textAlign = "left";

@@ -89,7 +89,7 @@ class Scatter {
     const { plane, places, sprite, evaluation } = this;
     const { clientWidth: width, clientHeight: height } = plane.canvas;
     const side = this.#thumbSide();
-    const colours = { right: plane.colour("--accent"), wrong: plane.colour("--wrong") };
+    const colors = { right: plane.color("--accent"), wrong: plane.color("--wrong") };
     const focused = document.activeElement === plane.canvas ? this.#middle() : null;
     const above = this.pointed ?? focused;
     context.imageSmoothingQuality = "high";
@@ -98,7 +98,7 @@ class Scatter {
       if (left > width || top > height || left < -size || top < -size) return;
       const from = onSprite(row);
       const right = evaluation.labels[row] === evaluation.predicted[row];
-      context.fillStyle = right ? colours.right : colours.wrong;
+      context.fillStyle = right ? colors.right : colors.wrong;
       context.fillRect(left - 1, top - 1, size + 2, size + 2);
       context.drawImage(sprite, from.left, from.top, TILE, TILE, left, top, size, size);
     };
@@ -116,7 +116,7 @@ class Scatter {
   }
 
   #middle() {
-    return this.#nearest(...this.plane.centre);
+    return this.#nearest(...this.plane.center);
   }
 
   #nearest(x, y) {

@@ -1,10 +1,10 @@
-// The weights of one map: in colour for the first layer, its strongest inputs deeper.
+// The weights of one map: in color for the first layer, its strongest inputs deeper.
 
 import { ask, keep } from "./answers.js";
 import { h, note } from "./dom.js";
 import { brief } from "./numbers.js";
 
-// Okabe and Ito's blue and vermilion, told apart by colour-blind readers too.
+// Okabe and Ito's blue and vermilion, told apart by color-blind readers too.
 const NEGATIVE = [0, 114, 178];
 const NEUTRAL = [247, 247, 247];
 const POSITIVE = [213, 94, 0];
@@ -20,9 +20,9 @@ export async function filterPicture(run, layer, map, signal, news) {
     kernel(weights, (w) => signed(w / largest), `${names[i]}: ${words(weights)}`, names[i]));
   if (first) {
     const [red, green, blue] = inputs.map(({ weights }) => weights);
-    const colour = red.map((row, y) => row.map((_, x) =>
+    const color = red.map((row, y) => row.map((_, x) =>
       [red, green, blue].map((channel) => 127.5 * (1 + channel[y][x] / largest))));
-    shown.unshift(kernel(colour, (rgb) => rgb, "the three colours together", "in colour"));
+    shown.unshift(kernel(color, (rgb) => rgb, "the three colors together", "in color"));
   }
   return [
     h("div", { class: "kernels" }, shown),
@@ -33,13 +33,13 @@ export async function filterPicture(run, layer, map, signal, news) {
   ];
 }
 
-function kernel(rows, colour, label, caption) {
+function kernel(rows, color, label, caption) {
   const canvas = h("canvas", {
     width: rows[0].length, height: rows.length, role: "img", "aria-label": `Weights, ${label}`,
   });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(rows[0].length, rows.length);
-  rows.flat().forEach((weight, i) => picture.data.set([...colour(weight), 255], 4 * i));
+  rows.flat().forEach((weight, i) => picture.data.set([...color(weight), 255], 4 * i));
   context.putImageData(picture, 0, 0);
   return h("figure", { title: label }, canvas, h("figcaption", {}, caption));
 }

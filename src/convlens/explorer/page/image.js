@@ -5,12 +5,12 @@ import { Latest } from "./answers.js";
 import { format, go } from "./address.js";
 import { announce, button, h, note } from "./dom.js";
 import { fieldBox, hasMaps, placeBox } from "./field.js";
-import { Neighbours } from "./neighbours.js";
+import { Neighbors } from "./neighbors.js";
 import { Network } from "./network.js";
 import { Panel } from "./panel.js";
 import { Prediction } from "./prediction.js";
 
-const TABS = { network: "Network", attribution: "Attribution", neighbours: "Neighbours" };
+const TABS = { network: "Network", attribution: "Attribution", neighbors: "Neighbors" };
 
 export class ImageView {
   constructor(site, { choose, nameOf }) {
@@ -38,14 +38,14 @@ export class ImageView {
       field: (layer, unit) => this.#point(site.runs[this.address.run], layer, unit),
     });
     this.attribution = new Attribution(site);
-    this.neighbours = new Neighbours(site);
+    this.neighbors = new Neighbors(site);
     this.tabs = Object.keys(TABS).map((tab) => h("a", { "data-tab": tab }, TABS[tab]));
     this.panes = {
       network: h("div", { class: "pane" }, this.#legend(), h("div", { class: "runs" },
         this.networks.map((network, r) => h("div", { class: "run" },
           h("h2", { class: "run-name" }, site.runs[r].name), network.element)))),
       attribution: h("div", { class: "pane" }, this.attribution.element),
-      neighbours: h("div", { class: "pane" }, this.neighbours.element),
+      neighbors: h("div", { class: "pane" }, this.neighbors.element),
     };
     this.parts = [
       h("div", { class: "side" },
@@ -82,12 +82,12 @@ export class ImageView {
     if (address.tab === "attribution") {
       await this.predicted;
       if (this.image === image) this.attribution.show(image, this.address.target, this.predictions);
-    } else if (address.tab === "neighbours") this.neighbours.show(image);
+    } else if (address.tab === "neighbors") this.neighbors.show(image);
   }
 
   leave() {
     this.latest.stop();
-    for (const part of [this.panel, this.attribution, this.neighbours]) part.latest.stop();
+    for (const part of [this.panel, this.attribution, this.neighbors]) part.latest.stop();
   }
 
   /** The image so many steps further in the list of those that can be chosen. */
@@ -149,7 +149,7 @@ export class ImageView {
   }
 
   #stepMap(by) {
-    const next = this.networks[this.address.run].neighbour(this.address, by);
+    const next = this.networks[this.address.run].neighbor(this.address, by);
     if (next) go({ image: this.image, run: this.address.run, ...next }, { replace: true });
   }
 

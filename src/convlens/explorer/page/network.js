@@ -68,7 +68,7 @@ export class Network {
   }
 
   /** The map before or after another in the order shown; at a layer's end, the next layer's. */
-  neighbour({ layer, map }, step) {
+  neighbor({ layer, map }, step) {
     const order = this.rows[layer].order;
     const next = order[order.indexOf(map) + step];
     if (next !== undefined) return { layer, map: next };

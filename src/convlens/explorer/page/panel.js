@@ -142,7 +142,7 @@ export class Panel {
     this.#pointAt(null);
   }
 
-  /** The map in colour on its place over the image; clear where it is silent. */
+  /** The map in color on its place over the image; clear where it is silent. */
   #paintHeat(sheet) {
     const { size } = this.run;
     const strongest = Math.max(...this.values) || 1;

@@ -14,7 +14,7 @@ export class Plane {
   constructor({ label, margin = () => 0, draw, hover, pick, key = () => false }) {
     Object.assign(this, { margin, drawing: draw, hover, pick, key });
     this.zoom = 1;
-    this.centre = [0.5, 0.5];
+    this.center = [0.5, 0.5];
     this.pointers = new Map();
     this.readout = h("p", { class: "readout", role: "status" });
     this.canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": label });
@@ -46,7 +46,7 @@ export class Plane {
   toScreen(x, y) {
     const { inset } = this;
     const middle = [this.canvas.clientWidth + inset, this.canvas.clientHeight + inset];
-    return [x, y].map((value, i) => middle[i] / 2 + (value - this.centre[i]) * this.side);
+    return [x, y].map((value, i) => middle[i] / 2 + (value - this.center[i]) * this.side);
   }
 
   toPlane(left, top) {
@@ -54,7 +54,7 @@ export class Plane {
     return [(left - x) / this.side, (top - y) / this.side];
   }
 
-  colour(name) {
+  color(name) {
     return getComputedStyle(this.canvas).getPropertyValue(name);
   }
 
@@ -66,13 +66,13 @@ export class Plane {
     const before = this.toPlane(left, top);
     this.zoom = Math.min(Math.max(this.zoom * factor, 1), MOST);
     const after = this.toPlane(left, top);
-    this.centre = this.centre.map((value, i) => value + before[i] - after[i]);
+    this.center = this.center.map((value, i) => value + before[i] - after[i]);
     this.redraw();
   }
 
   /** Moves the picture by CSS pixels. */
   move(right, down) {
-    this.centre = [this.centre[0] - right / this.side, this.centre[1] - down / this.side];
+    this.center = [this.center[0] - right / this.side, this.center[1] - down / this.side];
     this.redraw();
   }
 
@@ -83,14 +83,14 @@ export class Plane {
     this.toScreen(x, y).forEach((place, i) => {
       const edge = 24;
       const over = Math.min(place - inset - edge, 0) + Math.max(place - ends[i] + edge, 0);
-      this.centre[i] += over / this.side;
+      this.center[i] += over / this.side;
     });
     this.redraw();
   }
 
   reset() {
     this.zoom = 1;
-    this.centre = [0.5, 0.5];
+    this.center = [0.5, 0.5];
     this.redraw();
   }
 
@@ -106,7 +106,7 @@ export class Plane {
     const { canvas } = this;
     if (!canvas.clientWidth) return;
     const half = 0.5 / this.zoom; // the square's edge never comes inside
-    this.centre = this.centre.map((value) => Math.min(Math.max(value, half), 1 - half));
+    this.center = this.center.map((value) => Math.min(Math.max(value, half), 1 - half));
     canvas.width = canvas.clientWidth * devicePixelRatio;
     canvas.height = canvas.clientHeight * devicePixelRatio;
     canvas.style.touchAction = this.zoom > 1 ? "none" : "pan-y";
@@ -124,7 +124,7 @@ export class Plane {
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       pointers.set(event.pointerId, place(event));
-      if (pointers.size === 1) this.travelled = 0;
+      if (pointers.size === 1) this.traveled = 0;
     });
     canvas.addEventListener("pointermove", (event) => {
       const now = place(event);
@@ -138,15 +138,15 @@ export class Plane {
         const other = [...pointers].find(([id]) => id !== event.pointerId)[1];
         const apart = (a) => Math.hypot(a[0] - other[0], a[1] - other[1]) || 1;
         this.enlarge(apart(now) / apart(before), ...other);
-        this.travelled = Infinity;
+        this.traveled = Infinity;
       } else {
-        this.travelled += Math.hypot(...by);
-        if (this.travelled > STILL) this.move(...by);
+        this.traveled += Math.hypot(...by);
+        if (this.traveled > STILL) this.move(...by);
       }
       pointers.set(event.pointerId, now);
     });
     canvas.addEventListener("pointerup", (event) => {
-      if (!pointers.delete(event.pointerId) || this.travelled > STILL) return;
+      if (!pointers.delete(event.pointerId) || this.traveled > STILL) return;
       this.pick?.(...this.toPlane(...place(event)));
     });
     canvas.addEventListener("pointercancel", (event) => pointers.delete(event.pointerId));

@@ -1,4 +1,4 @@
-// The sheet that holds all maps of a layer, as one grey picture in channel order.
+// The sheet that holds all maps of a layer, as one gray picture in channel order.
 
 export class Sheet {
   constructor(bitmap, { columns, scale }, [, height, width]) {

@@ -1,0 +1,247 @@
+"""What is wrong, or worth knowing, about a data set before numbers on it are trusted."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from convlens.data.cache import open_rgb, squash
+from convlens.data.tools.near_duplicates import Pairs, across, thumbnails, within
+from convlens.data.sources import Listing, scan
+from convlens.errors import UserError
+
+TINY = 16  # pixels
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Findings on one data set; paths are relative to its root, sorted.
+
+    counts: images per class, int64, shape (number of classes,), both splits together.
+    splits: images per split, by the split's name ("" when the data set is not split).
+    problems: sentences; as long as there are any, the data set is not opened.
+    unreadable: sentences that name the files that cannot be decoded.
+    tiny: images with a side below 16 pixels. enlarged: how many have a side below size.
+    constant: images of a single color. gray: how many hold no color.
+    duplicates: groups of files that decode to the same pixels; leaks are those groups that lie in
+    both splits, clashes those that lie in several classes.
+    near: pairs of files that show the same photograph otherwise: scaled, recolored, mirrored or
+    cropped, with their similarity, 0.9..1; the most similar first.
+    """
+
+    root: Path
+    size: int
+    classes: tuple[str, ...]
+    counts: np.ndarray
+    splits: dict[str, int]
+    problems: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    tiny: tuple[str, ...]
+    enlarged: int
+    constant: tuple[str, ...]
+    gray: int
+    duplicates: tuple[tuple[str, ...], ...]
+    near: tuple[tuple[str, str, float], ...]
+
+    @property
+    def leaks(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(group for group in self.duplicates if self.leaking(group))
+
+    @property
+    def clashes(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(group for group in self.duplicates if clashing(group))
+
+    @property
+    def leaked(self) -> tuple[str, ...]:
+        """Validation files that have a duplicate or near duplicate in train/, sorted."""
+        groups = [*self.leaks, *(pair[:2] for pair in self.near if self.leaking(pair[:2]))]
+        return tuple(sorted({p for group in groups for p in group if not p.startswith("train/")}))
+
+    def leaking(self, paths: Iterable[str]) -> bool:
+        """Whether those files lie in both splits."""
+        return "" not in self.splits and len(set(_parts(paths, 0))) > 1
+
+    def render(self) -> str:
+        """The findings as plain text, a heading a line, every file named."""
+        images = ", ".join(f"{count:,} in {split}/" for split, count in self.splits.items())
+        if "" in self.splits:
+            images = f"{self.splits['']:,}, not split"
+        lines = [
+            f"classes    {len(self.classes)}",
+            f"images     {images}",
+        ]
+        if self.counts.any():
+            low, high = self.counts.argmin(), self.counts.argmax()
+            lines.append(
+                f"per class  {self.counts[low]:,} ({self.classes[low]}) to {self.counts[high]:,} "
+                f"({self.classes[high]}), median {np.median(self.counts):g}"
+            )
+        lines += [
+            f"gray       {self.gray:,} images without color",
+            f"enlarged   {self.enlarged:,} images with a side below {self.size} pixels",
+            *_section("problems", self.problems),
+            *_section("unreadable", self.unreadable),
+            *_section("tiny", self.tiny),
+            *_section("constant", self.constant),
+            *_section("duplicates", [" = ".join(group) for group in self.duplicates]),
+        ]
+        if self.duplicates:
+            lines.append(
+                f"           of these, {len(self.leaks)} groups lie in both splits and "
+                f"{len(self.clashes)} in several classes"
+            )
+        return "\n".join([*lines, *self._near_lines()])
+
+    def _near_lines(self) -> list[str]:
+        """How many near duplicates there are and where; with every file named they fill pages."""
+        pairs = [pair[:2] for pair in self.near]
+        lines = [f"{'near':<11}{f'{len(pairs):,} pairs show one photograph' if pairs else 'none'}"]
+        if pairs:
+            leaks, clashes = (sum(map(test, pairs)) for test in (self.leaking, clashing))
+            lines.append(
+                f"           of these, {leaks:,} lie in both splits and {clashes:,} in two classes"
+            )
+            between = Counter(tuple(sorted(_parts(pair, -2))) for pair in pairs if clashing(pair))
+            lines += [f"           {a} and {b}: {n:,}" for (a, b), n in between.most_common(5)]
+        if self.leaked:
+            lines.append(
+                f"leaked     {len(self.leaked):,} validation images are also in train/; `convlens "
+                "evaluate RUN --without-duplicates` leaves them out"
+            )
+        return lines
+
+
+def clashing(paths: Iterable[str]) -> bool:
+    """Whether those files lie in several classes."""
+    return len(set(_parts(paths, -2))) > 1
+
+
+def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
+    """Look at every file of the data set under `root`; nothing is written.
+
+    size: the side, in pixels, that images will be brought to. Raises UserError only where `scan`
+    finds nothing to list; all else that is wrong is in the result.
+    """
+    listing = scan(Path(root).resolve())
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
+        looks = list(
+            bar.track(
+                pool.map(lambda path: _look(listing.root / path, size), listing.paths),
+                total=len(listing.paths),
+                description="Looking at every image",
+            )
+        )
+    seen = [
+        (path, look)
+        for path, look in zip(listing.paths, looks, strict=True)
+        if not isinstance(look, UserError)
+    ]
+    groups = defaultdict(list)
+    for path, look in seen:
+        groups[look.digest].append(path)
+    num_train = len(listing.paths) if listing.num_train is None else listing.num_train
+    training = set(listing.paths[:num_train])
+    return Audit(
+        root=listing.root,
+        size=size,
+        classes=listing.classes,
+        counts=np.bincount(listing.labels, minlength=len(listing.classes)),
+        splits=_split_sizes(listing),
+        problems=listing.problems,
+        unreadable=tuple(str(look) for look in looks if isinstance(look, UserError)),
+        tiny=tuple(sorted(path for path, look in seen if look.side < TINY)),
+        enlarged=sum(look.side < size for _, look in seen),
+        constant=tuple(sorted(path for path, look in seen if look.constant)),
+        gray=sum(look.gray for _, look in seen),
+        duplicates=tuple(sorted(tuple(sorted(g)) for g in groups.values() if len(g) > 1)),
+        near=_near(seen, sum(path in training for path, _ in seen), progress),
+    )
+
+
+def _near(
+    seen: list[tuple[str, "_Look"]], num_train: int, progress: bool
+) -> tuple[tuple[str, str, float], ...]:
+    """Pairs of paths that are near duplicates, less those with the same pixels.
+
+    seen: the readable files; the first `num_train` of them are in train/.
+    """
+    paths, looks = zip(*seen, strict=True) if seen else ((), ())
+    images = np.concatenate([look.image for look in looks]) if looks else np.empty((0, 64, 64, 3))
+    train, rest = images[:num_train], images[num_train:]
+    # not in one go, so that what lies in both splits is what `evaluate` finds there
+    parts: list[tuple[Pairs, int, int]] = []
+    for first, second, start, other in (
+        (train, train, 0, 0), (rest, rest, num_train, num_train), (train, rest, 0, num_train),
+    ):  # fmt: skip
+        if len(first) and len(second):
+            same = first is second
+            found = within(first, progress) if same else across(first, second, progress)
+            parts.append((found, start, other))
+    rows = [
+        (start + int(i), other + int(j), round(float(similarity), 4))
+        for found, start, other in parts
+        for i, j, similarity in zip(found.first, found.second, found.similarity, strict=True)
+    ]
+    pairs = [
+        (*sorted((paths[i], paths[j])), similarity)
+        for i, j, similarity in rows
+        if looks[i].digest != looks[j].digest
+    ]
+    return tuple(sorted(pairs, key=lambda pair: (-pair[2], pair)))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """side: the shorter one, pixels. digest: of the shape and the pixels.
+
+    image: uint8, (1, 64, 64, 3), as it looks once it is brought to the data set's size.
+    """
+
+    side: int
+    constant: bool
+    gray: bool
+    digest: bytes
+    image: np.ndarray
+
+
+def _look(path: Path, size: int) -> _Look | UserError:
+    try:
+        whole = open_rgb(path)
+    except UserError as problem:
+        return problem
+    pixels = np.asarray(whole)
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return _Look(
+        side=min(pixels.shape[:2]),
+        constant=bool((pixels == pixels[0, 0]).all()),
+        gray=bool((pixels == pixels[..., :1]).all()),
+        digest=digest.digest(),
+        image=thumbnails(squash(whole, size)[None]),
+    )
+
+
+def _split_sizes(listing: Listing) -> dict[str, int]:
+    if listing.num_train is None:
+        return {"": len(listing.paths)}
+    rest = len(listing.paths) - listing.num_train
+    validation = next(iter(_parts(listing.paths[listing.num_train :], 0)), "validation")
+    return {"train": listing.num_train, validation: rest}
+
+
+def _parts(paths: Iterable[str], index: int) -> list[str]:
+    return [path.split("/")[index] for path in paths]
+
+
+def _section(heading: str, lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    return [f"{heading:<11}{len(lines) or 'none'}", *(f"           {line}" for line in lines)]

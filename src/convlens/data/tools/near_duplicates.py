@@ -1,0 +1,385 @@
+"""Photographs that are in a data set twice: as they are, mirrored, recolored a little or cropped.
+
+A coarse descriptor of every image is compared with those of 95 crops of every other one; the best
+few are aligned, coarse to fine, and judged by their pixels. Time grows with the square of the
+number of images.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from convlens.data.cache import decode
+from convlens.data.dataset import Split
+from convlens.data.sources import cache_home
+from convlens.files import replacing
+
+T = TypeVar("T")
+
+VERSION = 1  # of the search; raise it whenever its answers change
+SIDE = 64  # pixels: what images are scaled to before they are compared
+SIMILAR = 0.9  # from this similarity on, two images count as one photograph
+SMALLEST = 0.4  # the least share of a side that a crop keeps
+DESCRIPTOR = 4  # cells a side of the coarse descriptor
+# The least correlation with which a pair goes on to the next level, by the side of its image.
+LEVELS = {8: 0.88, 16: 0.91, 32: 0.93}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Near duplicates, each pair once, in the order of their rows; P of them.
+
+    first, second: int64, (P,), rows. similarity: float32, (P,), 0.9..1, see `_similarity`.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    similarity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """P images that may show another one, or a part of it.
+
+    part, whole: int64, (P,), rows. similarity: float32, (P,). window: float32, (P, 4), what `part`
+    shows of `whole`: top, bottom, left, right, as shares of its sides. mirrored: bool, (P,),
+    whether left and right are exchanged.
+    """
+
+    part: np.ndarray
+    whole: np.ndarray
+    similarity: np.ndarray
+    window: np.ndarray
+    mirrored: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+
+def thumbnails(images: np.ndarray) -> np.ndarray:
+    """uint8, (N, H, W, 3) → uint8, (N, 64, 64, 3); images of that size are returned as they are."""
+    if images.shape[1:3] == (SIDE, SIDE):
+        return images
+    parts = []
+    for start in range(0, len(images), 256):
+        planes = _planes(torch.from_numpy(np.array(images[start : start + 256])))
+        scaled = F.interpolate(planes, (SIDE, SIDE), mode="bilinear", antialias=True)
+        parts.append(scaled.round().byte().permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+def leaked(root: Path, train: Split, validation: Split, progress: bool = True) -> np.ndarray:
+    """Which images of `validation` have a near duplicate in `train`.
+
+    root: of the data set, whose files are read, so that the answer does not depend on the size they
+    were loaded at. Returns bool, shape (len(validation),). It takes seconds, so it is kept in
+    `cache_home()` for as long as the files do not change.
+    """
+    key = hashlib.sha256(str(VERSION).encode())
+    for split in train, validation:
+        for path in split.paths:
+            stat = (root / path).stat()
+            key.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
+        key.update(b"\n")
+    kept = cache_home() / f"leaked-{key.hexdigest()[:16]}.npy"
+    with contextlib.suppress(OSError, ValueError):  # never kept, or damaged
+        found = np.load(kept)
+        if found.shape == (len(validation),):
+            return found
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        images = [
+            np.stack(list(pool.map(lambda path: decode(root / path, SIDE), split.paths)))
+            for split in (train, validation)
+        ]
+    found = np.zeros(len(validation), dtype=bool)
+    found[across(*images, progress).second] = True
+    with contextlib.suppress(OSError), replacing(kept) as temporary:
+        np.save(temporary, found)
+    return found
+
+
+def within(images: np.ndarray, progress: bool = True) -> Pairs:
+    """Near duplicates among `images`, uint8, (N, H, W, 3); `first` is the lower row."""
+    found = _find(images, images, same=True, progress=progress)
+    rows = np.sort([found.part, found.whole], axis=0)
+    return _once(*rows, found.similarity)
+
+
+def across(first: np.ndarray, second: np.ndarray, progress: bool = True) -> Pairs:
+    """Near duplicates of which one lies in `first` and one in `second`, uint8, (N, H, W, 3)."""
+    there = _find(first, second, same=False, progress=progress)
+    back = _find(second, first, same=False, progress=progress)
+    return _once(
+        np.concatenate([there.part, back.whole]),
+        np.concatenate([there.whole, back.part]),
+        np.concatenate([there.similarity, back.similarity]),
+    )
+
+
+def _once(first: np.ndarray, second: np.ndarray, similarity: np.ndarray) -> Pairs:
+    """Of the pairs with the same two rows the most similar one."""
+    order = np.lexsort([-similarity, second, first])
+    _, new = np.unique(np.stack([first, second])[:, order], axis=1, return_index=True)
+    rows = order[new]
+    return Pairs(first[rows], second[rows], similarity[rows])
+
+
+def _find(parts: np.ndarray, wholes: np.ndarray, same: bool, progress: bool) -> _Candidates:
+    """Pairs of a row of `parts` and a row of `wholes` that it shows, or shows a crop of.
+
+    same: both are one array, of which no row is compared with itself.
+    """
+    parts, wholes = thumbnails(parts), thumbnails(wholes)
+    threads = torch.get_num_threads()
+    console = Console(stderr=True)
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        Progress(
+            console=console, transient=True, disable=not (progress and console.is_terminal)
+        ) as bar,
+    ):
+        def share(function: Callable[..., T], *chunks: Iterable, about: str = "") -> list[T]:
+            total = len(chunks[0])
+            return list(bar.track(pool.map(function, *chunks), total=total, description=about))
+
+        # Many small products: a thread for each is faster than all threads for each in turn.
+        torch.set_num_threads(1)
+        try:
+            small_parts = torch.cat(share(partial(_shrink, parts), _chunks(len(parts), 512)))
+            small_wholes = torch.cat(share(partial(_shrink, wholes), _chunks(len(wholes), 512)))
+            pairs = _candidates(small_parts, small_wholes, same, share)
+            for side, least in LEVELS.items():
+                if side <= 16:
+                    gather = partial(_pooled, small_parts, small_wholes)
+                else:
+                    gather = partial(_read, parts, wholes)
+                align = partial(_align, pairs, gather, side)
+                found = share(align, _chunks(len(pairs), 2048), about="Aligning near duplicates")
+                pairs = _kept(pairs, found, least)
+            judge = partial(_judge, pairs, partial(_read, parts, wholes))
+            pairs = _kept(pairs, share(judge, _chunks(len(pairs), 512)), SIMILAR)
+        finally:
+            torch.set_num_threads(threads)
+    return pairs
+
+
+def _kept(
+    pairs: _Candidates, found: list[tuple[Tensor, Tensor]], least: float
+) -> _Candidates:
+    """The pairs that reach `least`, with their new similarities and windows."""
+    if not found:
+        return pairs
+    similarity, window = (torch.cat(column).numpy() for column in zip(*found, strict=True))
+    keep = similarity >= least
+    return _Candidates(
+        pairs.part[keep], pairs.whole[keep], similarity[keep], window[keep], pairs.mirrored[keep]
+    )
+
+
+def _chunks(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _planes(images: Tensor) -> Tensor:
+    """uint8, (n, H, W, 3) → float32, (n, 3, H, W), 0..255."""
+    return images.permute(0, 3, 1, 2).float().contiguous()
+
+
+def _shrink(images: np.ndarray, rows: slice) -> Tensor:
+    """Those rows as float32, (n, 3, 16, 16)."""
+    return F.avg_pool2d(_planes(torch.from_numpy(np.array(images[rows]))), SIDE // 16)
+
+
+def _unit(cells: Tensor) -> Tensor:
+    """(n, 3, h, w) → (n, 3·h·w), the mean of each color 0 and of length 1.
+
+    An image of hardly any contrast becomes shorter, so that its noise resembles nothing.
+    """
+    flat = (cells - cells.mean(dim=(2, 3), keepdim=True)).flatten(1)
+    faint = 2 * flat.shape[1] ** 0.5  # a standard deviation of 2 of 255
+    return flat / flat.norm(dim=1, keepdim=True).clamp(min=faint)
+
+
+# candidates
+
+
+def _spans() -> list[tuple[float, float]]:
+    """Where a crop may begin and end along one side, as shares of it."""
+    spans = [(0.0, 1.0)]
+    for length, places in (0.7, 4), (0.5, 7):
+        spans += [(start, start + length) for start in np.linspace(0, 1 - length, places)]
+    return spans
+
+
+def _windows() -> Tensor:
+    """(K, 4): top, bottom, left, right of the crops to compare; the last one is all, mirrored."""
+    windows = [
+        (*vertical, *horizontal)
+        for vertical in _spans()
+        for horizontal in _spans()
+        if (vertical[1] - vertical[0]) * (horizontal[1] - horizontal[0]) > 0.3
+    ]
+    return torch.tensor([*windows, (0, 1, 0, 1)], dtype=torch.float32)
+
+
+def _area_average(start: float, end: float, cells: int, pixels: int) -> Tensor:
+    """(cells, pixels): the matrix that averages pixels start…end (shares) over equal cells."""
+    edges = torch.linspace(start * pixels, end * pixels, cells + 1)
+    pixel = torch.arange(pixels)
+    shared = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    shared = shared.clamp(min=0)
+    return shared / shared.sum(dim=1, keepdim=True)
+
+
+def _descriptors(small: Tensor, window: Tensor) -> Tensor:
+    """float32, (n, 48): 4×4 cells of that window of images (n, 3, 16, 16)."""
+    top, bottom, left, right = window.tolist()
+    rows = _area_average(top, bottom, DESCRIPTOR, small.shape[2])
+    columns = _area_average(left, right, DESCRIPTOR, small.shape[3])
+    return _unit(rows @ small @ columns.T)
+
+
+def _candidates(parts: Tensor, wholes: Tensor, same: bool, share: Callable) -> _Candidates:
+    """For each of `parts` the few of `wholes` with the most similar descriptor of a crop.
+
+    parts, wholes: float32, (n, 3, 16, 16).
+    """
+    windows = _windows()
+    described = _descriptors(parts, windows[0])
+    crops = share(partial(_descriptors, wholes), list(windows[:-1]))
+    mirrored = _descriptors(wholes.flip(3), windows[0])
+    crops = torch.stack([*crops, mirrored])  # (K, n, 48)
+    # Half of the dimensions hold nearly all there is; what is found is compared in full below.
+    _, basis = torch.linalg.eigh(described.T @ described)
+    basis = basis[:, -DESCRIPTOR**2 * 3 // 2 :]
+    queries, keys = described @ basis, crops @ basis
+    few = min(max(len(wholes) // 256, 4), 40, len(wholes) - same)
+
+    def nearest(rows: slice) -> tuple[Tensor, Tensor]:
+        query = queries[rows]
+        best = torch.empty(len(query), len(wholes))
+        for columns in _chunks(len(wholes), 2048):  # what is compared at a time fits into a cache
+            block = query @ keys[0, columns].T
+            scratch = torch.empty_like(block)
+            for crop in keys[1:, columns]:
+                torch.maximum(block, torch.mm(query, crop.T, out=scratch), out=block)
+            best[:, columns] = block
+        if same:
+            mine = torch.arange(len(query))
+            best[mine, mine + rows.start] = -1
+        return best.topk(few, dim=1)
+
+    found = share(nearest, _chunks(len(parts), 256), about="Comparing every two images")
+    values, indices = (torch.cat(column) for column in zip(*found, strict=True))
+    part, rank = torch.nonzero(values > 0.8, as_tuple=True)
+    whole = indices[part, rank]
+
+    def window_of(rows: slice) -> Tensor:
+        return torch.einsum("nd,knd->kn", described[part[rows]], crops[:, whole[rows]]).argmax(0)
+
+    chosen = share(window_of, _chunks(len(part), 1024))
+    index = torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.int64)
+    return _Candidates(
+        part.numpy(), whole.numpy(), values[part, rank].numpy(), windows[index].numpy(),
+        (index == len(windows) - 1).numpy(),
+    )  # fmt: skip
+
+
+# alignment
+
+Gather = Callable[[np.ndarray, np.ndarray, int], tuple[Tensor, Tensor]]
+
+
+def _pooled(
+    parts: Tensor, wholes: Tensor, part: np.ndarray, whole: np.ndarray, side: int
+) -> tuple[Tensor, Tensor]:
+    """Those rows of images (n, 3, 16, 16) with a side of `side`, the parts of half of it."""
+    return F.avg_pool2d(parts[part], 32 // side), F.avg_pool2d(wholes[whole], 16 // side)
+
+
+def _read(
+    parts: np.ndarray, wholes: np.ndarray, part: np.ndarray, whole: np.ndarray, side: int
+) -> tuple[Tensor, Tensor]:
+    """As `_pooled`, from images uint8, (N, 64, 64, 3)."""
+    small = F.avg_pool2d(_planes(torch.from_numpy(parts[part])), 2 * SIDE // side)
+    large = _planes(torch.from_numpy(wholes[whole]))
+    return small, F.avg_pool2d(large, SIDE // side) if side < SIDE else large
+
+
+def _align(pairs: _Candidates, gather: Gather, side: int, rows: slice) -> tuple[Tensor, Tensor]:
+    """Move the windows' four edges, one after the other, to where the correlation is highest.
+
+    side: of the wholes, pixels; the first step is half a pixel of the parts, which have half of it.
+    Returns the correlations, (n,), and the windows, (n, 4).
+    """
+    part, whole = gather(pairs.part[rows], pairs.whole[rows], side)
+    target = _unit(part)
+    window = torch.from_numpy(pairs.window[rows])
+    mirrored = torch.from_numpy(pairs.mirrored[rows])
+
+    def correlation(window: Tensor) -> Tensor:
+        return (_unit(_crop(whole, window, mirrored, side // 2)) * target).sum(dim=1)
+
+    best = correlation(window)
+    for step in 0.5 / side, 0.25 / side:
+        for edge in range(4):
+            for move in -step, step:
+                moved = window.clone()
+                moved[:, edge] = (moved[:, edge] + move).clamp(0, 1)
+                large = (moved[:, 1::2] - moved[:, ::2] >= SMALLEST).all(dim=1)
+                value = correlation(moved)
+                better = (value > best) & large
+                window = torch.where(better[:, None], moved, window)
+                best = torch.where(better, value, best)
+    return best, window
+
+
+def _crop(whole: Tensor, window: Tensor, mirrored: Tensor, side: int) -> Tensor:
+    """(n, 3, side, side): the window of each of the images (n, 3, H, W), bilinear."""
+    centers = (torch.arange(side) + 0.5) / side
+    top, bottom, left, right = window.T[:, :, None]
+    y, x = top + (bottom - top) * centers, left + (right - left) * centers
+    x = torch.where(mirrored[:, None], x.flip(1), x)
+    shape = (len(whole), side, side)
+    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=3) * 2 - 1
+    return F.grid_sample(whole, grid, padding_mode="border", align_corners=False)
+
+
+def _judge(pairs: _Candidates, gather: Gather, rows: slice) -> tuple[Tensor, Tensor]:
+    """Align once more at full size; returns the similarities, (n,), and the windows, (n, 4)."""
+    _, window = _align(pairs, gather, SIDE, rows)
+    part, whole = gather(pairs.part[rows], pairs.whole[rows], SIDE)
+    crop = _crop(whole, window, torch.from_numpy(pairs.mirrored[rows]), SIDE // 2)
+    return _similarity(part, crop), window
+
+
+def _similarity(first: Tensor, second: Tensor, tile: int = 8, noise: float = 4.0) -> Tensor:
+    """Mean over overlapping tiles of the correlation of two images' pixels, (n,), at most 1.
+
+    The structure term of SSIM (Wang et al. 2004, equation 10), over tiles instead of a sliding
+    window. Within a tile nothing is left of the common layout that many photographs share, such as
+    an object on white. Tiles that hold less than noise (a standard deviation of `noise` of 255)
+    in both images do not count. first, second: (n, 3, 32, 32), 0..255.
+    """
+    tiles = (F.unfold(x, tile, stride=tile // 2) for x in (first, second))
+    a, b = (t - t.mean(dim=1, keepdim=True) for t in tiles)
+    spread_a, spread_b = (t.square().mean(dim=1).sqrt() for t in (a, b))
+    correlation = (a * b).mean(dim=1) / (spread_a * spread_b).clamp(min=noise**2)
+    counts = torch.maximum(spread_a, spread_b) > noise
+    return (correlation * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)

@@ -1,0 +1,50 @@
+// Why did it say so: the training images that are most like this one to the network.
+
+import { Latest, ask, during } from "./answers.js";
+import { format } from "./address.js";
+import { h } from "./dom.js";
+import { eachRunOnFeatures } from "./runs.js";
+
+export class Neighbors {
+  constructor(site) {
+    this.site = site;
+    this.latest = new Latest();
+    this.runs = h("div");
+    this.element = h(
+      "section", { class: "neighbors", "aria-label": "Neighbors" },
+      h("p", { class: "lead" },
+        "The training images whose features, before the classifier, point most in the direction ",
+        "of this image's."),
+      this.runs,
+    );
+  }
+
+  show(image) {
+    if (image === this.key) return;
+    this.key = image;
+    const signal = this.latest.next();
+    this.runs.replaceChildren(eachRunOnFeatures(this.site, (run, r, slot) =>
+      during(slot, signal, async (news) => {
+        const found = await ask(`api/${r}/${image}/neighbors.json`, { signal, news });
+        if (!signal.aborted) slot.replaceChildren(this.#list(run, r, found));
+      })));
+  }
+
+  leave() {
+    this.latest.stop();
+    this.key = null;
+  }
+
+  #list(run, r, found) {
+    return h("ol", { class: "cards small" }, found.map(({ image, label, similarity }) => {
+      const name = run.classes[label] ?? "unknown class";
+      const parts = [
+        h("img", { src: `images/${r}/${image}.png`, alt: `Training image of ${name}`, loading: "lazy" }),
+        h("span", { class: "words" }, h("b", {}, name), `similarity ${similarity.toFixed(3)}`),
+      ];
+      return h("li", { class: "card" }, this.site.static
+        ? h("span", {}, parts)
+        : h("a", { href: format({ image }) }, parts));
+    }));
+  }
+}

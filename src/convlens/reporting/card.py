@@ -1,0 +1,153 @@
+"""The model card: what a trained network is, how good, what it confuses and is not for.
+
+After Mitchell et al. 2019, "Model Cards for Model Reporting". Every number in it was measured.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convlens.figures.mistakes import most_confused, row_shares
+
+if TYPE_CHECKING:
+    from convlens.training.run_folder import Trained
+    from convlens.training.trainer import Config
+
+
+def model_card(
+    records: Sequence[dict[str, Any]], trained: "Trained", config: "Config", confusion: np.ndarray
+) -> str:
+    """The card as Markdown.
+
+    records: the metrics of one recipe's runs, one a seed. trained, config, confusion: of the first
+    of them; the confusion matrix is int, shape (C, C), rows true.
+    """
+    first, n = records[0], len(records)
+    split = "holdout" if "holdout_accuracy" in first else "validation"
+    parameters = sum(parameter.numel() for parameter in trained.model.parameters())
+    counts = confusion.sum(axis=1)
+    where = "held out of `train/`" if split == "holdout" else "of the validation split"
+    lines = [
+        f"# Model card: {first['recipe']}",
+        "",
+        f"{first['model']} with {parameters:,} parameters, trained by ConvLens's recipe "
+        f"`{first['recipe']}` from random weights{_at(first)}. It takes {_input(trained)} and "
+        f"gives the probabilities of {len(trained.classes)} classes.",
+        "",
+        "## Data",
+        "",
+        f"`{Path(config.data).name}`: {len(trained.classes)} classes. Trained on "
+        f"{first['train_images']:,} images and measured on {first[f'{split}_images']:,} others, "
+        f"{where}, {counts.min():,} to {counts.max():,} of a class. {_leak(first, split)}",
+        "",
+        "## Numbers",
+        "",
+        f"{_seeds(records)}. The standard errors are of a network's figure, for the draw of the "
+        "images it is measured on"
+        + (f"; ± is the standard error of the mean of the {n} seeds." if n > 1 else "."),
+        "",
+        f"| {where} | {'mean' if n > 1 else 'value'} | standard error |",
+        "| :-- | --: | --: |",
+    ]
+    for label, field, error in (
+        ("accuracy", "accuracy", "standard_error"),
+        ("accuracy, mean per class", "mean_class_accuracy", "mean_class_standard_error"),
+        ("accuracy without near duplicates", "accuracy_without_duplicates", None),
+        (
+            "the same, mean per class", "mean_class_accuracy_without_duplicates", None,
+        ),
+    ):  # fmt: skip
+        noise = f"{statistics.mean(r[f'{split}_{error}'] for r in records):.1%}" if error else ""
+        lines.append(f"| {label} | {mean(records, f'{split}_{field}', '{:.1%}')} | {noise} |")
+    lines += [
+        f"| cross-entropy, nats | {mean(records, f'{split}_loss', '{:.3f}')} | |",
+        f"| expected calibration error | {mean(records, 'calibrated_error', '{:.1%}')} | |",
+        f"| accuracy on the training images | {mean(records, 'train_accuracy', '{:.1%}')} | |",
+        "",
+        "## What it confuses",
+        "",
+        *_confusions(confusion, trained.classes),
+        "",
+        "## What it must not be used for",
+        "",
+        *_limits(first, split, confusion, trained),
+        "",
+        "## Again",
+        "",
+        f"`{first['command']}`; {first['seconds'] / 60:.0f} minutes on {first['device']}, "
+        f"{first['precision']}, torch {first['torch']}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def mean(records: Sequence[dict[str, Any]], field: str, form: str) -> str:
+    """The records' mean, with ± its standard error where there are several; – where none has it."""
+    values = [record[field] for record in records if record[field] is not None]
+    if not values:
+        return "–"
+    middle = form.format(statistics.mean(values))
+    if len(values) == 1:
+        return middle
+    return f"{middle} ± {form.format(statistics.stdev(values) / math.sqrt(len(values)))}"
+
+
+def _input(trained: "Trained") -> str:
+    size, loaded = trained.size, trained.loaded_size
+    if size == loaded:
+        return f"an RGB image of {size}×{size} pixels, to which others are scaled,"
+    return f"the middle {size}×{size} pixels of an RGB image scaled to {loaded}×{loaded}"
+
+
+def _leak(record: dict[str, Any], split: str) -> str:
+    doubles = record[f"{split}_duplicates"]
+    if doubles is None:
+        return "How many of those have a near duplicate among the training images is not known."
+    return f"{doubles:,} of those have a near duplicate among the training images."
+
+
+def _at(record: dict[str, Any]) -> str:
+    return f" (commit {record['commit']})" if record["commit"] else ""
+
+
+def _seeds(records: Sequence[dict[str, Any]]) -> str:
+    seeds = ", ".join(str(record["seed"]) for record in records)
+    return f"One run, seed {seeds}" if len(records) == 1 else f"{len(records)} runs, seeds {seeds}"
+
+
+def _confusions(confusion: np.ndarray, classes: Sequence[str]) -> list[str]:
+    pairs = most_confused(confusion, 5)
+    if not pairs:
+        return ["Nothing: it made no mistake on the images it was measured on."]
+    return [
+        f"- {count} of {confusion[true].sum()} `{classes[true]}` were taken for "
+        f"`{classes[predicted]}`."
+        for true, predicted, count, _ in pairs
+    ]
+
+
+def _limits(
+    record: dict[str, Any], split: str, confusion: np.ndarray, trained: "Trained"
+) -> list[str]:
+    accuracy = np.diagonal(row_shares(confusion))
+    weak = [c for c in np.argsort(accuracy, kind="stable") if accuracy[c] < 0.5]
+    names = ", ".join(f"`{trained.classes[c]}` {accuracy[c]:.0%}" for c in weak[:10])
+    more = f" and {len(weak) - 10} more" if len(weak) > 10 else ""
+    sure = "" if trained.temperature != 1 else ", and no temperature was fitted"
+    lines = [
+        f"- Images that show none of its {len(trained.classes)} classes: it names one all the "
+        "same.",
+        "- Other sources of images: it was measured on this data set alone, whose images are "
+        "alike in how they were taken.",
+        f"- Decisions that harm when they are wrong: {1 - record[f'{split}_accuracy']:.0%} of its "
+        "answers are, and its probabilities are off by "
+        f"{100 * record['calibrated_error']:.1f} points on average{sure}.",
+        "- Telling people apart, or anything about a person.",
+    ]
+    if weak:
+        lines.append(f"- Classes that it recognizes less than half the time: {names}{more}.")
+    return lines

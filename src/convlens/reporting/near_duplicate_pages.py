@@ -1,0 +1,42 @@
+"""The duplicates that `data audit` found, as a table and as pictures."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from convlens import figures
+from convlens.data.tools.audit import Audit, clashing
+from convlens.data.cache import decode
+from convlens.files import replacing
+
+
+def write_pairs(found: Audit, out: Path) -> list[Path]:
+    """Write duplicates.csv and pages of the pairs, drawn, into the folder `out`.
+
+    Pairs in both splits come first, then those in two classes. Returns the files. Pages of an
+    earlier audit are replaced.
+    """
+    exact = [(group[0], other, 1.0) for group in found.duplicates for other in group[1:]]
+    pairs = [(*pair, "same pixels") for pair in exact] + [(*pair, "near") for pair in found.near]
+    pairs.sort(key=lambda p: (not found.leaking(p[:2]), not clashing(p[:2]), -p[2], p[:2]))
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("pairs-*.png"):
+        old.unlink()
+    written = [out / "duplicates.csv"]
+    with replacing(written[0]) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["first", "second", "similarity", "kind", "splits", "classes"])
+        for first, second, similarity, kind in pairs:
+            both = (1 + test((first, second)) for test in (found.leaking, clashing))
+            writer.writerow([first, second, f"{similarity:.3f}", kind, *both])
+    for page, start in enumerate(range(0, len(pairs), figures.PAIRS_A_PAGE), 1):
+        some = pairs[start : start + figures.PAIRS_A_PAGE]
+        drawn = figures.duplicates(
+            np.stack([[decode(found.root / path, 64) for path in pair[:2]] for pair in some]),
+            [pair[:2] for pair in some],
+            np.array([pair[2] for pair in some]),
+            f"Duplicates {start + 1:,} to {start + len(some):,} of {len(pairs):,}",
+        )
+        written.append(figures.save(drawn, out / f"pairs-{page:02d}.png"))
+    return written

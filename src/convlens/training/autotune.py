@@ -1,0 +1,112 @@
+"""Which algorithm computes each convolution fastest on this machine: measured, kept and printed."""
+
+import time
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from convlens.models.layers.convolution import Conv2d
+from convlens.training.device import Machine, Measurements
+
+# Another algorithm than the library's must gain this much, so that noise does not choose.
+WORTHWHILE = 1.15
+REPEATS = 9
+
+# From a layer's name to its algorithms by map size, as `Conv2d.algorithms` holds them.
+Plan = dict[str, dict[tuple[int, int], str]]
+
+
+def choose_algorithms(
+    model: nn.Module, batch_size: int, sizes: Iterable[int], machine: Machine
+) -> Plan:
+    """Measure a forward and backward pass of every convolution by each algorithm it has.
+
+    sizes: sides of the training images, pixels. Layers for which the library's own is best do not
+    appear in the plan. Leaves the model as it was.
+    """
+    measurements = Measurements(machine.device)
+    plan: Plan = {}
+    inputs = [shapes for size in sorted(sizes) for shapes in _input_shapes(model, size, machine)]
+    for name, layer, shape in inputs:
+        channels, height, width = shape
+        what = (
+            f"convolution {channels}→{layer.out_channels} {layer.kernel_size[0]}×"
+            f"{layer.kernel_size[1]}/{layer.stride[0]} padding {layer.padding[0]} on "
+            f"{height}×{width}, batch {batch_size}, {machine.precision}"
+        )
+        choices = layer.choices(height, width)
+        if not choices:
+            continue
+        best = measurements.get(
+            what, lambda: _fastest(layer, choices, (batch_size, *shape), machine)  # noqa: B023
+        )
+        if best in choices:
+            plan.setdefault(name, {})[height, width] = best
+    measurements.save()
+    return plan
+
+
+def apply_plan(model: nn.Module, plan: Plan) -> None:
+    """Have the layers that `plan` names use its algorithms, and all others the library's."""
+    for name, module in model.named_modules():
+        if isinstance(module, Conv2d):
+            module.algorithms = dict(plan.get(name, {}))
+
+
+def _input_shapes(
+    model: nn.Module, size: int, machine: Machine
+) -> list[tuple[str, Conv2d, tuple[int, int, int]]]:
+    """Each convolution, by name, and the shape (C, H, W) of its input for images of `size`."""
+    shapes: list[tuple[str, Conv2d, tuple[int, int, int]]] = []
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda module, x, name=name: shapes.append((name, module, tuple(x[0].shape[1:])))
+        )
+        for name, module in model.named_modules()
+        if isinstance(module, Conv2d)
+    ]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, size, size, device=machine.device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return shapes
+
+
+def _fastest(
+    layer: Conv2d, choices: list[str], shape: tuple[int, int, int, int], machine: Machine
+) -> str:
+    """The fastest of `choices`, or "library"."""
+    times = {choice: _seconds(layer, choice, shape, machine) for choice in ["library", *choices]}
+    best = min(choices, key=times.__getitem__)
+    return best if times["library"] > WORTHWHILE * times[best] else "library"
+
+
+def _seconds(
+    layer: Conv2d, algorithm: str, shape: tuple[int, int, int, int], machine: Machine
+) -> float:
+    """Least seconds of a forward and backward pass of `layer` by `algorithm`.
+
+    The least, for what else the machine does can only add to it.
+    """
+    kept = layer.algorithms
+    layer.algorithms = {} if algorithm == "library" else {shape[2:]: algorithm}
+    x = torch.randn(shape, device=machine.device).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_(shape[1] > 3)  # the images themselves need no gradient
+    seconds = []
+    try:
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            with machine.autocast():
+                y = layer(x)
+            torch.autograd.grad(y, [t for t in (x, layer.weight) if t.requires_grad], y.detach())
+            if machine.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    finally:
+        layer.algorithms = kept
+    return min(seconds)

@@ -1,0 +1,77 @@
+"""What training minimizes, before the penalties on the weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convlens.inference.ensemble import Ensemble
+from convlens.errors import UserError
+from convlens.inference.fast import FastInference
+from convlens.recipes.recipe import Recipe
+from convlens.training.run_folder import Trained, load_trained
+
+# Softer than 1, so that what a teacher holds to be less probable is learned too (Hinton et al.
+# 2015, section 2).
+TEMPERATURE = 2.0
+
+
+class Objective:
+    """Cross-entropy with label smoothing, logit adjustment and distillation, as the recipe says.
+
+    Logit adjustment: Menon et al. 2021, "Long-tail learning via logit adjustment", eq. 10, with
+    `recipe.balance` for τ. Distillation: the teacher sees the very images, augmented, that the
+    network sees (Beyer et al. 2022, "A good teacher is patient and consistent", section 3.1).
+
+    counts: training images of each class. teacher: gives logits for what the network is given.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        counts: np.ndarray,
+        teacher: nn.Module | None,
+        device: torch.device | str = "cpu",
+    ):
+        self.recipe, self.teacher = recipe, teacher
+        self.adjustment: Tensor | None = None
+        if recipe.balance:
+            shares = torch.tensor(np.maximum(counts, 1) / counts.sum(), dtype=torch.float32)
+            self.adjustment = (recipe.balance * shares.log()).to(device)
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        """Mean loss in nats. logits: float32 (B, C). targets: (B, C), rows summing to 1. images:
+        (B, 3, H, W), what the logits were made from."""
+        raised = logits if self.adjustment is None else logits + self.adjustment
+        loss = F.cross_entropy(raised, targets, label_smoothing=self.recipe.label_smoothing)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            taught = (self.teacher(images).float() / TEMPERATURE).softmax(dim=1)
+        # times T², so that its gradient is of the size of the other term's (there, section 2)
+        soft = F.cross_entropy(logits / TEMPERATURE, taught) * TEMPERATURE**2
+        return torch.lerp(loss, soft, self.recipe.distillation)
+
+
+def load_teachers(runs: Sequence[str], classes: Sequence[str]) -> list[Trained]:
+    """The networks of run folders or weights files; UserError unless they know those classes."""
+    teachers = [load_trained(run) for run in runs]
+    for run, teacher in zip(runs, teachers, strict=True):
+        if teacher.classes != tuple(classes):
+            raise UserError(
+                f"--teacher {run} does not know the data set's classes; give a run trained on it"
+            )
+    return teachers
+
+
+def make_teacher(
+    teachers: Sequence[Trained], mean: Tensor, std: Tensor, dtype: torch.dtype
+) -> nn.Module | None:
+    """The logarithms of the teachers' mean probabilities for images normalized by `mean`, `std`;
+    None without teachers. Fast, in `dtype`."""
+    if not teachers:
+        return None
+    members = [(FastInference(t.model, dtype), t.mean, t.std) for t in teachers]
+    return Ensemble(members, mean, std)

@@ -1,0 +1,407 @@
+"""The benchmark's exactness: equal networks, right arithmetic, right judgment; never its speed."""
+
+import importlib
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from convlens.bench import EXPLORER, Effort, bench, growth, processes, results
+from convlens.bench.explorer import explorer_seconds
+from convlens.bench.matrix import multiply_adds
+from convlens.bench.peers import read_history, steady
+from convlens.bench.ratios import compare, flops_per_image, pairwise, spread
+from convlens.bench.rows import ROWS
+from convlens.bench.training import Clock
+from convlens.data import load
+from convlens.errors import UserError
+from convlens.figures.speed import profile
+from convlens.models import LeNet5, ResNet18
+
+MACHINE = {
+    "processor": "Test CPU", "cores": 2, "memory_gb": 8, "gpu": None, "system": "Linux",
+    "python": "3", "torch": "2", "threads": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def peer_modules():
+    """benchmarks/peers as the scripts import it: modules beside each other."""
+    sys.path.insert(0, str(processes.peers_folder()))
+    try:
+        names = ("networks", "image_folder", "plain_loop")
+        yield {name: importlib.import_module(name) for name in names}
+    finally:
+        sys.path.remove(str(processes.peers_folder()))
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(("peer", "own"), [("resnet18", ResNet18), ("lenet5", LeNet5)])
+def test_peer_network_gives_our_logits_with_our_weights(peer_modules, peer, own):
+    torch.manual_seed(0)
+    model, other = own(7).eval(), peer_modules["networks"].NETWORKS[peer](7).eval()
+    for buffer in model.buffers():  # batch norm that does something
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    other.load_state_dict(model.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(other(x), model(x))
+
+
+def test_peer_decodes_and_normalizes_as_torchvision_documents(peer_modules, toy_data):
+    folder = peer_modules["image_folder"]
+    data = folder.ImageFolder(str(toy_data / "train"), folder.validation_transform)
+    image, label = data[0]
+    pixels = np.asarray(Image.open(data.samples[0][0])).astype(np.float64) / 255
+    expected = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    assert len(data) == 60 and data.classes[label] == "blue_disc"
+    np.testing.assert_allclose(image.permute(1, 2, 0), expected, atol=1e-6)
+
+
+def test_peer_crop_keeps_size_and_stays_inside(peer_modules):
+    image = Image.fromarray(np.full((40, 50, 3), 7, np.uint8))
+    for _ in range(50):
+        crop = peer_modules["image_folder"].random_resized_crop(image, 64)
+        assert crop.size == (64, 64)
+        assert np.asarray(crop).min() == 7  # nothing from outside the image
+
+
+def test_flops_count_three_passes_of_two_operations():
+    # LeNet5 by hand: 64²·32·75 + 16²·64·800 + 1024·1021 + 1021·84 + 84·101
+    by_hand = 9_830_400 + 13_107_200 + 1_045_504 + 85_764 + 8_484
+    assert multiply_adds("lenet5", 101) == by_hand
+    assert flops_per_image(by_hand) == 6 * by_hand
+    assert flops_per_image(multiply_adds("resnet18", 101)) == pytest.approx(0.89e9, rel=0.01)
+
+
+def test_spread_and_pairwise_are_exact():
+    assert spread([3.0, 1.0, 2.0]) == {"median": 2, "low": 1, "high": 3, "values": [3, 1, 2]}
+    assert pairwise([4, 9, 10], [2, 3, 10])["values"] == [2, 3, 1]
+    assert pairwise([4], [2], scale=10)["median"] == 20
+
+
+@given(
+    st.lists(st.tuples(st.floats(1, 1e4), st.floats(1, 1e4)), min_size=1, max_size=7),
+    st.lists(st.floats(0.1, 10), min_size=7, max_size=7),
+)
+def test_what_slows_both_of_a_pair_leaves_the_ratio(rates, slowness):
+    ours, peer = zip(*rates, strict=True)
+    slowed = [[rate * s for rate, s in zip(side, slowness, strict=False)] for side in (ours, peer)]
+    assert pairwise(*slowed)["median"] == pytest.approx(pairwise(ours, peer)["median"])
+
+
+def test_compare_judges_by_ratio_and_tolerance():
+    old = {"resnet18": {"value": 4.0}, "lenet5": {"value": 8.0}, "waiting": {"value": 0.01},
+           "inference": {"value": 2.0}, "seconds-to-71": {"value": 60.0}}  # fmt: skip
+    new = {"resnet18": {"value": 3.5}, "lenet5": {"value": 6.7}, "waiting": {"value": 0.5},
+           "matrix-rate": {"value": 0.3}, "inference": {"value": None},
+           "seconds-to-71": {"value": 600.0}}  # fmt: skip
+    judged = {row["name"]: row for row in compare(new, old, 0.15)}
+    assert judged.keys() == {"resnet18", "lenet5", "inference"}
+    assert judged["resnet18"]["change"] == pytest.approx(-0.125)
+    assert {name for name, row in judged.items() if row["worse"]} == {"lenet5", "inference"}
+    assert not any(row["worse"] for row in compare(new, {"inference": {"value": None}}, 0.15))
+
+
+def test_clock_times_calls_and_steps_and_passes_results_on():
+    clock = Clock()
+    assert list(clock.steps(lambda n: iter(range(n)))(3)) == [0, 1, 2]
+    assert clock.calls(lambda a, b: a - b)(5, b=3) == 2
+    assert clock.seconds > 0
+    with pytest.raises(ZeroDivisionError):
+        clock.calls(lambda: 1 / 0)()
+
+
+def test_clock_counts_its_own_thread_only_and_nothing_twice():
+    clock = Clock()
+    sleep = clock.calls(time.sleep)
+    thread = threading.Thread(target=sleep, args=(0.01,))
+    thread.start()
+    thread.join()
+    assert clock.seconds == 0
+    start = time.perf_counter()
+    clock.calls(lambda: [sleep(0.01), sleep(0.01)])()
+    assert 0.02 <= clock.seconds <= time.perf_counter() - start
+
+
+def test_growth_copies_are_all_different_and_cover_all_classes(toy_data, tmp_path):
+    dataset = load(toy_data, progress=False)
+    growth.write_copies(dataset, 130, tmp_path / "grown")
+    grown = load(tmp_path / "grown", progress=False)
+    assert (len(grown.train), len(grown.validation)) == (130, 5)
+    assert grown.classes == dataset.classes
+    assert len(np.unique(grown.train.images.reshape(130, -1), axis=0)) == 130
+    growth.write_copies(dataset, 7, tmp_path / "few")
+    assert len(load(tmp_path / "few", progress=False).train) == 7
+
+
+def test_training_on_rows_of_a_larger_cache_runs(toy_data, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    seen = growth.second_start(str(toy_data), str(tmp_path), steps=1)
+    assert seen["training_images_per_second"] > 0 and seen["reading_images_per_second"] > 0
+
+
+def _result(**rows) -> dict:
+    return {"machine": MACHINE, "rows": rows}
+
+
+def _measured(value: float, **more) -> dict:
+    return {"value": value, "ratio": spread([0.9 * value, value, 1.1 * value]),
+            "date": "2026-01-02", **more}  # fmt: skip
+
+
+def test_markdown_has_a_line_for_every_row_with_its_targets():
+    runs = [{"seed": 0, "seconds": 50.0}, {"seed": 1, "seconds": None}]
+    text = results.markdown(
+        _result(
+            resnet18=_measured(
+                4.2, ours={**spread([420.0]), "unit": "images/s"},
+                peer={**spread([100.0]), "unit": "images/s", "settings": {"workers": 2}},
+            ),
+            waiting=_measured(0.004),
+            **{"seconds-to-71": _measured(50.0, runs=runs), "time-to-71": {
+                "value": None, "date": "2026-01-02", "peer": None}},
+        )
+    )  # fmt: skip
+    assert text.count("\n| ") == len(ROWS) + 2
+    assert (
+        "| resnet18 training against the plain loop | ≥ 2.5× | ≥ 4× | ≥ 6× | "
+        "4.2× (3.78× to 4.62×) | 420 images/s | 100 images/s (workers 2) | 2026-01-02 |"
+    ) in text
+    assert "| ≤ 2 % | ≤ 1 % | ≤ 0.5 % | 0.4 % (0.36 % to 0.44 %) |" in text
+    assert "50 s (45 s to 55 s), 1 of 2 seeds reach it" in text
+    assert "timed only with --long" in text
+    assert text.count("not measured") == len(ROWS) - 4
+
+
+def test_targets_of_a_gpu_are_its_own():
+    row = {row.name: row for row in results.targets({"machine": {**MACHINE, "gpu": "a GPU"}})}
+    assert (row["seconds-to-71"].must, row["seconds-to-71"].moonshot) == (10, 1)
+    assert row["resnet18"] == ROWS["resnet18"]
+
+
+def test_pictures_are_drawn(tmp_path):
+    growing = [{"images": n, **{key: 10.0 * n for key, _, _ in results.GROWTH_COLUMNS[1:]}}
+               for n in (10, 100)]  # fmt: skip
+    growing[0]["file_mb"] = None
+    result = {**_result(resnet18=_measured(4.2), waiting=_measured(0.03)),
+              "growth": {"date": "2026-01-02", "sizes": growing}}  # fmt: skip
+    written = [path.name for path in results.write_views(result, tmp_path)]
+    assert written == ["bench.json", "bench.md", "bench.png", "growth.png"]
+    for name in written[2:]:
+        pixels = np.asarray(Image.open(tmp_path / name).convert("L"))
+        assert pixels.std() > 5  # not blank
+    assert profile(["conv", "relu"], [0.2, 0.1], 0.5, "a step").axes[0].get_title() == "a step"
+
+
+def test_results_of_another_machine_are_not_added_to(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    results.write(path, _result(lenet5=_measured(8.0)))
+    assert "lenet5" in results.start(path, MACHINE)["rows"]
+    assert results.start(path, {**MACHINE, "cores": 4})["rows"] == {}
+    assert "another machine" in capsys.readouterr().out
+
+
+def test_histories_are_read_and_damaged_ones_named(tmp_path):
+    assert read_history(tmp_path) == []
+    (tmp_path / "history.csv").write_text("epoch,validation_accuracy,seconds\n1,0.5,7.5\n")
+    assert read_history(tmp_path) == [(7.5, 0.5)]
+    (tmp_path / "history.csv").write_text("epoch\n1\n")
+    with pytest.raises(UserError, match=r"history\.csv is damaged"):
+        read_history(tmp_path)
+
+
+def test_an_epoch_that_was_disturbed_counts_as_long_as_the_others():
+    history = [(12.0, 0.1), (22.0, 0.2), (31.0, 0.3), (231.0, 0.4), (241.0, 0.5)]
+    assert steady(history) == [12.0, 22.0, 32.0, 42.0, 52.0]
+    assert steady(history[:1]) == [12.0]
+
+
+def test_bad_input_is_told_in_a_sentence(toy_data, tmp_path):
+    with pytest.raises(UserError, match="there is no row speed; there are resnet18, "):
+        bench(["speed"])
+    with pytest.raises(UserError, match="--pairs 0 is too small"):
+        bench(["lenet5"], pairs=0)
+    with pytest.raises(UserError, match=r"none\.json cannot be read"):
+        bench(["lenet5"], against=tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(UserError, match=r"bad\.json is no result of bench"):
+        results.load(tmp_path / "bad.json")
+    unsplit = toy_data / "train"
+    with pytest.raises(UserError, match="is not split, and the peers need"):
+        bench(["lenet5"], data=unsplit, results_folder=tmp_path)
+
+
+def test_a_broken_measurement_tells_why():
+    with pytest.raises(RuntimeError, match="no such measure"):
+        processes.run_json([sys.executable, "-c", "raise SystemExit('no such measure')"], {})
+    assert processes.as_options({"batch": 64, "compile": True, "out": None}) == [
+        "--batch", "64", "--compile",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def fake_processes(monkeypatch):
+    """Every process answers at once; the list of who was asked for what, in order."""
+    asked = []
+    ours = {
+        "training_rate": {"images_per_second": 400.0, "start_seconds": 1.0, "waiting": 0.004,
+                          "device": "cpu"},
+        "matrix_rate": {"flops_per_second": 1e12},
+        "inference_grid": {"best": {"way": "bf16", "batch": 16}, "grid": []},
+        "inference_rate": {"images_per_second": 90.0, "difference": 0.01},
+        "caching": {"caching_images_per_second": 5.0, "cache_mb": 1.0},
+        "second_start": {"start_seconds": 0.1, "reading_images_per_second": 9.0,
+                         "training_images_per_second": 7.0},
+        "explorer_seconds": [
+            {"forward": 0.02, "image": 0.08, "click": 0.05, "page": 0.1},
+            {"forward": 0.01, "image": 0.06, "click": 0.05, "page": 0.1},
+            {"forward": 0.02, "image": 0.09, "click": 0.04, "page": 0.3},
+        ],
+    }  # fmt: skip
+
+    def run_ours(measure, environment, **arguments):
+        asked.append((measure, arguments))
+        return ours[measure]
+
+    def run_peer(script, environment, *arguments, **options):
+        asked.append((script, options))
+        fast = options.get("workers") == 1 or options.get("batch") == 64 or options.get("compile")
+        return {"images_per_second": 100.0 if fast else 50.0, "start_seconds": 2.0}
+
+    def time_ours(recipe, data, seed, folder):
+        asked.append(("cold", {"seed": seed}))
+        return {"seed": seed, "seconds": None if seed == 1 else 40.0 + seed}
+
+    monkeypatch.setattr(processes, "ours", run_ours)
+    monkeypatch.setattr(processes, "peer", run_peer)
+    monkeypatch.setattr("convlens.bench.peers.time_ours", time_ours)
+
+    def time_peer(data, epochs, settings, folder):
+        return {"seconds": {9: 840.0, 5: None}.get(epochs, 900.0), "epochs": epochs}
+
+    monkeypatch.setattr("convlens.bench.peers.time_peer", time_peer)
+    monkeypatch.setattr("convlens.bench.peers.cores", lambda: 1)
+    return asked
+
+
+def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_processes, capsys):
+    effort = Effort(pairs=3, seeds=3, growth=(60,), batches=(32,), inference_batches=(16, 64))
+    where = {"data": toy_data, "results_folder": tmp_path, "effort": effort}
+    assert bench(**where, long=True, peer_epochs=[5, 9, 12])
+    result = results.load(tmp_path / "bench.json")
+    value = {name: row["value"] for name, row in result["rows"].items()}
+    share = 400 * 6 * multiply_adds("resnet18", 5) / 1e12
+    assert value == {
+        "resnet18": 4.0, "resnet18-tuned": 4.0, "lenet5": 4.0, "waiting": 0.004, "inference": 0.9,
+        "matrix-rate": pytest.approx(share), "seconds-to-71": 42.0, "time-to-71": 20.0,
+        "explorer-image": 0.08, "explorer-click": 0.05, "explorer-page": 0.1,
+    }  # fmt: skip
+    image = result["rows"]["explorer-image"]
+    assert image["passes"]["values"] == pytest.approx([4, 6, 4.5])
+    assert image["ours"]["settings"] == {"forward passes": 4.5}
+    table = (tmp_path / "bench.md").read_text()
+    assert "| 80 ms (forward passes 4.5) | 20 ms (bare forward pass) |" in table
+    assert [name for name, _ in fake_processes].count("explorer_seconds") == 1  # for all three
+    assert [run["seconds"] for run in result["rows"]["seconds-to-71"]["runs"]] == [40, None, 42]
+    best = {"workers": 1, "batch": 32, "threads": 1}
+    assert result["rows"]["resnet18"]["peer"]["settings"] == best
+    assert len(result["rows"]["resnet18"]["peer"]["grid"]) == 3
+    assert len(result["rows"]["resnet18-tuned"]["peer"]["grid"]) == 4  # and compiled
+    assert result["rows"]["inference"]["peer"]["settings"] == {"batch": 64}
+    peer = result["rows"]["time-to-71"]["peer"]  # the first at 71 %, not the shortest
+    assert (peer["epochs"], [run["seconds"] for run in peer["schedules"]]) == (9, [None, 840, 900])
+    assert [sizes["images"] for sizes in result["growth"]["sizes"]] == [60]
+    # the pairs of the first row: after the grid of three and one run to find the epoch's length
+    assert [name for name, _ in fake_processes[4:10]] == ["training_rate", "plain_loop.py"] * 3
+    assert "2 of 3 seeds reach it" in (tmp_path / "bench.md").read_text()
+
+    # a later run of one row keeps the others and the peer's long time
+    del fake_processes[:]
+    assert bench(["seconds-to-71"], **where)
+    assert [name for name, _ in fake_processes] == ["cold"] * 3
+    kept = results.load(tmp_path / "bench.json")["rows"]
+    assert kept.keys() == result["rows"].keys()
+    assert kept["time-to-71"]["value"] == 20.0
+
+
+def test_the_explorer_is_left_out_where_it_is_not_installed(
+    toy_data, tmp_path, fake_processes, capsys, monkeypatch
+):
+    monkeypatch.setattr("convlens.bench.command.find_spec", lambda name: None)
+    where = {"data": toy_data, "results_folder": tmp_path}
+    assert bench(**where, effort=Effort(pairs=1, seeds=1, growth=(60,)))
+    measured = results.load(tmp_path / "bench.json")["rows"]
+    assert {name for name in ROWS if name not in measured} == set(EXPLORER)
+    assert "left out   the explorer, which needs starlette" in capsys.readouterr().out
+    with pytest.raises(UserError, match="the explorer needs starlette; install it"):
+        bench(["explorer-click"], **where)
+
+
+def test_the_explorer_is_measured_as_its_page_asks(toy_weights, toy_data):
+    seconds = explorer_seconds(str(toy_weights), str(toy_data), rounds=2)
+    assert len(seconds) == 2
+    for row in seconds:
+        assert row.keys() == {"forward", "image", "click", "page"}
+        assert all(0 < value < 60 for value in row.values())
+
+
+def test_a_ratio_that_fell_is_found(toy_data, tmp_path, fake_processes, capsys):
+    where = {"data": toy_data, "results_folder": tmp_path, "effort": Effort(pairs=1)}
+    bench(["lenet5", "waiting"], **where)
+    saved = results.load(tmp_path / "bench.json")
+    saved["rows"]["lenet5"]["value"] = 4.5  # now 4.0, which is 11 % less
+    results.write(tmp_path / "saved.json", saved)
+    assert bench(["lenet5"], **where, against=tmp_path / "saved.json")
+    assert not bench(["lenet5"], **where, against=tmp_path / "saved.json", tolerance=0.1)
+    assert "worse by more than 10%" in capsys.readouterr().out
+
+
+def test_bench_measures_in_real_processes(toy_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    effort = Effort(
+        pairs=1, seconds=0.01, warmup=1, grid_seconds=0.01, workers=(0,), batches=(16,),
+        images=60, epochs=2,
+    )  # fmt: skip
+    monkeypatch.setattr("convlens.bench.peers.cores", lambda: 1)
+    assert bench(["lenet5"], data=toy_data, results_folder=tmp_path, effort=effort)
+    row = json.loads((tmp_path / "bench.json").read_text())["rows"]["lenet5"]
+    assert row["value"] == pytest.approx(row["ours"]["median"] / row["peer"]["median"])
+    assert row["peer"]["settings"] == {"workers": 0, "batch": 16, "threads": 1}
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.md", "bench.png"}
+
+
+def test_the_plain_loop_goes_on_where_it_was_cut(toy_data, tmp_path):
+    def run(folder, epochs_seen):
+        script = (
+            "import sys, plain_loop\n"
+            "step, calls = plain_loop.train_step, []\n"
+            "def counted(*a):\n"
+            f"    if len(calls) == {epochs_seen} * 3: sys.exit(9)\n"
+            "    calls.append(1); return step(*a)\n"
+            "plain_loop.train_step = counted\n"
+            f"sys.argv[1:] = [{str(toy_data)!r}, '--network', 'lenet5', '--workers', '0', "
+            f"'--threads', '1', '--batch', '20', '--epochs', '3', '--out', {str(folder)!r}]\n"
+            "plain_loop.main()\n"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", script], cwd=processes.peers_folder(), check=False,
+            capture_output=True,
+        ).returncode  # fmt: skip
+
+    assert run(tmp_path, 2) == 9  # cut in the third epoch
+    assert len(read_history(tmp_path)) == 2
+    first = read_history(tmp_path)
+    assert run(tmp_path, 99) == 0
+    history = read_history(tmp_path)
+    assert history[:2] == first and len(history) == 3
+    assert history[2][0] > first[1][0]

@@ -1,0 +1,213 @@
+import csv
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from convlens import cli, tune
+from convlens.errors import Diverged, UserError
+from convlens.recipes import RECIPES
+from convlens.recipes.options import read_recipe
+from convlens.training.run_folder import read_history
+from convlens.tune.search import tune as search
+
+CPU = {"device": "cpu", "precision": "fp32"}
+QUICK = {"size": 16, "train_size": 16, "early_size": 16, "batch_size": 16}
+
+
+def tiny(**changes):
+    return dataclasses.replace(RECIPES["lenet5plus"](), **QUICK, **changes)
+
+
+def rows(folder):
+    with open(folder / "trials.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """Training is played: the accuracy is known beforehand, and every setting asked for is kept."""
+    asked = []
+
+    def accuracy(recipe, epoch):
+        # best at a learning rate of 2e-3; grows over the epochs
+        return max(0.0, 0.9 - 100 * abs(recipe.learning_rate - 2e-3)) * epoch / recipe.epochs
+
+    def train(config, dataset, run, machine, watch):
+        asked.append(config)
+        print("epoch lines go to the log")
+        for name in tune.HEAVY:
+            (run / name).touch()
+        if config.recipe.learning_rate > 0.015:
+            raise Diverged("the loss is nan")
+        history = []
+        for epoch in range(1, config.recipe.epochs + 1):
+            history.append({"epoch": epoch, "validation_accuracy": accuracy(config.recipe, epoch)})
+            watch(history[-1])
+        return SimpleNamespace(history=history)
+
+    monkeypatch.setattr(tune, "train", train)
+    return asked
+
+
+def test_a_search_tries_the_recipes_own_setting_and_finds_a_better_one(
+    played, toy_data, tmp_path, capsys
+):
+    folder = tmp_path / "tune"
+    recipe = tiny(epochs=4)
+    best = search(recipe, folder, trials=16, data=toy_data, holdout=0.25, **CPU)
+    assert played[0].recipe == recipe
+    assert all((c.holdout, c.seed, c.recipe.epochs) == (0.25, 0, 4) for c in played)
+    table = rows(folder)
+    assert len(table) == len(played) == 16
+    assert [float(row["learning_rate"]) for row in table] == [
+        c.recipe.learning_rate for c in played
+    ]
+    ended = [row for row in table if row["state"] == "complete"]
+    stopped = [row for row in table if row["state"] == "pruned"]
+    assert len(ended) + len(stopped) == 16
+    assert all(int(row["epochs"]) == 4 for row in ended)
+    # the first five give the median; none is stopped before a third of its epochs
+    assert stopped and all(int(row["trial"]) >= 5 for row in stopped if row["accuracy"])
+    assert all(2 <= int(row["epochs"]) < 4 for row in stopped if row["accuracy"])
+
+    assert best["accuracy"] == max(float(row["accuracy"]) for row in ended)
+    assert best["accuracy"] > best["own"] == float(table[0]["accuracy"])
+    assert best["standard_error"] == pytest.approx(
+        (best["accuracy"] * (1 - best["accuracy"]) / 15) ** 0.5  # 3 of 12 in each of 5 classes
+    )
+    file = read_recipe(folder / "best.yaml", RECIPES)
+    assert file.learning_rate == best["options"]["learning_rate"]
+    assert file.epochs == RECIPES["lenet5plus"]().epochs  # the budget of a trial is not a setting
+    assert (folder / "tuning.png").stat().st_size > 10_000
+    told = capsys.readouterr().out
+    assert told.count("\ntrial ") == 16 and "epoch lines" not in told
+    assert "judged on  15 images held out of train/" in told
+    assert "epoch lines go to the log" in (folder / "trials" / "000" / "log.txt").read_text()
+    assert {path.name for path in (folder / "trials" / "000").iterdir()} == {
+        "config.yaml", "log.txt", "lock",
+    }  # fmt: skip
+
+
+def test_a_search_goes_on_as_if_it_had_never_stopped(played, toy_data, tmp_path):
+    options = {"data": toy_data, "seed": 3, **CPU}
+    search(tiny(epochs=4), tmp_path / "whole", trials=9, **options)
+    whole = rows(tmp_path / "whole")
+    search(tiny(epochs=4), tmp_path / "parts", trials=6, **options)
+    search(tiny(epochs=4), tmp_path / "parts", trials=6, **options)  # nothing is left to do
+    assert len(rows(tmp_path / "parts")) == 6
+    search(tiny(epochs=4), tmp_path / "parts", trials=9, **options)
+    assert rows(tmp_path / "parts") == whole
+    assert len(played) == 18
+
+
+def test_a_trial_that_diverges_is_counted_and_does_not_end_the_search(
+    played, toy_data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(
+        tune.SPACES, "lenet5plus", {"learning_rate": tune.Range(5e-3, 2e-2), "epochs": (4,)}
+    )
+    search(tiny(epochs=4), tmp_path / "tune", trials=8, data=toy_data, **CPU)
+    table = rows(tmp_path / "tune")
+    diverged = [row for row in table if float(row["learning_rate"]) > 0.015]
+    assert diverged and all(
+        (row["state"], row["accuracy"]) == ("pruned", "") for row in diverged
+    )
+    assert len(table) == 8
+    assert capsys.readouterr().out.count("diverged") == len(diverged)
+
+
+def test_another_search_and_other_files_are_left_alone(played, toy_data, tmp_path):
+    search(tiny(epochs=4), tmp_path / "tune", trials=1, data=toy_data, **CPU)
+    with pytest.raises(UserError, match="holds a search with other settings; repeat its command"):
+        search(tiny(epochs=5), tmp_path / "tune", trials=1, data=toy_data, **CPU)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(UserError, match="is in use and holds no search"):
+        search(tiny(), tmp_path / "mine", data=toy_data)
+    assert len(played) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"trials": 0}, "--trials 0 is too small; the least is 1"),
+        ({"workers": 0}, "--workers 0 is too small"),
+        ({"seed": -1}, "--seed -1 is too small; the least is 0"),
+        ({"images": -1}, "--images -1 is negative"),
+        ({"holdout": 0.0}, "--holdout 0.0 is out of range"),
+        ({"epochs": 0}, "--epochs 0 is out of range"),
+    ],
+)
+def test_bad_options_are_told_before_anything_is_written(options, sentence, toy_data, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        search(tiny(), tmp_path / "tune", data=toy_data, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "convlens.tune")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["tune", "lenet5"])
+    assert stop.value.code == 2
+    assert "install it with `pip install 'convlens[tune]'`" in capsys.readouterr().err
+
+
+SCRIPT = """
+import dataclasses, sys
+from pathlib import Path
+from convlens.recipes import RECIPES
+from convlens.tune.search import tune
+if __name__ == "__main__":
+    recipe = dataclasses.replace(RECIPES["lenet5plus"](), **{quick}, epochs={epochs})
+    tune(recipe, Path({folder!r}), trials={trials}, workers={workers}, data={data!r},
+         holdout=0.25, device="cpu", precision="fp32")
+"""
+
+
+def started(path, folder, data, **values):
+    """A process that searches, in a group of its own so that it can be killed with its workers."""
+    path.write_text(SCRIPT.format(quick=QUICK, folder=str(folder), data=str(data), **values))
+    environment = {**os.environ, "PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_killed_with_its_workers_a_search_loses_no_trial_and_no_epoch(toy_data, tmp_path):
+    folder = tmp_path / "tune"
+    options = {"epochs": 30, "trials": 3, "workers": 2}
+    process = started(tmp_path / "search.py", folder, toy_data, **options)
+    half = [folder / "trials" / name for name in ("000", "001")]
+    while process.poll() is None and not all(
+        (run / "history.csv").exists() and len(read_history(run)["epoch"]) >= 5 for run in half
+    ):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    done = [len(read_history(run)["epoch"]) for run in half]
+    assert all(5 <= epochs < 30 for epochs in done)
+
+    process = started(tmp_path / "search.py", folder, toy_data, **options)
+    told, complaints = process.communicate()
+    assert (process.returncode, complaints) == (0, "")
+    assert len(re.findall(r"^trial ", told, re.MULTILINE)) == 3
+    table = rows(folder)
+    assert len(table) == 3 and {row["state"] for row in table} <= {"complete", "pruned"}
+    # the two that were cut kept their folders and went on in them
+    names = sorted(path.name for path in (folder / "trials").iterdir())
+    assert names[:2] == ["000", "001"] and len(names) == 3
+    for run in half:
+        logged = re.findall(r"^epoch +(\d+)/30", (run / "log.txt").read_text(), re.MULTILINE)
+        # an epoch that was saved but not yet logged, or logged anew, at most
+        assert abs(len(logged) - int(logged[-1])) <= 1
+        assert [int(n) for n in logged] == sorted(int(n) for n in logged)
