@@ -58,7 +58,8 @@ async function request(path, options, news) {
     const answer = await reach(path, options);
     if (answer.status === 200 || answer.status === 201) return answer;
     const body = await answer.json().catch(() => ({}));
-    if (![202, 429, 503].includes(answer.status)) { // not yet, and twice too much to do
+    if (![202, 429, 503].includes(answer.status)) {
+      // not yet, and twice too much to do
       const sentence = body.error ?? `the server answers ${answer.status} to ${path}`;
       throw new Problem(sentence, answer.status);
     }
@@ -80,10 +81,14 @@ async function reach(path, options) {
 function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(new DOMException("newer work has begun", "AbortError"));
-    }, { once: true });
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(new DOMException("newer work has begun", "AbortError"));
+      },
+      { once: true },
+    );
   });
 }
 
@@ -117,7 +122,8 @@ export async function during(element, signal, work) {
 function trouble(error, again) {
   const sentence = error instanceof Problem ? error.message : "The page cannot draw this";
   return h(
-    "div", { class: "trouble", role: "alert" },
+    "div",
+    { class: "trouble", role: "alert" },
     h("p", {}, `${sentence.replace(/\.$/, "")}.`),
     h("button", { type: "button", class: "quiet", onclick: again }, "Try again"),
   );

@@ -1,7 +1,7 @@
 // Which pixels speak for a class: the methods side by side, for any class.
 
-import { Latest, ask, during, picture } from "./answers.js";
 import { go } from "./address.js";
+import { ask, during, Latest, picture } from "./answers.js";
 import { h } from "./dom.js";
 import { unitUnder } from "./field.js";
 import { brief, percent } from "./numbers.js";
@@ -19,14 +19,25 @@ export class Attribution {
       },
     });
     this.opacity = h("input", {
-      type: "range", id: "heat", min: 0, max: 100, value: 70, oninput: () => this.#fade(),
+      type: "range",
+      id: "heat",
+      min: 0,
+      max: 100,
+      value: 70,
+      oninput: () => this.#fade(),
     });
     this.runs = h("div", { class: "runs" });
     this.element = h(
-      "section", { class: "attribution", "aria-label": "Attribution" },
-      h("div", { class: "controls" },
-        h("label", { for: "target" }, "What speaks for "), this.chooser,
-        h("label", { for: "heat" }, "Heat"), this.opacity),
+      "section",
+      { class: "attribution", "aria-label": "Attribution" },
+      h(
+        "div",
+        { class: "controls" },
+        h("label", { for: "target" }, "What speaks for "),
+        this.chooser,
+        h("label", { for: "heat" }, "Heat"),
+        this.opacity,
+      ),
       this.runs,
     );
   }
@@ -46,8 +57,9 @@ export class Attribution {
       const own = target === undefined ? best : run.classes.indexOf(classes[target]);
       return { prediction, own };
     });
-    this.runs.replaceChildren(...columns.map(({ prediction, own }) =>
-      this.#column(prediction, own, signal)));
+    this.runs.replaceChildren(
+      ...columns.map(({ prediction, own }) => this.#column(prediction, own, signal)),
+    );
   }
 
   leave() {
@@ -56,13 +68,20 @@ export class Attribution {
   }
 
   #offer(target, [first]) {
-    const made = this.site.targets === "any" ? null : this.site.targets[this.image] ?? [];
-    const order = first.probabilities.map((_, i) => i)
+    const made = this.site.targets === "any" ? null : (this.site.targets[this.image] ?? []);
+    const order = first.probabilities
+      .map((_, i) => i)
       .filter((c) => !made || made.includes(c))
       .sort((a, b) => first.probabilities[b] - first.probabilities[a]);
-    this.chooser.replaceChildren(...order.map((c) =>
-      h("option", { value: c, selected: c === (target ?? first.best) },
-        `${first.run.classes[c]} (${percent(first.probabilities[c])})`)));
+    this.chooser.replaceChildren(
+      ...order.map((c) =>
+        h(
+          "option",
+          { value: c, selected: c === (target ?? first.best) },
+          `${first.run.classes[c]} (${percent(first.probabilities[c])})`,
+        ),
+      ),
+    );
   }
 
   #column({ run, index, probabilities }, target, signal) {
@@ -76,29 +95,48 @@ export class Attribution {
       const note = h("p", { class: "note" });
       const path = `api/${index}/${this.image}/${method.id}-${target}`;
       this.#load(slot, note, run, method, path, signal);
-      return h("figure", { class: "card" }, slot,
-        h("figcaption", {}, h("b", {}, method.name), h("p", {}, method.about), note));
+      return h(
+        "figure",
+        { class: "card" },
+        slot,
+        h("figcaption", {}, h("b", {}, method.name), h("p", {}, method.about), note),
+      );
     });
     const words = `${run.classes[target]}, ${percent(probabilities[target])}`;
-    return h("section", { "aria-label": `${run.name}: what speaks for ${words}` }, head,
+    return h(
+      "section",
+      { "aria-label": `${run.name}: what speaks for ${words}` },
+      head,
       h("p", { class: "facts" }, `What speaks for ${words}`),
-      h("div", { class: "cards" }, figures));
+      h("div", { class: "cards" }, figures),
+    );
   }
 
   #load(slot, note, run, { id, name }, path, signal) {
     during(slot, signal, async (news) => {
       const [bitmap, scale] = await Promise.all([
-        picture(`${path}.png`, { signal, news }), ask(`${path}.json`, { signal, news }),
+        picture(`${path}.png`, { signal, news }),
+        ask(`${path}.json`, { signal, news }),
       ]);
       if (signal.aborted) return;
       const canvas = h("canvas", {
-        class: OVERLAYS.includes(id) ? "heat" : "", width: bitmap.width, height: bitmap.height,
-        role: "img", "aria-label": `${name} for this image`,
+        class: OVERLAYS.includes(id) ? "heat" : "",
+        width: bitmap.width,
+        height: bitmap.height,
+        role: "img",
+        "aria-label": `${name} for this image`,
       });
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
-      slot.replaceChildren(h("div", { class: "stack" },
-        OVERLAYS.includes(id) && h("img", { src: `images/${run.id}/${this.image}.png`, alt: "" }), canvas));
-      const words = `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
+      slot.replaceChildren(
+        h(
+          "div",
+          { class: "stack" },
+          OVERLAYS.includes(id) && h("img", { src: `images/${run.id}/${this.image}.png`, alt: "" }),
+          canvas,
+        ),
+      );
+      const words =
+        `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
         + (scale.layer ? `, at ${scale.layer}` : "");
       note.textContent = words;
       if (scale.probability) readOff(canvas, note, words, scale, run.classes);
@@ -117,8 +155,11 @@ export class Attribution {
 function readOff(canvas, note, rest, { probability, predicted }, classes) {
   canvas.addEventListener("pointermove", (event) => {
     const [row, column] = unitUnder(event, canvas, [probability.length, probability[0].length]);
-    note.textContent = `This hidden: ${percent(probability[row][column])}, most probable `
+    note.textContent =
+      `This hidden: ${percent(probability[row][column])}, most probable `
       + classes[predicted[row][column]];
   });
-  canvas.addEventListener("pointerleave", () => { note.textContent = rest; });
+  canvas.addEventListener("pointerleave", () => {
+    note.textContent = rest;
+  });
 }

@@ -11,16 +11,24 @@ const MARGIN = { left: 48, right: 16, top: 12, bottom: 36 };
  * pointer read off an epoch.
  */
 export function chart({ title, heading, x, curves, unit, write, whole = write, most = Infinity }) {
-  const legend = h("p", { class: "legend" }, curves.map(({ name }, i) =>
-    h("span", { class: `key curve-${i}` }, name)));
+  const legend = h(
+    "p",
+    { class: "legend" },
+    curves.map(({ name }, i) => h("span", { class: `key curve-${i}` }, name)),
+  );
   const readout = h("p", { class: "readout", role: "status" });
   const picture = svg("svg", {
-    class: "chart", role: "img", tabindex: 0, "aria-label": words(title, curves, write),
+    class: "chart",
+    role: "img",
+    tabindex: 0,
+    "aria-label": words(title, curves, write),
   });
   const figure = h(
-    "figure", { class: "curves" },
+    "figure",
+    { class: "curves" },
     h("figcaption", {}, h("h3", {}, heading, unit && h("span", { class: "kind" }, unit)), legend),
-    picture, readout,
+    picture,
+    readout,
   );
 
   const measured = curves.flatMap(({ values }) => values.filter(Number.isFinite));
@@ -30,27 +38,34 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
   const first = Math.min(...x);
   let width = 0;
   let chosen = null;
-  const right = (epoch) => MARGIN.left
-    + ((epoch - first) / (last - first || 1)) * (width - MARGIN.left - MARGIN.right);
-  const up = (value) => HEIGHT - MARGIN.bottom
-    - (Math.min(value, top) / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+  const right = (epoch) =>
+    MARGIN.left + ((epoch - first) / (last - first || 1)) * (width - MARGIN.left - MARGIN.right);
+  const up = (value) =>
+    HEIGHT - MARGIN.bottom - (Math.min(value, top) / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
 
   function draw() {
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-    const epochs = axis(first, last, Math.max(2, Math.floor(width / 90)))
-      .filter((epoch) => Number.isInteger(epoch) && epoch >= first && epoch <= last);
+    const epochs = axis(first, last, Math.max(2, Math.floor(width / 90))).filter(
+      (epoch) => Number.isInteger(epoch) && epoch >= first && epoch <= last,
+    );
     const text = (left, y, anchor, what) =>
       svg("text", { x: left, y, "text-anchor": anchor }, what);
     const rule = (name, x1, y1, x2, y2) => svg("line", { class: name, x1, y1, x2, y2 });
-    const dot = (i, at, r) => svg("circle", {
-      class: `dot curve-${i}`, cx: right(x[at]), cy: up(curves[i].values[at]), r,
-    });
+    const dot = (i, at, r) =>
+      svg("circle", {
+        class: `dot curve-${i}`,
+        cx: right(x[at]),
+        cy: up(curves[i].values[at]),
+        r,
+      });
     const [end, floor] = [width - MARGIN.right, HEIGHT - MARGIN.bottom];
     picture.replaceChildren(
-      ...ticks.filter((tick) => tick <= top).flatMap((tick) => [
-        rule("grid", MARGIN.left, up(tick), end, up(tick)),
-        text(MARGIN.left - 8, up(tick) + 4, "end", whole(tick)),
-      ]),
+      ...ticks
+        .filter((tick) => tick <= top)
+        .flatMap((tick) => [
+          rule("grid", MARGIN.left, up(tick), end, up(tick)),
+          text(MARGIN.left - 8, up(tick) + 4, "end", whole(tick)),
+        ]),
       ...epochs.map((epoch) => text(right(epoch), floor + 16, "middle", String(epoch))),
       text(end, HEIGHT - 4, "end", "epoch"),
       ...curves.flatMap(({ values }, i) => [
@@ -97,15 +112,17 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
 
 function line(x, values, right, up) {
   let pen = "M";
-  return values.map((value, i) => {
-    if (!Number.isFinite(value)) {
-      pen = "M";
-      return "";
-    }
-    const step = `${pen}${right(x[i]).toFixed(1)} ${up(value).toFixed(1)}`;
-    pen = "L";
-    return step;
-  }).join("");
+  return values
+    .map((value, i) => {
+      if (!Number.isFinite(value)) {
+        pen = "M";
+        return "";
+      }
+      const step = `${pen}${right(x[i]).toFixed(1)} ${up(value).toFixed(1)}`;
+      pen = "L";
+      return step;
+    })
+    .join("");
 }
 
 /** Values without a neighbor, which a line would not show. */

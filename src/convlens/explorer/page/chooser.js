@@ -1,7 +1,7 @@
 // Which image to look at: dropped, pasted, a file, one of the validation set, a worst mistake.
 
-import { Latest, Problem, during, upload } from "./answers.js";
 import { go } from "./address.js";
+import { during, Latest, Problem, upload } from "./answers.js";
 import { announce, button, h, note } from "./dom.js";
 import { evaluationOf, mistakes } from "./evaluation.js";
 import { counted, rounded } from "./numbers.js";
@@ -16,11 +16,19 @@ export class Chooser {
     this.listing = new Latest();
     this.names = new Map(); // of uploaded images, by id
     this.file = h("input", {
-      type: "file", accept: "image/*", id: "file",
-      onchange: () => { this.send(this.file.files[0]); this.file.value = ""; },
+      type: "file",
+      accept: "image/*",
+      id: "file",
+      onchange: () => {
+        this.send(this.file.files[0]);
+        this.file.value = "";
+      },
     });
     this.search = h("input", {
-      type: "text", inputmode: "search", id: "search", autocomplete: "off",
+      type: "text",
+      inputmode: "search",
+      id: "search",
+      autocomplete: "off",
       placeholder: "class or file name",
       oninput: () => this.#list(),
     });
@@ -29,19 +37,35 @@ export class Chooser {
     this.grid = h("div", { class: "choices" });
     this.status = h("div", { class: "slot upload-status" });
     this.element = h(
-      "dialog", { class: "chooser", "aria-label": "Choose an image" },
-      h("div", { class: "panel-top" }, h("h2", {}, "Choose an image"),
-        button("Close", "✕", () => this.element.close())),
-      site.upload && h("div", { class: "drop" },
-        h("label", { for: "file" }, "An image of yours "), this.file,
-        note("or drop it anywhere on this page, or paste it. ",
-          `At most ${rounded(site.upload.bytes)}B; it is kept in memory only.`)),
+      "dialog",
+      { class: "chooser", "aria-label": "Choose an image" },
+      h(
+        "div",
+        { class: "panel-top" },
+        h("h2", {}, "Choose an image"),
+        button("Close", "✕", () => this.element.close()),
+      ),
+      site.upload
+        && h(
+          "div",
+          { class: "drop" },
+          h("label", { for: "file" }, "An image of yours "),
+          this.file,
+          note(
+            "or drop it anywhere on this page, or paste it. ",
+            `At most ${rounded(site.upload.bytes)}B; it is kept in memory only.`,
+          ),
+        ),
       this.status,
-      h("div", { class: "controls" },
+      h(
+        "div",
+        { class: "controls" },
         h("label", { for: "search" }, site.static ? "Images of this page " : "Validation set "),
         this.search,
-        site.data && h("label", {}, this.wrong, " worst mistakes first")),
-      this.count, this.grid,
+        site.data && h("label", {}, this.wrong, " worst mistakes first"),
+      ),
+      this.count,
+      this.grid,
     );
     this.grid.addEventListener("keydown", (event) => this.#step(event));
     this.#receive();
@@ -58,8 +82,11 @@ export class Chooser {
   nameOf = (id) => {
     const short = (path) => path.replace(/^[^/]*\/(?=.*\/)/, ""); // without "validation/"
     this.paths ??= new Map(this.site.images.map(({ id, path }) => [id, short(path)]));
-    return this.paths.get(id) ?? this.names.get(id)
-      ?? (id.startsWith("t") ? `Training image ${id.slice(1)}` : "Your image");
+    return (
+      this.paths.get(id)
+      ?? this.names.get(id)
+      ?? (id.startsWith("t") ? `Training image ${id.slice(1)}` : "Your image")
+    );
   };
 
   /** Uploads a file and leads to it; a newer file takes over. */
@@ -117,14 +144,36 @@ export class Chooser {
     if (signal.aborted) return;
     const words = this.search.value.trim().toLowerCase().split(/\s+/);
     const found = images.filter(({ path }) =>
-      words.every((word) => path.toLowerCase().includes(word)));
-    this.count.textContent = counted(found.length, "image")
-      + (found.length > LISTED ? `, the first ${LISTED} shown` : "");
-    this.grid.replaceChildren(...found.slice(0, LISTED).map(({ id, path }, i) => h("button", {
-      type: "button", title: path, "aria-label": path, tabindex: i ? -1 : 0,
-      onclick: () => { this.element.close(); go({ image: id }); },
-    }, id.startsWith("v") ? thumbnail(Number(id.slice(1)), 56)
-      : h("img", { src: `images/0/${id}.png`, alt: "", width: 56, height: 56, loading: "lazy" }))));
+      words.every((word) => path.toLowerCase().includes(word)),
+    );
+    this.count.textContent =
+      counted(found.length, "image") + (found.length > LISTED ? `, the first ${LISTED} shown` : "");
+    this.grid.replaceChildren(
+      ...found.slice(0, LISTED).map(({ id, path }, i) =>
+        h(
+          "button",
+          {
+            type: "button",
+            title: path,
+            "aria-label": path,
+            tabindex: i ? -1 : 0,
+            onclick: () => {
+              this.element.close();
+              go({ image: id });
+            },
+          },
+          id.startsWith("v")
+            ? thumbnail(Number(id.slice(1)), 56)
+            : h("img", {
+                src: `images/0/${id}.png`,
+                alt: "",
+                width: 56,
+                height: 56,
+                loading: "lazy",
+              }),
+        ),
+      ),
+    );
   }
 
   async #mistakes(signal) {

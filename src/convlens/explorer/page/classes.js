@@ -1,7 +1,7 @@
 // How well each class is known, as a table that can be sorted.
 
-import { Latest, during } from "./answers.js";
 import { format } from "./address.js";
+import { during, Latest } from "./answers.js";
 import { h } from "./dom.js";
 import { confusion, evaluationOf, perClass } from "./evaluation.js";
 import { percent } from "./numbers.js";
@@ -14,12 +14,15 @@ export class Classes {
     this.latest = new Latest();
     const signal = this.latest.next();
     this.element = h(
-      "section", { class: "page" },
+      "section",
+      { class: "page" },
       h("h1", { tabindex: -1 }, "Accuracy of each class"),
-      eachRunOnData(site, (run, r, slot) => during(slot, signal, async (news) => {
-        const evaluation = await evaluationOf(r, { signal, news });
-        if (!signal.aborted) slot.replaceChildren(...table(site, run, evaluation));
-      })),
+      eachRunOnData(site, (run, r, slot) =>
+        during(slot, signal, async (news) => {
+          const evaluation = await evaluationOf(r, { signal, news });
+          if (!signal.aborted) slot.replaceChildren(...table(site, run, evaluation));
+        }),
+      ),
     );
   }
 
@@ -39,10 +42,13 @@ function table(site, run, evaluation) {
     { name: "Most taken for", key: ({ takenFor }) => run.classes[takenFor]?.toLowerCase() ?? "~" },
   ];
   const body = h("tbody");
-  const heads = columns.map((column) => h(
-    "th", { scope: "col", class: column.number ? "number" : "" },
-    h("button", { type: "button", onclick: () => sort(column) }, column.name),
-  ));
+  const heads = columns.map((column) =>
+    h(
+      "th",
+      { scope: "col", class: column.number ? "number" : "" },
+      h("button", { type: "button", onclick: () => sort(column) }, column.name),
+    ),
+  );
 
   function sort(column, ascending) {
     const head = heads[columns.indexOf(column)];
@@ -62,11 +68,14 @@ function table(site, run, evaluation) {
   function row({ truth, images, accuracy, takenFor, times }) {
     const bar = h("span", { class: "bar" });
     bar.style.width = `${100 * (accuracy ?? 0)}%`;
-    return h("tr", {},
+    return h(
+      "tr",
+      {},
       h("th", { scope: "row" }, link(truth, truth)),
       h("td", { class: "number" }, images),
       h("td", { class: "number" }, percent(accuracy, 0), h("span", { class: "track" }, bar)),
-      h("td", {}, takenFor === null ? "–" : [link(takenFor, truth, takenFor), ` ${times}×`]));
+      h("td", {}, takenFor === null ? "–" : [link(takenFor, truth, takenFor), ` ${times}×`]),
+    );
   }
 
   sort(columns[2], true);
@@ -74,11 +83,17 @@ function table(site, run, evaluation) {
   const mean = known.reduce((sum, { accuracy }) => sum + accuracy, 0) / known.length;
   const right = records.reduce((sum, record) => sum + record.right, 0);
   return [
-    h("p", { class: "facts" },
+    h(
+      "p",
+      { class: "facts" },
       `${percent(right / evaluation.labels.length)} of ${evaluation.labels.length} images, `,
       `${percent(mean)} in the mean of the classes`,
-      evaluation.train === null ? "" : `; ${percent(evaluation.train)} of the training images`),
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of ${run.name}` },
-      h("table", {}, h("thead", {}, h("tr", {}, heads)), body)),
+      evaluation.train === null ? "" : `; ${percent(evaluation.train)} of the training images`,
+    ),
+    h(
+      "div",
+      { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of ${run.name}` },
+      h("table", {}, h("thead", {}, h("tr", {}, heads)), body),
+    ),
   ];
 }

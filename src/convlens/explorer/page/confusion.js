@@ -1,7 +1,7 @@
 // Which class is taken for which: a matrix that leads to the images in each cell.
 
-import { Latest, during } from "./answers.js";
 import { format, go } from "./address.js";
+import { during, Latest } from "./answers.js";
 import { button, h, note, range } from "./dom.js";
 import { confusion, evaluationOf } from "./evaluation.js";
 import { sentence } from "./mistakes.js";
@@ -23,21 +23,27 @@ export class Confusion {
     this.matrices = [];
     this.images = h("div", { class: "cell", hidden: true });
     this.element = h(
-      "section", { class: "page" },
+      "section",
+      { class: "page" },
       h("h1", { tabindex: -1 }, "Confusion matrix"),
-      h("p", { class: "lead" },
+      h(
+        "p",
+        { class: "lead" },
         "A row a true class, a column a prediction; the darker, the larger the share of the row. "
-        + "Keys: arrows choose a cell, Enter shows its images, + and − enlarge."),
+          + "Keys: arrows choose a cell, Enter shows its images, + and − enlarge.",
+      ),
       this.images,
-      eachRunOnData(site, (run, r, slot) => during(slot, this.signal, async (news) => {
-        const evaluation = await evaluationOf(r, { signal: this.signal, news });
-        if (this.signal.aborted) return;
-        const matrix = new Matrix(site, run, evaluation);
-        this.matrices[r] = matrix;
-        slot.classList.add("beside");
-        slot.replaceChildren(...matrix.elements);
-        if (this.address) this.#showCell();
-      })),
+      eachRunOnData(site, (run, r, slot) =>
+        during(slot, this.signal, async (news) => {
+          const evaluation = await evaluationOf(r, { signal: this.signal, news });
+          if (this.signal.aborted) return;
+          const matrix = new Matrix(site, run, evaluation);
+          this.matrices[r] = matrix;
+          slot.classList.add("beside");
+          slot.replaceChildren(...matrix.elements);
+          if (this.address) this.#showCell();
+        }),
+      ),
     );
   }
 
@@ -60,20 +66,33 @@ export class Confusion {
     if (this.images.hidden) return;
     const lists = matrices.map(({ run, evaluation }) => {
       const [row, column] = [truth, predicted].map((c) => run.classes.indexOf(names[c]));
-      const rows = range(evaluation.labels.length).filter((i) =>
-        evaluation.labels[i] === row && (!taken || evaluation.predicted[i] === column));
-      return h("section", {}, h("h3", { class: "run-name" }, run.name),
+      const rows = range(evaluation.labels.length).filter(
+        (i) => evaluation.labels[i] === row && (!taken || evaluation.predicted[i] === column),
+      );
+      return h(
+        "section",
+        {},
+        h("h3", { class: "run-name" }, run.name),
         rows.length
-          ? gallery(this.site, rows.map((i) => ({ row: i, words: sentence(run, evaluation, i) })))
-          : note("No image."));
+          ? gallery(
+              this.site,
+              rows.map((i) => ({ row: i, words: sentence(run, evaluation, i) })),
+            )
+          : note("No image."),
+      );
     });
     let words = `${names[truth]} taken for ${taken}`;
     if (taken === undefined) words = `All images of ${names[truth]}`;
     else if (truth === predicted) words = `${taken}, known as such`;
     this.images.replaceChildren(
-      h("div", { class: "panel-top" }, h("h2", {}, words),
-        button("Close the images", "✕", () => go({ view: "confusion" }))),
-      h("div", { class: "runs" }, lists));
+      h(
+        "div",
+        { class: "panel-top" },
+        h("h2", {}, words),
+        button("Close the images", "✕", () => go({ view: "confusion" })),
+      ),
+      h("div", { class: "runs" }, lists),
+    );
     this.images.scrollIntoView({ block: "nearest" });
   }
 }
@@ -84,7 +103,8 @@ class Matrix {
     this.counts = confusion(evaluation, run.classes.length);
     this.totals = this.counts.map((row) => row.reduce((sum, count) => sum + count, 0));
     this.plane = new Plane({
-      label: `Confusion matrix of ${run.name}, ${counted(run.classes.length, "class", "classes")}; `
+      label:
+        `Confusion matrix of ${run.name}, ${counted(run.classes.length, "class", "classes")}; `
         + "arrows choose a cell, Enter shows its images",
       margin: (width) => Math.min(Math.max(width * 0.14, 56), 100),
       draw: (context) => this.#draw(context),
@@ -119,7 +139,8 @@ class Matrix {
     const { classes } = this.run;
     const count = this.counts[truth][predicted];
     const images = `${count} of ${counted(this.totals[truth], "image")}`;
-    return truth === predicted ? `${classes[truth]}: ${images} right`
+    return truth === predicted
+      ? `${classes[truth]}: ${images} right`
       : `${classes[truth]} taken for ${classes[predicted]}: ${images}`;
   }
 
@@ -163,7 +184,7 @@ class Matrix {
     context.fillStyle = plane.color("--sunken");
     context.fillRect(left, top, plane.side, plane.side);
     const gap = cell > 6 ? 1 : 0;
-    counts.forEach((row, truth) => row.forEach((images, predicted) => {
+    const paint = (images, truth, predicted) => {
       if (!images) return;
       const [x, y] = [left + predicted * cell, top + truth * cell];
       context.globalAlpha = 0.2 + 0.8 * Math.sqrt(images / totals[truth]);
@@ -176,7 +197,10 @@ class Matrix {
       context.textAlign = "center";
       context.textBaseline = "middle";
       context.fillText(images, x + cell / 2, y + cell / 2);
-    }));
+    };
+    for (const [truth, row] of counts.entries()) {
+      for (const [predicted, images] of row.entries()) paint(images, truth, predicted);
+    }
     context.globalAlpha = 1;
     context.strokeStyle = plane.color("--ink");
     context.lineWidth = 2;
@@ -222,7 +246,8 @@ class Matrix {
   #pairs() {
     const { counts, run } = this;
     const cells = counts.flatMap((row, truth) =>
-      row.map((images, predicted) => ({ truth, predicted, images })));
+      row.map((images, predicted) => ({ truth, predicted, images })),
+    );
     const pairs = cells
       .filter(({ truth, predicted, images }) => truth !== predicted && images)
       .sort((a, b) => b.images - a.images)
@@ -233,8 +258,12 @@ class Matrix {
       const words = `${run.classes[truth]} taken for ${run.classes[predicted]}`;
       return h("li", {}, h("a", { href }, words), ` ${images}×`);
     };
-    return h("section", { class: "pairs" },
-      h("h3", {}, "Most frequent"), h("ol", {}, pairs.map(item)));
+    return h(
+      "section",
+      { class: "pairs" },
+      h("h3", {}, "Most frequent"),
+      h("ol", {}, pairs.map(item)),
+    );
   }
 }
 

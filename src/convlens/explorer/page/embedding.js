@@ -1,14 +1,14 @@
 // Where the network puts the validation images: near each other what looks alike to it.
 
-import { Latest, during, keep, ask, picture } from "./answers.js";
 import { go } from "./address.js";
+import { ask, during, keep, Latest, picture } from "./answers.js";
 import { h } from "./dom.js";
 import { evaluationOf } from "./evaluation.js";
 import { sentence } from "./mistakes.js";
 import { percent } from "./numbers.js";
 import { Plane } from "./plane.js";
 import { eachRunOnFeatures } from "./runs.js";
-import { SPRITE, TILE, onSprite, thumbnail } from "./thumbnails.js";
+import { onSprite, SPRITE, TILE, thumbnail } from "./thumbnails.js";
 
 const EDGE = 0.03; // of the square, free around the outermost points
 
@@ -22,29 +22,41 @@ export class Embedding {
     const signal = this.latest.next();
     const { classes } = site.runs[0];
     this.chooser = h("select", {
-      id: "shown", onchange: () => this.maps.forEach((map) => map.only(this.chooser.value)),
+      id: "shown",
+      onchange: () => {
+        for (const map of this.maps) map.only(this.chooser.value);
+      },
     });
-    this.chooser.append(h("option", { value: "" }, "all classes"),
-      ...classes.map((name) => h("option", { value: name }, name)));
+    this.chooser.append(
+      h("option", { value: "" }, "all classes"),
+      ...classes.map((name) => h("option", { value: name }, name)),
+    );
     this.element = h(
-      "section", { class: "page" },
+      "section",
+      { class: "page" },
       h("h1", { tabindex: -1 }, "Embedding of the validation set"),
-      h("p", { class: "lead" },
+      h(
+        "p",
+        { class: "lead" },
         "Images that excite the features before the classifier alike lie together. ",
         "A frame in blue: answered right; in orange: wrong. ",
-        "Keys: + and − enlarge, arrows move, Enter opens the image in the middle."),
+        "Keys: + and − enlarge, arrows move, Enter opens the image in the middle.",
+      ),
       h("p", { class: "controls" }, h("label", { for: "shown" }, "Show "), this.chooser),
-      eachRunOnFeatures(site, (run, r, slot) => during(slot, signal, async (news) => {
-        const [embedding, evaluation, sprite] = await Promise.all([
-          keep(ask, `api/${r}/embedding.json`, { signal, news }),
-          evaluationOf(r, { signal, news }), keep(picture, SPRITE, { signal, news }),
-        ]);
-        if (signal.aborted) return;
-        const map = new Scatter(site, run, embedding, evaluation, sprite);
-        this.maps.push(map);
-        slot.classList.add("beside");
-        slot.replaceChildren(...map.elements);
-      })),
+      eachRunOnFeatures(site, (run, r, slot) =>
+        during(slot, signal, async (news) => {
+          const [embedding, evaluation, sprite] = await Promise.all([
+            keep(ask, `api/${r}/embedding.json`, { signal, news }),
+            evaluationOf(r, { signal, news }),
+            keep(picture, SPRITE, { signal, news }),
+          ]);
+          if (signal.aborted) return;
+          const map = new Scatter(site, run, embedding, evaluation, sprite);
+          this.maps.push(map);
+          slot.classList.add("beside");
+          slot.replaceChildren(...map.elements);
+        }),
+      ),
     );
   }
 
@@ -62,7 +74,8 @@ class Scatter {
     this.preview = h("div", { class: "preview" });
     this.share = share;
     this.plane = new Plane({
-      label: `Embedding of ${points.length} validation images by ${run.name}; `
+      label:
+        `Embedding of ${points.length} validation images by ${run.name}; `
         + "plus and minus enlarge, arrows move, Enter opens the image in the middle",
       draw: (context) => this.#draw(context),
       hover: (x, y) => this.#point(x === undefined ? null : this.#nearest(x, y)),
@@ -103,9 +116,9 @@ class Scatter {
       context.drawImage(sprite, from.left, from.top, TILE, TILE, left, top, size, size);
     };
     context.globalAlpha = 0.12;
-    places.forEach((_, row) => this.#isShown(row) || stamp(row, side));
+    for (const row of places.keys()) if (!this.#isShown(row)) stamp(row, side);
     context.globalAlpha = 1;
-    places.forEach((_, row) => this.#isShown(row) && stamp(row, side));
+    for (const row of places.keys()) if (this.#isShown(row)) stamp(row, side);
     if (above != null) stamp(above, Math.max(side * 1.6, 56));
     this.#describe(above);
   }
@@ -139,7 +152,8 @@ class Scatter {
     if (row === this.described) return;
     this.described = row;
     if (row === null) {
-      this.plane.readout.textContent = "The two directions in which the features vary most, "
+      this.plane.readout.textContent =
+        "The two directions in which the features vary most, "
         + `${percent(this.share, 0)} of their variance.`;
       return;
     }

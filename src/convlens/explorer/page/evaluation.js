@@ -12,7 +12,9 @@ export function evaluationOf(run, options) {
 /** Image counts by [true class][predicted class]. */
 export function confusion({ labels, predicted }, classes) {
   const counts = range(classes).map(() => new Array(classes).fill(0));
-  labels.forEach((truth, row) => { if (truth !== null) counts[truth][predicted[row]] += 1; });
+  labels.forEach((truth, row) => {
+    if (truth !== null) counts[truth][predicted[row]] += 1;
+  });
   return counts;
 }
 
@@ -23,8 +25,12 @@ export function perClass(counts) {
     const others = row.map((count, c) => (c === truth ? 0 : count));
     const most = Math.max(...others);
     return {
-      truth, images, right: row[truth], accuracy: images ? row[truth] / images : null,
-      takenFor: most ? others.indexOf(most) : null, times: most,
+      truth,
+      images,
+      right: row[truth],
+      accuracy: images ? row[truth] / images : null,
+      takenFor: most ? others.indexOf(most) : null,
+      times: most,
     };
   });
 }

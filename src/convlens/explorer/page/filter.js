@@ -17,29 +17,41 @@ export async function filterPicture(run, layer, map, signal, news) {
   const first = layer === 0 && inputs.length === 3;
   const names = first ? ["red", "green", "blue"] : inputs.map((input) => `#${input.map}`);
   const shown = inputs.map(({ weights }, i) =>
-    kernel(weights, (w) => signed(w / largest), `${names[i]}: ${words(weights)}`, names[i]));
+    kernel(weights, (w) => signed(w / largest), `${names[i]}: ${words(weights)}`, names[i]),
+  );
   if (first) {
     const [red, green, blue] = inputs.map(({ weights }) => weights);
-    const color = red.map((row, y) => row.map((_, x) =>
-      [red, green, blue].map((channel) => 127.5 * (1 + channel[y][x] / largest))));
+    const color = red.map((row, y) =>
+      row.map((_, x) => [red, green, blue].map((channel) => 127.5 * (1 + channel[y][x] / largest))),
+    );
     shown.unshift(kernel(color, (rgb) => rgb, "the three colors together", "in color"));
   }
   return [
     h("div", { class: "kernels" }, shown),
     note(
-      `${filter.of}, ${filter.kernel.join("×")}`, first ? "" : ", from its strongest input maps",
-      "; ", h("span", { class: "positive" }, "orange"), ` to +${brief(largest)}, `,
-      h("span", { class: "negative" }, "blue"), ` to −${brief(largest)}`),
+      `${filter.of}, ${filter.kernel.join("×")}`,
+      first ? "" : ", from its strongest input maps",
+      "; ",
+      h("span", { class: "positive" }, "orange"),
+      ` to +${brief(largest)}, `,
+      h("span", { class: "negative" }, "blue"),
+      ` to −${brief(largest)}`,
+    ),
   ];
 }
 
 function kernel(rows, color, label, caption) {
   const canvas = h("canvas", {
-    width: rows[0].length, height: rows.length, role: "img", "aria-label": `Weights, ${label}`,
+    width: rows[0].length,
+    height: rows.length,
+    role: "img",
+    "aria-label": `Weights, ${label}`,
   });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(rows[0].length, rows.length);
-  rows.flat().forEach((weight, i) => picture.data.set([...color(weight), 255], 4 * i));
+  for (const [i, weight] of rows.flat().entries()) {
+    picture.data.set([...color(weight), 255], 4 * i);
+  }
   context.putImageData(picture, 0, 0);
   return h("figure", { title: label }, canvas, h("figcaption", {}, caption));
 }

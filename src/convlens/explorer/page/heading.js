@@ -12,7 +12,8 @@ export function heading(layer, ...rest) {
     layer.multiply_adds ? `${rounded(layer.multiply_adds)} multiply-adds` : null,
   ];
   return h(
-    "div", { class: "heading" },
+    "div",
+    { class: "heading" },
     h("h3", { tabindex: -1 }, layer.name, h("span", { class: "kind" }, layer.kind)),
     h("p", { class: "facts" }, facts.filter(Boolean).join(" · "), rest.length ? " · " : "", rest),
   );

@@ -8,8 +8,11 @@ const KEYS = [
   ["n, p", "next image, image before"],
   ["1 … 6", "the views: image, training, confusion, classes, mistakes, embedding"],
   ["Tab", "on to the next layer, list or button"],
-  ["← → ↑ ↓", "between maps, and over a layer's edge to the next layer; in a matrix, from cell "
-    + "to cell; on the large map, from unit to unit; on the image, from image to image"],
+  [
+    "← → ↑ ↓",
+    "between maps, and over a layer's edge to the next layer; in a matrix, from cell "
+      + "to cell; on the large map, from unit to unit; on the image, from image to image",
+  ],
   ["Home, End", "the first and last map of a layer"],
   ["Enter", "open the map, cell or image; once more on a map: into its panel"],
   ["+ − 0", "enlarge, make smaller, show all: matrix and embedding"],
@@ -18,11 +21,19 @@ const KEYS = [
 
 export function helpDialog() {
   const dialog = h(
-    "dialog", { class: "help", "aria-label": "Keys" },
-    h("div", { class: "panel-top" }, h("h2", {}, "Keys"),
-      button("Close", "✕", () => dialog.close())),
-    h("dl", {}, KEYS.map(([key, words]) =>
-      h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, words)))),
+    "dialog",
+    { class: "help", "aria-label": "Keys" },
+    h(
+      "div",
+      { class: "panel-top" },
+      h("h2", {}, "Keys"),
+      button("Close", "✕", () => dialog.close()),
+    ),
+    h(
+      "dl",
+      {},
+      KEYS.map(([key, words]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, words))),
+    ),
     note("Every view has its own address: back, forward, reload and a copied link lead to it."),
   );
   return dialog;

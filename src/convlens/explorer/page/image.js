@@ -1,8 +1,8 @@
 // The view of one image: what the network says of it, and all that leads there.
 
-import { Attribution } from "./attribution.js";
-import { Latest } from "./answers.js";
 import { format, go } from "./address.js";
+import { Latest } from "./answers.js";
+import { Attribution } from "./attribution.js";
 import { announce, button, h, note } from "./dom.js";
 import { fieldBox, hasMaps, placeBox } from "./field.js";
 import { Neighbors } from "./neighbors.js";
@@ -21,17 +21,21 @@ export class ImageView {
     this.frame = h("span", { class: "frame", hidden: true });
     this.name = h("h1", { tabindex: -1 });
     this.steps = h(
-      "div", { class: "steps" },
+      "div",
+      { class: "steps" },
       button("Image before (p)", "‹", () => this.step(-1)),
       h("button", { type: "button", class: "primary", onclick: choose }, "Choose"),
       button("Next image (n)", "›", () => this.step(1)),
     );
     this.predictions = site.runs.map((run, r) => new Prediction(run, r));
     for (const prediction of this.predictions.slice(1)) prediction.numbering = site.runs[0].classes;
-    this.networks = site.runs.map((run, r) => new Network(run, r, {
-      open: (layer, map, how) => this.#open({ run: r, layer, map }, how),
-      field: (layer, unit) => this.#point(run, layer, unit),
-    }));
+    this.networks = site.runs.map(
+      (run, r) =>
+        new Network(run, r, {
+          open: (layer, map, how) => this.#open({ run: r, layer, map }, how),
+          field: (layer, unit) => this.#point(run, layer, unit),
+        }),
+    );
     this.panel = new Panel(site, {
       close: () => this.#closePanel(),
       step: (by) => this.#stepMap(by),
@@ -41,29 +45,66 @@ export class ImageView {
     this.neighbors = new Neighbors(site);
     this.tabs = Object.keys(TABS).map((tab) => h("a", { "data-tab": tab }, TABS[tab]));
     this.panes = {
-      network: h("div", { class: "pane" }, this.#legend(), h("div", { class: "runs" },
-        this.networks.map((network, r) => h("div", { class: "run" },
-          h("h2", { class: "run-name" }, site.runs[r].name), network.element)))),
+      network: h(
+        "div",
+        { class: "pane" },
+        this.#legend(),
+        h(
+          "div",
+          { class: "runs" },
+          this.networks.map((network, r) =>
+            h(
+              "div",
+              { class: "run" },
+              h("h2", { class: "run-name" }, site.runs[r].name),
+              network.element,
+            ),
+          ),
+        ),
+      ),
       attribution: h("div", { class: "pane" }, this.attribution.element),
       neighbors: h("div", { class: "pane" }, this.neighbors.element),
     };
     this.parts = [
-      h("div", { class: "side" },
-        h("figure", {
-          class: "input", tabindex: 0,
-          "aria-label": "The image; arrow keys step through the images",
-        }, h("div", { class: "stack" }, this.photograph, this.frame)),
+      h(
+        "div",
+        { class: "side" },
+        h(
+          "figure",
+          {
+            class: "input",
+            tabindex: 0,
+            "aria-label": "The image; arrow keys step through the images",
+          },
+          h("div", { class: "stack" }, this.photograph, this.frame),
+        ),
         h("div", { class: "what" }, this.name, this.steps),
-        h("div", { class: "predictions" }, this.predictions.map((prediction, r) =>
-          h("div", {}, h("h2", { class: "run-name" }, site.runs[r].name), prediction.element)))),
-      h("div", { class: "inside" },
+        h(
+          "div",
+          { class: "predictions" },
+          this.predictions.map((prediction, r) =>
+            h("div", {}, h("h2", { class: "run-name" }, site.runs[r].name), prediction.element),
+          ),
+        ),
+      ),
+      h(
+        "div",
+        { class: "inside" },
         h("nav", { class: "tabs", "aria-label": "Looks" }, this.tabs),
-        Object.values(this.panes)),
+        Object.values(this.panes),
+      ),
       this.panel.element,
     ];
-    this.element = h("div", { class: "image-view" },
-      h("p", { class: "opening" }, "Drop, paste or choose an image to look at it. ",
-        h("button", { type: "button", class: "primary", onclick: choose }, "Choose")));
+    this.element = h(
+      "div",
+      { class: "image-view" },
+      h(
+        "p",
+        { class: "opening" },
+        "Drop, paste or choose an image to look at it. ",
+        h("button", { type: "button", class: "primary", onclick: choose }, "Choose"),
+      ),
+    );
     this.element.addEventListener("keydown", (event) => this.#key(event));
   }
 
@@ -129,8 +170,10 @@ export class ImageView {
     const shown = this.site.runs[run]?.layers[layer];
     const there = shown !== undefined && hasMaps(shown) && map < shown.shape[0];
     this.element.classList.toggle("with-panel", there);
-    this.networks.forEach((network, r) =>
-      (there && r === run ? network.select(layer, map) : network.select()));
+    for (const [r, network] of this.networks.entries()) {
+      if (there && r === run) network.select(layer, map);
+      else network.select();
+    }
     if (there) this.panel.show(image, run, layer, map);
     else this.panel.hide();
   }
@@ -169,12 +212,24 @@ export class ImageView {
   }
 
   #legend() {
-    const choice = (value) => h("label", {}, h("input", {
-      type: "radio", name: "order", value, checked: value === "strength",
-      onchange: () => this.networks.forEach((network) => network.sortBy(value)),
-    }), value);
+    const choice = (value) =>
+      h(
+        "label",
+        {},
+        h("input", {
+          type: "radio",
+          name: "order",
+          value,
+          checked: value === "strength",
+          onchange: () => {
+            for (const network of this.networks) network.sortBy(value);
+          },
+        }),
+        value,
+      );
     return h(
-      "div", { class: "controls" },
+      "div",
+      { class: "controls" },
       h("fieldset", {}, h("legend", {}, "Maps in order of"), choice("strength"), choice("channel")),
       note("White is strong, on one scale a layer; struck out: no training image excites it."),
     );

@@ -1,7 +1,7 @@
 // The page: what stands around the views, and which view the address asks for.
 
-import { ask, during } from "./answers.js";
 import { format, go, parse } from "./address.js";
+import { ask, during } from "./answers.js";
 import { Chooser } from "./chooser.js";
 import { Classes } from "./classes.js";
 import { Confusion } from "./confusion.js";
@@ -34,10 +34,18 @@ async function open() {
   const help = helpDialog();
   document.body.append(chooser.element, help);
   document.querySelector(".subject").textContent = [
-    site.runs.map(({ name }) => name).join(" and "), site.data?.name,
-  ].filter(Boolean).join(" on ");
-  document.querySelector("nav").append(...Object.entries(VIEWS).map(([view, { name }]) =>
-    h("a", { href: format({ view }), "data-view": view }, name)));
+    site.runs.map(({ name }) => name).join(" and "),
+    site.data?.name,
+  ]
+    .filter(Boolean)
+    .join(" on ");
+  document
+    .querySelector("nav")
+    .append(
+      ...Object.entries(VIEWS).map(([view, { name }]) =>
+        h("a", { href: format({ view }), "data-view": view }, name),
+      ),
+    );
   document.querySelector(".tools").append(button("Keys (?)", "?", () => help.showModal()));
   document.querySelector(".skip").addEventListener("click", () => main.focus());
   document.addEventListener("keydown", (event) => keys(event, help));
@@ -86,10 +94,13 @@ async function followSurvey() {
     const open = tasks.filter(({ done, total }) => done < total);
     line.hidden = !open.length;
     if (!open.length) return;
-    words.textContent = `Reading the data set: ${open[0].name}`
+    words.textContent =
+      `Reading the data set: ${open[0].name}`
       + (open.length > 1 ? `, then ${counted(open.length - 1, "more task")}` : "");
     bar.value = open[0].total ? open[0].done / open[0].total : 0;
-    await new Promise((resolve) => { setTimeout(resolve, POLLED); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, POLLED);
+    });
   }
 }
 
@@ -115,11 +126,14 @@ window.addEventListener("gone", async () => {
   absent = true;
   const banner = document.querySelector(".banner");
   banner.hidden = false;
-  banner.textContent = location.protocol === "file:"
-    ? "A page opened as a file may not read its data: serve its folder by python -m http.server."
-    : "The server does not answer. Start convlens explore again; this page will go on by itself.";
+  banner.textContent =
+    location.protocol === "file:"
+      ? "A page opened as a file may not read its data: serve its folder by python -m http.server."
+      : "The server does not answer. Start convlens explore again; this page will go on by itself.";
   for (;;) {
-    await new Promise((resolve) => { setTimeout(resolve, 2 * POLLED); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 2 * POLLED);
+    });
     const answer = await fetch("api/site.json", { cache: "no-store" }).catch(() => null);
     if (answer?.ok) break;
   }

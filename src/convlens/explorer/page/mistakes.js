@@ -1,6 +1,6 @@
 // The images that a run gets wrong, the surest mistakes first.
 
-import { Latest, during } from "./answers.js";
+import { during, Latest } from "./answers.js";
 import { h } from "./dom.js";
 import { evaluationOf, mistakes } from "./evaluation.js";
 import { percent } from "./numbers.js";
@@ -16,13 +16,16 @@ export class Mistakes {
     this.latest = new Latest();
     const signal = this.latest.next();
     this.element = h(
-      "section", { class: "page" },
+      "section",
+      { class: "page" },
       h("h1", { tabindex: -1 }, "Worst mistakes"),
       h("p", { class: "lead" }, "Validation images that the network gets wrong, the surest first."),
-      eachRunOnData(site, (run, r, slot) => during(slot, signal, async (news) => {
-        const evaluation = await evaluationOf(r, { signal, news });
-        if (!signal.aborted) slot.replaceChildren(...list(site, run, evaluation));
-      })),
+      eachRunOnData(site, (run, r, slot) =>
+        during(slot, signal, async (news) => {
+          const evaluation = await evaluationOf(r, { signal, news });
+          if (!signal.aborted) slot.replaceChildren(...list(site, run, evaluation));
+        }),
+      ),
     );
   }
 
@@ -37,14 +40,19 @@ function list(site, run, evaluation) {
   const rows = mistakes(evaluation);
   const entry = (row) => ({ row, words: sentence(run, evaluation, row) });
   const shown = gallery(site, rows.slice(0, STEP).map(entry));
-  const more = h("button", {
-    type: "button", class: "quiet",
-    onclick: () => {
-      const next = rows.slice(shown.children.length, shown.children.length + STEP);
-      shown.append(...gallery(site, next.map(entry)).children);
-      more.hidden = shown.children.length === rows.length;
+  const more = h(
+    "button",
+    {
+      type: "button",
+      class: "quiet",
+      onclick: () => {
+        const next = rows.slice(shown.children.length, shown.children.length + STEP);
+        shown.append(...gallery(site, next.map(entry)).children);
+        more.hidden = shown.children.length === rows.length;
+      },
     },
-  }, "Show more");
+    "Show more",
+  );
   more.hidden = rows.length <= STEP;
   const words = `${rows.length} of ${evaluation.labels.length} are wrong.`;
   return [h("p", { class: "facts" }, words), shown, more];

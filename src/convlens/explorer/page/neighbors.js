@@ -1,7 +1,7 @@
 // Why did it say so: the training images that are most like this one to the network.
 
-import { Latest, ask, during } from "./answers.js";
 import { format } from "./address.js";
+import { ask, during, Latest } from "./answers.js";
 import { h } from "./dom.js";
 import { eachRunOnFeatures } from "./runs.js";
 
@@ -11,10 +11,14 @@ export class Neighbors {
     this.latest = new Latest();
     this.runs = h("div");
     this.element = h(
-      "section", { class: "neighbors", "aria-label": "Neighbors" },
-      h("p", { class: "lead" },
+      "section",
+      { class: "neighbors", "aria-label": "Neighbors" },
+      h(
+        "p",
+        { class: "lead" },
         "The training images whose features, before the classifier, point most in the direction ",
-        "of this image's."),
+        "of this image's.",
+      ),
       this.runs,
     );
   }
@@ -23,11 +27,14 @@ export class Neighbors {
     if (image === this.key) return;
     this.key = image;
     const signal = this.latest.next();
-    this.runs.replaceChildren(eachRunOnFeatures(this.site, (run, r, slot) =>
-      during(slot, signal, async (news) => {
-        const found = await ask(`api/${r}/${image}/neighbors.json`, { signal, news });
-        if (!signal.aborted) slot.replaceChildren(this.#list(run, r, found));
-      })));
+    this.runs.replaceChildren(
+      eachRunOnFeatures(this.site, (run, r, slot) =>
+        during(slot, signal, async (news) => {
+          const found = await ask(`api/${r}/${image}/neighbors.json`, { signal, news });
+          if (!signal.aborted) slot.replaceChildren(this.#list(run, r, found));
+        }),
+      ),
+    );
   }
 
   leave() {
@@ -36,15 +43,25 @@ export class Neighbors {
   }
 
   #list(run, r, found) {
-    return h("ol", { class: "cards small" }, found.map(({ image, label, similarity }) => {
-      const name = run.classes[label] ?? "unknown class";
-      const parts = [
-        h("img", { src: `images/${r}/${image}.png`, alt: `Training image of ${name}`, loading: "lazy" }),
-        h("span", { class: "words" }, h("b", {}, name), `similarity ${similarity.toFixed(3)}`),
-      ];
-      return h("li", { class: "card" }, this.site.static
-        ? h("span", {}, parts)
-        : h("a", { href: format({ image }) }, parts));
-    }));
+    return h(
+      "ol",
+      { class: "cards small" },
+      found.map(({ image, label, similarity }) => {
+        const name = run.classes[label] ?? "unknown class";
+        const parts = [
+          h("img", {
+            src: `images/${r}/${image}.png`,
+            alt: `Training image of ${name}`,
+            loading: "lazy",
+          }),
+          h("span", { class: "words" }, h("b", {}, name), `similarity ${similarity.toFixed(3)}`),
+        ];
+        return h(
+          "li",
+          { class: "card" },
+          this.site.static ? h("span", {}, parts) : h("a", { href: format({ image }) }, parts),
+        );
+      }),
+    );
   }
 }

@@ -20,11 +20,18 @@ export class Network {
     this.rows = run.layers.map((layer, l) =>
       hasMaps(layer)
         ? new Maps(layer, l, this)
-        : new Strip(layer, layer.shape[0] === run.classes.length ? run.classes : null));
-    this.list = h("ol", { class: "layers" }, this.rows.map((row) => row.element));
+        : new Strip(layer, layer.shape[0] === run.classes.length ? run.classes : null),
+    );
+    this.list = h(
+      "ol",
+      { class: "layers" },
+      this.rows.map((row) => row.element),
+    );
     this.element = h(
-      "section", { class: "network", "aria-label": `Layers of ${run.name}` },
-      overview(run.layers, this.rows), this.list,
+      "section",
+      { class: "network", "aria-label": `Layers of ${run.name}` },
+      overview(run.layers, this.rows),
+      this.list,
     );
     this.list.addEventListener("keydown", (event) => this.#step(event));
     new ResizeObserver(() => this.#arrange()).observe(this.list);
@@ -35,13 +42,14 @@ export class Network {
     const base = `${this.path}/${image}`;
     await during(this.element, signal, async (news) => {
       const statistics = ask(`${base}/layers.json`, { signal, news });
-      await Promise.all(this.rows.map(async (row, l) => {
-        const bitmap = row instanceof Maps
-          ? picture(`${base}/layer-${l}.png`, { signal, news })
-          : null;
-        const [all, sheet] = await Promise.all([statistics, bitmap]);
-        if (!signal.aborted) row.paint(all[l], sheet);
-      }));
+      await Promise.all(
+        this.rows.map(async (row, l) => {
+          const bitmap =
+            row instanceof Maps ? picture(`${base}/layer-${l}.png`, { signal, news }) : null;
+          const [all, sheet] = await Promise.all([statistics, bitmap]);
+          if (!signal.aborted) row.paint(all[l], sheet);
+        }),
+      );
     });
   }
 
@@ -49,13 +57,13 @@ export class Network {
   async markDead(signal) {
     if (this.dead) return;
     this.dead = (await keep(ask, `${this.path}/dead.json`, { signal })).dead;
-    this.rows.forEach((row, l) => row.markDead?.(this.dead[l]));
+    for (const [l, row] of this.rows.entries()) row.markDead?.(this.dead[l]);
   }
 
   /** Marks the map that the panel shows; none without arguments. */
   select(layer, map) {
     this.selected = layer === undefined ? null : { layer, map };
-    this.rows.forEach((row, l) => row.select?.(l === layer ? map : null));
+    for (const [l, row] of this.rows.entries()) row.select?.(l === layer ? map : null);
   }
 
   sortBy(order) {
@@ -94,7 +102,10 @@ export class Network {
     const row = this.rows[layer];
     const here = row.tiles.indexOf(tile);
     const step = {
-      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns,
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -this.columns,
+      ArrowDown: this.columns,
     }[event.key];
     let target;
     if (event.key === "Home") target = row.tiles[0];
@@ -173,7 +184,7 @@ class Maps {
     if (this.chosen != null && !shown.includes(this.chosen)) shown[shown.length - 1] = this.chosen;
     while (this.tiles.length < shown.length) this.tiles.push(this.#tile());
     for (const tile of this.tiles.splice(shown.length)) tile.remove();
-    this.tiles.forEach((tile, i) => this.#draw(tile, shown[i]));
+    for (const [i, tile] of this.tiles.entries()) this.#draw(tile, shown[i]);
     const entrance = this.tiles.find((tile) => tile.matches(".chosen")) ?? this.tiles[0];
     for (const tile of this.tiles) tile.tabIndex = tile === entrance ? 0 : -1;
 
@@ -181,8 +192,8 @@ class Maps {
     this.more.setAttribute("aria-expanded", this.all);
     this.more.textContent = this.all ? "Show fewer" : `Show all ${count}`;
     const active = statistics.active.filter((share) => share > 0).length;
-    this.counts.textContent = `${active} of ${count} respond`
-      + (this.dead.size ? `, ${this.dead.size} dead` : "");
+    const dead = this.dead.size ? `, ${this.dead.size} dead` : "";
+    this.counts.textContent = `${active} of ${count} respond${dead}`;
   }
 
   #tile() {
@@ -197,8 +208,10 @@ class Maps {
     this.sheet.draw(map, canvas);
     const { mean, max } = this.statistics;
     const dead = this.dead.has(map);
-    const words = dead ? "dead: no training image excites it"
-      : max[map] > 0 ? `mean ${brief(mean[map])}, strongest ${brief(max[map])}`
+    const words = dead
+      ? "dead: no training image excites it"
+      : max[map] > 0
+        ? `mean ${brief(mean[map])}, strongest ${brief(max[map])}`
         : "silent for this image";
     tile.dataset.map = map;
     tile.title = `Map ${map}: ${words}`;
@@ -225,14 +238,24 @@ function overview(layers, rows) {
     block.style.height = `${8 + 40 * Math.sqrt(height / side)}px`;
     block.style.width = `${4 + 2 * Math.log2(channels)}px`;
     const words = `${layer.name}, ${layer.kind}, ${layer.shape.join("×")}`;
-    return h("li", {}, h("button", {
-      type: "button", title: words, "aria-label": `Go to ${words}`,
-      class: hasMaps(layer) ? "maps" : "numbers",
-      onclick: () => {
-        rows[l].element.scrollIntoView();
-        rows[l].element.querySelector("h3").focus({ preventScroll: true });
-      },
-    }, block));
+    return h(
+      "li",
+      {},
+      h(
+        "button",
+        {
+          type: "button",
+          title: words,
+          "aria-label": `Go to ${words}`,
+          class: hasMaps(layer) ? "maps" : "numbers",
+          onclick: () => {
+            rows[l].element.scrollIntoView();
+            rows[l].element.querySelector("h3").focus({ preventScroll: true });
+          },
+        },
+        block,
+      ),
+    );
   });
   return h("ol", { class: "overview", "aria-label": "The network at a glance" }, blocks);
 }

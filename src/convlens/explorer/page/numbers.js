@@ -20,7 +20,11 @@ export function brief(value) {
 
 /** 3 512 000 as "3.5 M". */
 export function rounded(count) {
-  for (const [unit, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, letter] of [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (count >= unit) return `${(count / unit).toFixed(count < 10 * unit ? 1 : 0)} ${letter}`;
   }
   return String(count);

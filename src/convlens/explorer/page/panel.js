@@ -1,6 +1,6 @@
 // One map, closely: large, over the image, its filter, its strongest patches, its deconvolution.
 
-import { Latest, ask, during, keep, picture } from "./answers.js";
+import { ask, during, keep, Latest, picture } from "./answers.js";
 import { announce, button, h, note } from "./dom.js";
 import { fieldBox, mapPlace, placeBox, unitUnder } from "./field.js";
 import { filterPicture } from "./filter.js";
@@ -27,35 +27,54 @@ export class Panel {
     this.photograph = h("img", { alt: "The image as the network sees it" });
     this.stack = h("div", { class: "stack" }, this.photograph, this.heat, this.frame);
     this.opacity = h("input", {
-      type: "range", min: 0, max: 100, value: 65, id: "opacity",
-      oninput: () => { this.heat.style.opacity = this.opacity.value / 100; },
+      type: "range",
+      min: 0,
+      max: 100,
+      value: 65,
+      id: "opacity",
+      oninput: () => {
+        this.heat.style.opacity = this.opacity.value / 100;
+      },
     });
     this.heat.style.opacity = 0.65;
     this.deconvolution = h("div", { class: "slot" });
     this.filter = h("div", { class: "slot" });
     this.patches = h("div", { class: "slot" });
     this.filterPart = h("section", {}, h("h3", {}, "Filter"), this.filter);
-    this.deconvolutionPart = h(
-      "section", {}, h("h3", {}, "Deconvolution"), this.deconvolution,
-    );
-    this.patchesPart = h(
-      "section", {}, h("h3", {}, "Strongest training patches"), this.patches,
-    );
+    this.deconvolutionPart = h("section", {}, h("h3", {}, "Deconvolution"), this.deconvolution);
+    this.patchesPart = h("section", {}, h("h3", {}, "Strongest training patches"), this.patches);
     this.pictures = h(
-      "div", { class: "pair" },
-      h("figure", {}, h("div", { class: "stack" }, this.map, this.unit),
-        h("figcaption", {}, "The map")),
-      h("figure", {}, this.stack,
-        h("figcaption", {}, h("label", { for: "opacity" }, "Over the image"), this.opacity)),
+      "div",
+      { class: "pair" },
+      h(
+        "figure",
+        {},
+        h("div", { class: "stack" }, this.map, this.unit),
+        h("figcaption", {}, "The map"),
+      ),
+      h(
+        "figure",
+        {},
+        this.stack,
+        h("figcaption", {}, h("label", { for: "opacity" }, "Over the image"), this.opacity),
+      ),
     );
     this.element = h(
-      "aside", { class: "panel", "aria-label": "One map", hidden: true },
-      h("div", { class: "panel-top" }, this.title,
+      "aside",
+      { class: "panel", "aria-label": "One map", hidden: true },
+      h(
+        "div",
+        { class: "panel-top" },
+        this.title,
         button("Map before (←)", "‹", () => on.step(-1)),
         button("Next map (→)", "›", () => on.step(1)),
-        button("Close (Escape)", "✕", () => on.close())),
-      this.facts, this.pictures, this.readout,
-      h("div", { class: "pair" }, this.deconvolutionPart, this.filterPart), this.patchesPart,
+        button("Close (Escape)", "✕", () => on.close()),
+      ),
+      this.facts,
+      this.pictures,
+      this.readout,
+      h("div", { class: "pair" }, this.deconvolutionPart, this.filterPart),
+      this.patchesPart,
     );
     this.#point();
   }
@@ -75,7 +94,7 @@ export class Panel {
     const signal = this.latest.next();
     const run = this.site.runs[r];
     const layer = run.layers[l];
-    Object.assign(this, { run, layer, index: l, map_number: map });
+    Object.assign(this, { run, layer, index: l });
     this.element.hidden = false;
     const whose = this.site.runs.length > 1 ? `${run.name}: ` : "";
     this.title.textContent = `${whose}${layer.name}, map ${map}`;
@@ -97,19 +116,22 @@ export class Panel {
       }),
       during(this.deconvolution, signal, async (news) => {
         const statistics = await ask(`${base}/layers.json`, { signal, news });
-        const bitmap = statistics[l].max[map] > 0
-          ? await this.#project(base, l, map, statistics[l].columns, { signal, news })
-          : null; // nothing leads back to the pixels
+        const bitmap =
+          statistics[l].max[map] > 0
+            ? await this.#project(base, l, map, statistics[l].columns, { signal, news })
+            : null; // nothing leads back to the pixels
         if (!signal.aborted) this.deconvolution.replaceChildren(projection(bitmap, layer, map));
       }),
-      this.filterPart.hidden || during(this.filter, signal, async (news) => {
-        const shown = await filterPicture(r, l, map, signal, news);
-        if (!signal.aborted) this.filter.replaceChildren(...shown);
-      }),
-      this.patchesPart.hidden || during(this.patches, signal, async (news) => {
-        const shown = await patchPictures(this.site, r, l, map, signal, news);
-        if (!signal.aborted) this.patches.replaceChildren(...shown);
-      }),
+      this.filterPart.hidden
+        || during(this.filter, signal, async (news) => {
+          const shown = await filterPicture(r, l, map, signal, news);
+          if (!signal.aborted) this.filter.replaceChildren(...shown);
+        }),
+      this.patchesPart.hidden
+        || during(this.patches, signal, async (news) => {
+          const shown = await patchPictures(this.site, r, l, map, signal, news);
+          if (!signal.aborted) this.patches.replaceChildren(...shown);
+        }),
     ]);
   }
 
@@ -135,9 +157,11 @@ export class Panel {
       `${percent(statistics.active[map], 0)} of its units active`,
       `white is ${brief(statistics.scale)}`,
     ].join(" · ");
-    this.map.setAttribute("aria-label",
+    this.map.setAttribute(
+      "aria-label",
       `Map ${map} of ${this.layer.name}, ${sheet.height}×${sheet.width} units, white where it `
-      + "responds; arrow keys point at a unit");
+        + "responds; arrow keys point at a unit",
+    );
     this.#paintHeat(sheet);
     this.#pointAt(null);
   }
@@ -157,27 +181,38 @@ export class Panel {
     const scale = 4; // canvas pixels an image pixel, for a smooth edge
     this.heat.width = this.heat.height = size * scale;
     const place = mapPlace(this.layer);
-    this.heat.getContext("2d").drawImage(
-      small, place.left * scale, place.top * scale, place.width * scale, place.height * scale,
-    );
+    this.heat
+      .getContext("2d")
+      .drawImage(
+        small,
+        place.left * scale,
+        place.top * scale,
+        place.width * scale,
+        place.height * scale,
+      );
   }
 
   #point() {
     this.map.addEventListener("pointermove", (event) =>
-      this.#pointAt(unitUnder(event, this.map, this.layer.shape.slice(1))));
+      this.#pointAt(unitUnder(event, this.map, this.layer.shape.slice(1))),
+    );
     this.map.addEventListener("pointerleave", () => this.#pointAt(null));
     this.map.addEventListener("blur", () => this.#pointAt(null));
     this.map.addEventListener("keydown", (event) => {
       const steps = {
-        ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
+        ArrowUp: [-1, 0],
+        ArrowDown: [1, 0],
+        ArrowLeft: [0, -1],
+        ArrowRight: [0, 1],
       };
       if (!(event.key in steps)) return;
       event.preventDefault();
       event.stopPropagation();
       const sides = this.layer.shape.slice(1);
       const from = this.pointed ?? sides.map((side) => Math.floor(side / 2));
-      this.#pointAt(sides.map((side, i) =>
-        Math.min(Math.max(from[i] + steps[event.key][i], 0), side - 1)));
+      this.#pointAt(
+        sides.map((side, i) => Math.min(Math.max(from[i] + steps[event.key][i], 0), side - 1)),
+      );
     });
   }
 
@@ -200,7 +235,8 @@ export class Panel {
     this.unit.style.width = `${100 / width}%`;
     const value = this.values ? ` is ${brief(this.values[row * width + column])} and` : "";
     const [top, left, bottom, right] = box;
-    this.readout.textContent = `Unit ${row}, ${column}${value} reads `
+    this.readout.textContent =
+      `Unit ${row}, ${column}${value} reads `
       + `rows ${top}–${bottom - 1}, columns ${left}–${right - 1}.`;
   }
 }
@@ -208,7 +244,10 @@ export class Panel {
 function projection(bitmap, layer, map) {
   if (!bitmap) return note("Nothing: the map is silent.");
   const canvas = h("canvas", {
-    class: "large", role: "img", width: bitmap.width, height: bitmap.height,
+    class: "large",
+    role: "img",
+    width: bitmap.width,
+    height: bitmap.height,
     "aria-label": `What in the image excites the strongest unit of ${layer.name}, map ${map}`,
   });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);

@@ -1,8 +1,8 @@
 // The training patches that excite a map most, cut out of their images.
 
+import { format } from "./address.js";
 import { ask, keep, picture } from "./answers.js";
 import { h, note } from "./dom.js";
-import { format } from "./address.js";
 import { brief } from "./numbers.js";
 
 const BEYOND = "rgb(128 128 128)"; // what lies over the image's border
@@ -24,10 +24,16 @@ export async function patchPictures(site, r, l, map, signal, news) {
     const words = `${name}, ${brief(patch.value)}`;
     const shown = site.static
       ? h("span", { class: "patch", role: "img", "aria-label": words, title: words }, canvas)
-      : h("a", {
-        class: "patch", "aria-label": `${words}; look at the whole image`, title: words,
-        href: format({ image: patch.image, run: r, layer: l, map }),
-      }, canvas);
+      : h(
+          "a",
+          {
+            class: "patch",
+            "aria-label": `${words}; look at the whole image`,
+            title: words,
+            href: format({ image: patch.image, run: r, layer: l, map }),
+          },
+          canvas,
+        );
     return h("figure", {}, shown, h("figcaption", {}, name));
   });
   return [h("div", { class: "patches" }, figures)];

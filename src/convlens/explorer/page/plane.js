@@ -19,11 +19,17 @@ export class Plane {
     this.readout = h("p", { class: "readout", role: "status" });
     this.canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": label });
     this.element = h(
-      "div", { class: "plane" }, this.canvas,
-      h("div", { class: "plane-foot" }, this.readout,
+      "div",
+      { class: "plane" },
+      this.canvas,
+      h(
+        "div",
+        { class: "plane-foot" },
+        this.readout,
         button("Enlarge (+)", "+", () => this.enlarge(1.5)),
         button("Make smaller (−)", "−", () => this.enlarge(1 / 1.5)),
-        button("Show all (0)", "⤢", () => this.reset())),
+        button("Show all (0)", "⤢", () => this.reset()),
+      ),
     );
     this.#listen();
     new ResizeObserver(() => this.redraw()).observe(this.canvas);
@@ -151,21 +157,29 @@ export class Plane {
     });
     canvas.addEventListener("pointercancel", (event) => pointers.delete(event.pointerId));
     canvas.addEventListener("pointerleave", () => this.hover?.());
-    canvas.addEventListener("wheel", (event) => {
-      // Without Ctrl the page scrolls on, until the reader has chosen this canvas.
-      if (!event.ctrlKey && document.activeElement !== canvas) return;
-      event.preventDefault();
-      this.enlarge(Math.exp(-event.deltaY / (event.ctrlKey ? 100 : 300)), ...place(event));
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        // Without Ctrl the page scrolls on, until the reader has chosen this canvas.
+        if (!event.ctrlKey && document.activeElement !== canvas) return;
+        event.preventDefault();
+        this.enlarge(Math.exp(-event.deltaY / (event.ctrlKey ? 100 : 300)), ...place(event));
+      },
+      { passive: false },
+    );
     canvas.addEventListener("keydown", (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
       const step = 60;
       const keys = {
-        "+": () => this.enlarge(1.5), "=": () => this.enlarge(1.5),
-        "-": () => this.enlarge(1 / 1.5), "−": () => this.enlarge(1 / 1.5),
+        "+": () => this.enlarge(1.5),
+        "=": () => this.enlarge(1.5),
+        "-": () => this.enlarge(1 / 1.5),
+        "−": () => this.enlarge(1 / 1.5),
         0: () => this.reset(),
-        ArrowLeft: () => this.move(step, 0), ArrowRight: () => this.move(-step, 0),
-        ArrowUp: () => this.move(0, step), ArrowDown: () => this.move(0, -step),
+        ArrowLeft: () => this.move(step, 0),
+        ArrowRight: () => this.move(-step, 0),
+        ArrowUp: () => this.move(0, step),
+        ArrowDown: () => this.move(0, -step),
       };
       if (this.key(event)) event.preventDefault();
       else if (event.key in keys) {

@@ -1,7 +1,7 @@
 // What the network says of an image: its classes as bars.
 
-import { ask, during } from "./answers.js";
 import { format } from "./address.js";
+import { ask, during } from "./answers.js";
 import { h, range } from "./dom.js";
 import { percent } from "./numbers.js";
 
@@ -15,12 +15,19 @@ export class Prediction {
     this.verdict = h("p", { class: "verdict" });
     this.bars = h("ol", { class: "bars" });
     this.more = h("button", {
-      type: "button", class: "quiet more",
-      onclick: () => { this.all = !this.all; this.#draw(); },
+      type: "button",
+      class: "quiet more",
+      onclick: () => {
+        this.all = !this.all;
+        this.#draw();
+      },
     });
     this.element = h(
-      "section", { class: "prediction", "aria-label": `Prediction of ${run.name}` },
-      this.verdict, this.bars, this.more,
+      "section",
+      { class: "prediction", "aria-label": `Prediction of ${run.name}` },
+      this.verdict,
+      this.bars,
+      this.more,
     );
   }
 
@@ -45,9 +52,11 @@ export class Prediction {
     const order = range(probabilities.length).sort((a, b) => probabilities[b] - probabilities[a]);
     const rank = order.indexOf(label);
     const right = order[0] === label;
-    this.verdict.replaceChildren(...(label === null
-      ? [h("b", {}, run.classes[order[0]]), ", it says"]
-      : [mark(right), right ? " Right: " : " Wrong: it is ", h("b", {}, run.classes[label])]));
+    this.verdict.replaceChildren(
+      ...(label === null
+        ? [h("b", {}, run.classes[order[0]]), ", it says"]
+        : [mark(right), right ? " Right: " : " Wrong: it is ", h("b", {}, run.classes[label])]),
+    );
     const shown = this.all ? order : order.slice(0, SHOWN);
     if (rank >= shown.length) shown.push(label);
     this.bars.replaceChildren(...shown.map((c) => this.#bar(c, order.indexOf(c))));
@@ -61,14 +70,25 @@ export class Prediction {
     const bar = h("span", { class: "bar" });
     bar.style.width = `${100 * share}%`;
     const isTrue = target === this.label;
-    return h("li", { class: isTrue ? "true" : "" }, h("a", {
-      href: format({ image: this.image, tab: "attribution", target: this.targetOf(target) }),
-      title: `Number ${rank + 1}. See what speaks for ${this.run.classes[target]}`,
-    },
-    h("span", { class: "name" }, this.run.classes[target],
-      isTrue && h("span", { class: "tag" }, "true class")),
-    h("span", { class: "share" }, percent(share)),
-    h("span", { class: "track" }, bar)));
+    return h(
+      "li",
+      { class: isTrue ? "true" : "" },
+      h(
+        "a",
+        {
+          href: format({ image: this.image, tab: "attribution", target: this.targetOf(target) }),
+          title: `Number ${rank + 1}. See what speaks for ${this.run.classes[target]}`,
+        },
+        h(
+          "span",
+          { class: "name" },
+          this.run.classes[target],
+          isTrue && h("span", { class: "tag" }, "true class"),
+        ),
+        h("span", { class: "share" }, percent(share)),
+        h("span", { class: "track" }, bar),
+      ),
+    );
   }
 
   /** This run's class in the numbers of addresses, which are the first run's. */

@@ -4,11 +4,20 @@ import { h, note } from "./dom.js";
 
 /** The columns; show(run, r, slot) fills one. */
 export function eachRun(site, show) {
-  return h("div", { class: "runs" }, site.runs.map((run, r) => {
-    const slot = h("div", { class: "slot" });
-    show(run, r, slot);
-    return h("section", { "aria-label": run.name }, h("h2", { class: "run-name" }, run.name), slot);
-  }));
+  return h(
+    "div",
+    { class: "runs" },
+    site.runs.map((run, r) => {
+      const slot = h("div", { class: "slot" });
+      show(run, r, slot);
+      return h(
+        "section",
+        { "aria-label": run.name },
+        h("h2", { class: "run-name" }, run.name),
+        slot,
+      );
+    }),
+  );
 }
 
 /** Like `eachRun`, for what needs the data set. */

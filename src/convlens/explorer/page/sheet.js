@@ -13,7 +13,15 @@ export class Sheet {
     const top = Math.floor(map / this.columns) * this.height;
     const context = canvas.getContext("2d");
     context.drawImage(
-      this.bitmap, left, top, this.width, this.height, 0, 0, this.width, this.height,
+      this.bitmap,
+      left,
+      top,
+      this.width,
+      this.height,
+      0,
+      0,
+      this.width,
+      this.height,
     );
     return context;
   }

@@ -56,7 +56,10 @@ export class Strip {
 
   #rest() {
     const strongest = this.values.map((_, i) => i).sort((a, b) => this.values[b] - this.values[a]);
-    const words = `Strongest: ${strongest.slice(0, NAMED).map((i) => this.#words(i)).join(", ")}`;
+    const words = `Strongest: ${strongest
+      .slice(0, NAMED)
+      .map((i) => this.#words(i))
+      .join(", ")}`;
     this.readout.textContent = words;
     this.canvas.setAttribute("aria-label", words);
   }

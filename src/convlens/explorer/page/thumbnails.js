@@ -26,11 +26,17 @@ export function thumbnail(row, side) {
 /** A list of validation images with a line of words each; links where they can be opened. */
 export function gallery(site, entries) {
   const open = new Set(site.images.map(({ id }) => id));
-  return h("ul", { class: "gallery" }, entries.map(({ row, words }) => {
-    const id = `v${row}`;
-    const parts = [thumbnail(row, 96), h("span", { class: "words" }, words)];
-    return h("li", {}, open.has(id)
-      ? h("a", { href: format({ image: id }) }, parts)
-      : h("span", {}, parts));
-  }));
+  return h(
+    "ul",
+    { class: "gallery" },
+    entries.map(({ row, words }) => {
+      const id = `v${row}`;
+      const parts = [thumbnail(row, 96), h("span", { class: "words" }, words)];
+      return h(
+        "li",
+        {},
+        open.has(id) ? h("a", { href: format({ image: id }) }, parts) : h("span", {}, parts),
+      );
+    }),
+  );
 }

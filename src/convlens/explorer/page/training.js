@@ -1,6 +1,6 @@
 // How a run was trained: its losses and accuracies, epoch by epoch.
 
-import { Latest, ask, during, keep } from "./answers.js";
+import { ask, during, keep, Latest } from "./answers.js";
 import { chart } from "./chart.js";
 import { h, note } from "./dom.js";
 import { brief, percent } from "./numbers.js";
@@ -13,15 +13,21 @@ export class Training {
     this.latest = new Latest();
     const signal = this.latest.next();
     this.element = h(
-      "section", { class: "page" },
+      "section",
+      { class: "page" },
       h("h1", { tabindex: -1 }, "Training"),
-      h("p", { class: "lead" },
+      h(
+        "p",
+        { class: "lead" },
         "In the curves, train is measured while training, on augmented images; the figures above ",
-        "them, in evaluation mode on all images as they are."),
-      eachRun(site, (run, r, slot) => during(slot, signal, async (news) => {
-        const history = await keep(ask, `api/${r}/history.json`, { signal, news });
-        if (!signal.aborted) slot.replaceChildren(facts(run), ...charts(run, history));
-      })),
+        "them, in evaluation mode on all images as they are.",
+      ),
+      eachRun(site, (run, r, slot) =>
+        during(slot, signal, async (news) => {
+          const history = await keep(ask, `api/${r}/history.json`, { signal, news });
+          if (!signal.aborted) slot.replaceChildren(facts(run), ...charts(run, history));
+        }),
+      ),
     );
   }
 
@@ -35,7 +41,8 @@ export class Training {
 function facts(run) {
   const { summary } = run;
   const rows = [
-    ["Network", run.network], ["Recipe", run.recipe],
+    ["Network", run.network],
+    ["Recipe", run.recipe],
     ["Parameters", run.parameters.toLocaleString("en")],
     ["Input", `${run.size}×${run.size} pixels`],
     ["Classes", String(run.classes.length)],
@@ -49,8 +56,11 @@ function facts(run) {
     if (mean !== undefined) rows.push(["mean of the classes", percent(mean)]);
     rows.push(["Time", `${brief(summary.seconds / 60)} minutes on ${summary.device}`]);
   }
-  return h("dl", { class: "run-facts" }, rows.map(([name, value]) =>
-    h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "run-facts" },
+    rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 /** A chart for what is measured in each split, then all numbers as a table. */
@@ -63,17 +73,23 @@ function charts(run, { columns, rows }) {
     const curves = columns
       .filter((name) => name.endsWith(ending) && !name.includes("mean_class"))
       .map((name) => ({
-        name: name.slice(0, -ending.length), values: rows.map((row) => row[columns.indexOf(name)]),
+        name: name.slice(0, -ending.length),
+        values: rows.map((row) => row[columns.indexOf(name)]),
       }));
     const title = `${heading} of ${run.name}`;
     return curves.length ? chart({ title, heading, x: epochs, curves, ...options }) : null;
   };
   return [
-    h("div", { class: "charts" },
+    h(
+      "div",
+      { class: "charts" },
       of("_loss", "Loss", { unit: "nats", write: brief, whole: String }),
       of("_accuracy", "Accuracy", {
-        write: percent, whole: (value) => percent(value, 0), most: 1,
-      })),
+        write: percent,
+        whole: (value) => percent(value, 0),
+        most: 1,
+      }),
+    ),
     h("details", {}, h("summary", {}, "All numbers"), table(run, columns, rows)),
   ];
 }
@@ -82,9 +98,17 @@ function table(run, columns, rows) {
   const head = (name) => h("th", { scope: "col", class: "number" }, name.replaceAll("_", " "));
   const cell = (value) => h("td", { class: "number" }, brief(value));
   return h(
-    "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `History of ${run.name}` },
-    h("table", {},
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": `History of ${run.name}` },
+    h(
+      "table",
+      {},
       h("thead", {}, h("tr", {}, columns.map(head))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell))))),
+      h(
+        "tbody",
+        {},
+        rows.map((row) => h("tr", {}, row.map(cell))),
+      ),
+    ),
   );
 }
