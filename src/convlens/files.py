@@ -1,13 +1,23 @@
 """Files and folders that are either the old one or the new one, never half of it."""
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from convlens.errors import UserError
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `replacing` made the file, and was cut before it could rename it."""
+    return re.fullmatch(r"\..*\.\d+\.tmp(\.[^.]*)?", path.name) is not None
 
 
 @contextlib.contextmanager
@@ -54,3 +64,17 @@ def whole_folder(target: Path) -> Iterator[Path]:
         ) from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_yaml(path: Path, content: dict[str, Any]) -> None:
+    """Write YAML, atomically, in the order of the dictionary."""
+    with replacing(path) as temporary:
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
+    """Write JSON, atomically, indented. Raises ValueError for numbers that JSON has no word for."""
+    with replacing(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")

@@ -7,65 +7,65 @@ from its seed, drawn on the CPU, so that a batch looks the same on every device.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from convlens.data.batches import Batch
-from convlens.data.trivial import OPERATIONS, Trivial
+from convlens.data.normalize import Normalize
+from convlens.data.trivial_augment import OPERATIONS, TrivialAugment
+from convlens.fields import Bounds
 
 # Luma of ITU-R BT.601, the grayscale that Pillow's "L" uses.
 LUMA = (0.299, 0.587, 0.114)
+
+
+Fraction = Annotated[float, Bounds(0, 1)]
+Probability = Fraction
 
 
 @dataclass(frozen=True)
 class Augment:
     """How training batches are changed; all zeros (the default) changes nothing."""
 
-    scale: float = 0.0
+    scale: Annotated[float, Bounds(0, 0.99)] = 0.0
     """Crop: the share of the image's area kept is drawn from [1 - scale, 1]; range [0, 1)."""
-    aspect: float = 0.0
+    aspect: Annotated[float, Bounds(0)] = 0.0
     """Crop: its sides' ratio is drawn from [1 / (1 + aspect), 1 + aspect], log-uniformly."""
-    translate: float = 0.0
+    translate: Fraction = 0.0
     """Shift beyond what the crop leaves free, at most this share of the side, range [0, 1]."""
-    rotate: float = 0.0
+    rotate: Annotated[float, Bounds(0, 180)] = 0.0
     """Rotation, at most this many degrees either way."""
-    flip: float = 0.0
+    flip: Probability = 0.0
     """Probability of a left-right flip."""
-    color: float = 0.0
+    color: Fraction = 0.0
     """Brightness, contrast and saturation, each times a factor from [1 - color, 1 + color]."""
-    gray: float = 0.0
+    grayscale: Probability = 0.0
     """Probability that an image loses its color."""
-    trivial: float = 0.0
+    trivial_augment: Probability = 0.0
     """Probability of one of TrivialAugment's 14 operations, drawn with its strength."""
-    erase: float = 0.0
+    erase: Probability = 0.0
     """Probability that a rectangle (2 to 33 % of the area) is replaced by the mean color."""
-    mixup: float = 0.0
+    mixup: Probability = 0.0
     """Probability that an image is blended with its partner in the batch (Zhang et al. 2018)."""
-    cutmix: float = 0.0
+    cutmix: Probability = 0.0
     """Probability that a rectangle is the partner's (Yun et al. 2019); with mixup at most 1."""
 
 
-def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W), 0..255 → float32: divided by 255, less `mean`, over `std`, both (3,)."""
-    scale = (1 / (255 * std)).view(1, 3, 1, 1)
-    shift = (-mean / std).view(1, 3, 1, 1)
-    return images.float() * scale + shift
-
-
 def augment(
-    batch: Batch, policy: Augment, mean: Tensor, std: Tensor, size: int
+    batch: Batch, policy: Augment, normalize: Normalize, size: int
 ) -> tuple[Tensor, Tensor]:
     """One training batch as the network sees it.
 
-    mean, std: (3,), on the device of the images. size: side of the result in pixels.
+    normalize: on the device of the images. size: side of the result in pixels.
     Returns images, float32 (B, 3, size, size), channels-last, and targets, float32 (B, C), whose
     rows sum to 1.
     """
     images, targets = batch.images, batch.targets
     draw = _Draw(batch, images.device)
-    trivial = _trivial(policy, draw) if policy.trivial else None
+    trivial = _trivial(policy, draw) if policy.trivial_augment else None
     if policy.scale or policy.aspect or policy.translate or policy.rotate or trivial:
         maps = _affine(policy, draw)
         if trivial:
@@ -79,7 +79,7 @@ def augment(
             images = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
     if trivial:
         images = trivial.change(images)
-    images = _recolor(images, policy, mean, std, draw, trivial)
+    images = _recolor(images, policy, normalize, draw, trivial)
     if policy.erase:
         box = _boxes(draw.uniform(0.02, 0.33), draw, size, draw.uniform() < policy.erase, 3.3)
         images = images * (1 - box)  # 0 is the mean color once normalized
@@ -106,10 +106,10 @@ class _Draw:
         return values[self.rows].to(self.device)
 
 
-def _trivial(policy: Augment, draw: _Draw) -> Trivial:
+def _trivial(policy: Augment, draw: _Draw) -> TrivialAugment:
     operation = (draw.uniform() * len(OPERATIONS)).long()
-    operation = torch.where(draw.uniform() < policy.trivial, operation, 0)
-    return Trivial(operation, draw.uniform(-1, 1))
+    operation = torch.where(draw.uniform() < policy.trivial_augment, operation, 0)
+    return TrivialAugment(operation, draw.uniform(-1, 1))
 
 
 def _affine(policy: Augment, draw: _Draw) -> Tensor:
@@ -162,14 +162,18 @@ def _grid(maps: Tensor, size: int) -> Tensor:
 
 
 def _recolor(
-    images: Tensor, policy: Augment, mean: Tensor, std: Tensor, draw: _Draw, trivial: Trivial | None
+    images: Tensor,
+    policy: Augment,
+    normalize: Normalize,
+    draw: _Draw,
+    trivial: TrivialAugment | None,
 ) -> Tensor:
     """(n, 3, H, W) in 0..255 → normalized float32, colors changed by one 3×4 matrix an image.
 
     Values pushed outside 0..255 are not clipped: the network has no need of it.
     """
-    if not policy.color and not policy.gray and not trivial:
-        return normalize(images, mean, std)
+    if not policy.color and not policy.grayscale and not trivial:
+        return normalize(images)
     images = images.float()
     n, _, height, width = images.shape
     c = policy.color
@@ -178,15 +182,15 @@ def _recolor(
         brightness = brightness * trivial.factor("brightness")
         contrast = contrast * trivial.factor("contrast")
         saturation = saturation * trivial.factor("saturation")
-    saturation = torch.where(draw.uniform() < policy.gray, 0.0, saturation)
+    saturation = torch.where(draw.uniform() < policy.grayscale, 0.0, saturation)
     luma = torch.tensor(LUMA, device=images.device)
     gray = (images.mean(dim=(2, 3)) @ luma).view(n, 1)  # the point that contrast turns about
     gain = brightness * contrast
     # saturation: s·x + (1 - s)·luma(x); then contrast about the mean luma; then brightness
     eye = torch.eye(3, device=images.device)
     matrix = saturation.view(n, 1, 1) * eye + (1 - saturation).view(n, 1, 1) * luma.view(1, 1, 3)
-    matrix = gain.view(n, 1, 1) * matrix / (255 * std).view(1, 3, 1)
-    shift = (brightness * (1 - contrast)).view(n, 1) * gray / (255 * std) - mean / std
+    matrix = gain.view(n, 1, 1) * matrix / (255 * normalize.std).view(1, 3, 1)
+    shift = (brightness * (1 - contrast)).view(n, 1) * gray / (255 * normalize.std) - normalize.mean / normalize.std
     planes = images.reshape(n, 3, height * width)
     return torch.baddbmm(shift.view(n, 3, 1), matrix, planes).view(n, 3, height, width)
 

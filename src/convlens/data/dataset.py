@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from convlens.errors import UserError
+
 Images = TypeVar("Images")  # an array or a tensor
 
 
@@ -64,12 +66,12 @@ class Split:
             Rows(self.images, rows), self.labels[rows], tuple(self.paths[i] for i in rows)
         )
 
-    def center(self, size: int) -> "Split":
+    def center_crop(self, size: int) -> "Split":
         """The middle size × size pixels of every image; a view, which copies nothing."""
-        return replace(self, images=center(self.images, size))
+        return replace(self, images=center_crop(self.images, size))
 
 
-def center(images: Images, size: int) -> Images:
+def center_crop(images: Images, size: int) -> Images:
     """The middle size × size pixels of images of shape (…, side, side, 3), as a view."""
     if images.shape[-2] == size:
         return images
@@ -97,12 +99,21 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
+        """How many classes there are."""
         return len(self.classes)
 
-    def center(self, size: int) -> "Dataset":
+    def split(self, name: str) -> Split:
+        """The split of that name, "train" or "validation"; UserError for another."""
+        if name not in ("train", "validation"):
+            raise UserError(
+                f"there is no split {name!r}; choose train or validation", option="split"
+            )
+        return self.train if name == "train" else self.validation
+
+    def center_crop(self, size: int) -> "Dataset":
         """The middle size × size pixels of every image, as a network is given them."""
         return replace(
-            self, size=size, train=self.train.center(size), validation=self.validation.center(size)
+            self, size=size, train=self.train.center_crop(size), validation=self.validation.center_crop(size)
         )
 
     def describe(self) -> str:
@@ -111,3 +122,8 @@ class Dataset:
             f"{self.name}: {self.num_classes} classes, {len(self.train):,} training and "
             f"{len(self.validation):,} validation images of {self.size}×{self.size} ({self.root})"
         )
+
+
+def loaded_size(size: int, crop_pct: float) -> int:
+    """Side of an image, in pixels, whose middle `size` pixels are `crop_pct` of its side."""
+    return round(size / crop_pct)

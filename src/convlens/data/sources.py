@@ -18,7 +18,6 @@ IMAGE_SUFFIXES = (
 )
 VALIDATION_NAMES = ("validation", "val", "valid")
 CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")  # left behind by other systems
-DEMO = "the embedded demo set"
 
 
 @dataclass(frozen=True)
@@ -57,27 +56,6 @@ def cache_home() -> Path:
     import pooch  # imports slowly, and most starts do not come here
 
     return Path(pooch.os_cache("convlens"))
-
-
-def resolve(data: Path | str | None = None) -> tuple[Path, str]:
-    """The data set's root and where the choice came from (to be printed).
-
-    The first of: `data`; the environment variable CONVLENS_DATA; `data/caltech101-64` in the
-    working folder; the embedded demo set, which is made on the spot.
-    """
-    if data is not None:
-        return Path(data).expanduser().resolve(), "--data"
-    if named := os.environ.get("CONVLENS_DATA"):
-        return Path(named).expanduser().resolve(), "CONVLENS_DATA"
-    usual = Path("data/caltech101-64")
-    if usual.is_dir():
-        return usual.resolve(), str(usual)
-    from convlens.data import demo
-
-    target = cache_home() / f"demo-{demo.VERSION}"
-    if not target.is_dir():
-        demo.make_demo(target)
-    return target, DEMO
 
 
 def scan(root: Path, skip_bad: bool = False) -> Listing:

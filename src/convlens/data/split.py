@@ -4,15 +4,10 @@ The draw for a class depends on the seed and on how many images the class has, o
 adding, removing or renaming a class leaves every other class as it was.
 """
 
-import shutil
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
-from convlens.data.sources import scan
-from convlens.errors import UserError
-from convlens.files import whole_folder
 
 
 def _shuffled_classes(labels: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -59,29 +54,3 @@ def folds(labels: np.ndarray, k: int, seed: int = 0) -> list[tuple[np.ndarray, n
     fold_of = np.empty(len(dealt), np.int64)
     fold_of[dealt] = np.arange(len(dealt)) % k
     return [(np.flatnonzero(fold_of != i), np.flatnonzero(fold_of == i)) for i in range(k)]
-
-
-def write_split(source: Path, out: Path, fraction: float = 0.9, seed: int = 0) -> Path:
-    """Copy the unsplit data set `source` to the new folder `out` as train/ and validation/.
-
-    The split is that of `split_per_class`, which is also how an unsplit data set is opened.
-    Returns out. Raises UserError when source is not in order or already split, out lies inside it
-    or is in use, or fraction is out of range.
-    """
-    source, out = Path(source).resolve(), Path(out).resolve()
-    if not 0 < fraction < 1:
-        raise UserError(f"--fraction {fraction} must lie between 0 and 1")
-    listing = scan(source)
-    listing.check()
-    if listing.num_train is not None:
-        raise UserError(f"{source} is split already; use it as it is")
-    if out.is_relative_to(source):
-        raise UserError(f"{out} lies inside the data set it is made from; name another folder")
-    parts = split_per_class(listing.labels, fraction, seed)
-    with whole_folder(out) as folder:
-        for split, rows in zip(("train", "validation"), parts, strict=True):
-            for path in (listing.paths[row] for row in rows):
-                copy = folder / split / path
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source / path, copy)
-    return out

@@ -8,7 +8,7 @@ from convlens.figures.calibration import reliability
 from convlens.figures.duplicates import PAIRS_A_PAGE, duplicates
 from convlens.figures.features import embedding, invariance, neighbors, optimized
 from convlens.figures.layers import activations, filters, kernels, sorted_activations
-from convlens.figures.mistakes import confusion, most_confused, per_class, worst
+from convlens.figures.mistakes import confusion, per_class, worst
 from convlens.figures.patches import deconvolution, growth, patches
 from convlens.figures.style import save
 from convlens.figures.training import batch, compare, learning_curves
@@ -30,7 +30,6 @@ __all__ = [
     "invariance",
     "kernels",
     "learning_curves",
-    "most_confused",
     "neighbors",
     "occlusion",
     "optimized",

@@ -21,19 +21,20 @@ TIERS = (0.65, 0.67, 0.69, 0.71)  # the assignment's table of points, as validat
 
 
 @styled
-def learning_curves(history: Mapping[str, np.ndarray], monitored: str = "validation") -> Figure:
+def learning_curves(history: Mapping[str, np.ndarray]) -> Figure:
     """Loss (nats) and accuracy against the epoch, side by side.
 
     history: the columns of history.csv, each of shape (epochs,): epoch, train_loss, train_accuracy
     and, where the run measured them, validation_loss, validation_accuracy and
-    validation_mean_class_accuracy; losses in nats, accuracies in 0..1; NaN for an epoch without a
-    measurement. monitored: what the run calls the split behind the validation columns.
+    validation_mean_class_accuracy, or the same with holdout; losses in nats, accuracies in 0..1;
+    NaN for an epoch without a measurement.
     """
+    monitored = "holdout" if "holdout_loss" in history else "validation"
     series = (  # column, label, line
         ("train_{}", "training (running mean over batches as augmented)", {"color": VERMILION}),
-        ("validation_{}", f"{monitored} (evaluation mode)", {"color": BLUE}),
+        (f"{monitored}_{{}}", f"{monitored} (evaluation mode)", {"color": BLUE}),
         (
-            "validation_mean_class_{}",
+            f"{monitored}_mean_class_{{}}",
             f"{monitored}, mean per class",
             {"color": BLUE, "linestyle": (0, (2, 1.5)), "linewidth": 1},
         ),

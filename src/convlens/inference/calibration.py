@@ -4,7 +4,38 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+# The least and the largest temperature that is fitted or accepted.
+TEMPERATURES = (0.05, 20.0)
+
+
+class TemperatureScaling(nn.Module):
+    """Logits over a temperature, which makes a softmax of them as sure as it may be.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2. Every probability that
+    ConvLens shows comes from here.
+
+    Args:
+        temperature: Above 0; above 1 makes less sure, below 1 surer.
+
+    Input and output: logits, (N, C).
+    """
+
+    def __init__(self, temperature: float = 1.0):
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits / self.temperature
+
+    def probabilities(self, logits: np.ndarray | Tensor) -> np.ndarray:
+        """Class probabilities, float32, (N, C), rows summing to 1."""
+        scores = torch.as_tensor(logits).float()
+        return self(scores).softmax(dim=1).cpu().numpy()
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature:g}"
 
 
 @dataclass(frozen=True)
@@ -46,15 +77,6 @@ def reliability(
     return Reliability(confidence, accuracy, count)
 
 
-def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
-    """The calibration error, 0..1, of the probabilities as they are and at that temperature."""
-    return {
-        "calibration_error": reliability(logits, labels).error,
-        "calibrated_error": reliability(logits, labels, temperature).error,
-        "temperature": temperature,
-    }
-
-
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the least cross-entropy, in 0.05..20 (Guo et al. 2017, section 4.2).
 
@@ -62,7 +84,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     minimum in 1/temperature, so golden-section search finds it.
     """
     scores, targets = torch.from_numpy(logits).double(), torch.from_numpy(np.asarray(labels))
-    low, high = np.log(0.05), np.log(20.0)
+    low, high = np.log(TEMPERATURES)
     golden = (np.sqrt(5) - 1) / 2
     for _ in range(60):
         left, right = high - golden * (high - low), low + golden * (high - low)

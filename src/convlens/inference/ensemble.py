@@ -1,57 +1,57 @@
-"""Several answers made one: of an image's mirrored and shifted copies, and of several networks."""
+"""Several answers made one: of several networks, and of an image's mirrored and shifted copies."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convlens.data.normalize import Normalize
 from convlens.errors import UserError
-from convlens.training.run_folder import Trained
+from convlens.inference.classifier import Classifier
 
 
-def combine(members: Sequence[Trained], views: bool = False) -> Trained:
-    """One network that answers for all `members`, with `views` each for ten views of the image.
+def ensemble(members: Sequence[Classifier | Path | str], tta: bool = False) -> Classifier:
+    """One classifier that answers for all `members`: the mean of their probabilities.
 
-    Everything but the network is the first member's. What is averaged are probabilities at each
-    member's own temperature; the average's is 1. Raises UserError when the members do not know the
-    same classes or take images of different sizes.
+    Each member's probabilities are those at its own temperature; the mean's is 1. Everything but
+    the network is the first member's.
+
+    Args:
+        members: Classifiers, run folders or weights files.
+        tta: Test-time augmentation: each member answers for ten views of the image.
+
+    Raises:
+        UserError: when the members do not know the same classes, take images of different sizes, or
+            there are none.
     """
-    first, *others = members
+    if not members:
+        raise UserError("an ensemble needs at least one network", option="members")
+    networks = [m if isinstance(m, Classifier) else Classifier.load(m) for m in members]
+    first, *others = networks
     for other in others:
-        if other.classes != first.classes:
+        if other.class_names != first.class_names:
             raise UserError(
                 "the runs do not know the same classes; average runs on one data set only"
             )
-        if (other.size, other.zoom) != (first.size, first.zoom):
+        if (other.size, other.loaded_size) != (first.size, first.loaded_size):
             raise UserError(
-                f"the runs take images of {first.size} pixels at zoom {first.zoom} and "
-                f"{other.size} at {other.zoom}; average runs of one size and zoom only"
+                f"the runs take {first.size} of {first.loaded_size} pixels and {other.size} of "
+                f"{other.loaded_size}; average runs of one size and crop_pct only"
             )
-    if views or others:
-        members = [replace(m, model=Divided(m.model, m.temperature), temperature=1.0)
-                   for m in members]  # fmt: skip
-    if views:
+    if not tta and not others:
+        return first
+    models = [nn.Sequential(m.model, m.scaling) for m in networks]
+    size, crop_pct = first.size, first.crop_pct
+    if tta:
         # the views are cut out of the whole of a loaded image
-        members = [
-            replace(m, model=Views(m.model, m.size), size=m.loaded_size, zoom=1.0) for m in members
-        ]
-    if not others:
-        return members[0]
-    ensemble = Ensemble([(m.model, m.mean, m.std) for m in members], first.mean, first.std)
-    return replace(members[0], model=ensemble)
-
-
-class Divided(nn.Module):
-    """A network's logits over its temperature."""
-
-    def __init__(self, model: nn.Module, temperature: float):
-        super().__init__()
-        self.model, self.temperature = model, temperature
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x) / self.temperature
+        models = [Views(model, size) for model in models]
+        size, crop_pct = first.loaded_size, 1.0
+    model = models[0]
+    if others:
+        model = Ensemble(models, [network.normalize for network in networks])
+    return first.with_model(model, size=size, crop_pct=crop_pct, temperature=1.0)
 
 
 class Views(nn.Module):
@@ -84,19 +84,31 @@ class Views(nn.Module):
 class Ensemble(nn.Module):
     """The mean of several networks' probabilities (Hansen and Salamon 1990).
 
-    members: each network with the mean and the standard deviation, both (3,), that its images are
-    normalized by. Input: (N, 3, H, W), normalized by `mean` and `std`. Output: (N, num_classes),
-    the logarithms of the mean probabilities.
+    Args:
+        models: The networks.
+        normalizers: What each one's images are normalized by.
+        given: What the input is normalized by; by default as the first network's is.
+
+    Input: (N, 3, H, W), normalized by `given`. Output: (N, num_classes), the
+    logarithms of the mean probabilities.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(
-        self, members: Sequence[tuple[nn.Module, Tensor, Tensor]], mean: Tensor, std: Tensor
+        self,
+        models: Sequence[nn.Module],
+        normalizers: Sequence[Normalize],
+        given: Normalize | None = None,
     ):
         super().__init__()
-        self.models = nn.ModuleList(model for model, _, _ in members)
-        # normalized by those, then by a member's: x ↦ x·scale + shift
-        self.register_buffer("scale", torch.stack([std / s for _, _, s in members]))
-        self.register_buffer("shift", torch.stack([(mean - m) / s for _, m, s in members]))
+        self.models = nn.ModuleList(models)
+        given = normalizers[0] if given is None else given
+        # normalized by that, then by a member's own: x ↦ x·scale + shift
+        self.register_buffer("scale", torch.stack([given.std / n.std for n in normalizers]))
+        shifts = [(given.mean - n.mean) / n.std for n in normalizers]
+        self.register_buffer("shift", torch.stack(shifts))
 
     def forward(self, x: Tensor) -> Tensor:
         scales, shifts = self.scale[:, :, None, None], self.shift[:, :, None, None]

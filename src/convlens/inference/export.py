@@ -8,7 +8,7 @@ The file takes images as a decoder gives them and does the rest itself:
     probabilities   float32, (N, C): the softmax of the logits over the run's temperature
     a layer's name  float32, (N, channels, h, w): what the layer puts out
 
-Classes, size, mean, standard deviation, temperature and origin go along as metadata: in ONNX as the
+Class names, size, mean, standard deviation, temperature and origin go along as metadata: in ONNX as the
 model's `metadata_props`, in .pt2 as the extra file `convlens.json`. Before the file has its name it
 is loaded back, run by the program that will run it, and compared with the network.
 """
@@ -22,17 +22,21 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from convlens.data.augment import normalize
-from convlens.data.dataset import center
+from convlens import formats
+from convlens.data.dataset import center_crop
 from convlens.errors import UserError
 from convlens.files import replacing
-from convlens.look.activations import blank_image, conv_relu_layers, layer_outputs
+from convlens.inference.calibration import TemperatureScaling
+from convlens.models.hooks import blank_image, conv_relu_layers, layer_outputs
 from convlens.models.layers.convolution import Conv2d
-from convlens.training.run_folder import Trained
+
+if TYPE_CHECKING:
+    from convlens.inference.classifier import Classifier
 
 TOLERANCE = 1e-3  # of an output's largest value: rounding stays a hundred times below it
 OPSET = 18  # of ONNX; every onnxruntime since 1.14 (2023) reads it
@@ -49,22 +53,37 @@ class Export:
     difference: float
 
 
-def export_onnx(trained: Trained, path: Path, layers: Sequence[str] | None = None) -> Export:
-    """Write `trained` as ONNX and check the file in onnxruntime.
+def export(
+    classifier: "Classifier", path: Path, layers: Sequence[str] | None = None
+) -> Export:
+    """Write a network as one file for other programs, and check the file in its own runtime.
 
-    layers: further outputs, names as in `look.activations`; by default the layers after each
-    convolution's ReLU. UserError where the extra `export` is not installed, for an unknown layer,
-    and for a network that cannot be exported or is not the same any more; then nothing is written.
+    Args:
+        classifier: The network.
+        path: The file: `.onnx`, or `.pt2` for torch.export, which needs torch alone to be run:
+            `torch.export.load(path).module()(images)` returns the outputs as a dict.
+        layers: Further outputs, by names as in `look.activations`; by default the layers after each
+            convolution's ReLU.
+
+    Raises:
+        UserError: for another ending, where the extra `export` is not installed, for an unknown
+            layer, and for a network that cannot be exported or is not the same any more; then
+            nothing is written.
     """
+    if path.suffix not in WRITERS:
+        raise UserError(f"{path} must end in {' or '.join(WRITERS)}", option="path")
+    return WRITERS[path.suffix](_Portable(classifier, layers), _metadata(classifier), path)
+
+
+def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -> Export:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter writes with it
     except ImportError as problem:
         raise UserError(
-            f"ONNX needs the package {problem.name}; pip install 'convlens[export]', or choose "
-            "--format torch"
+            f"ONNX needs the package {problem.name}; pip install 'convlens[export]', or write a "
+            ".pt2 file"
         ) from None
-    network = _Portable(trained, layers)
     program = _program(network)
     with _quiet():
         written = torch.onnx.export(
@@ -74,7 +93,7 @@ def export_onnx(trained: Trained, path: Path, layers: Sequence[str] | None = Non
         )  # fmt: skip
     written.model.metadata_props.update(
         {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-         for key, value in _metadata(trained).items()}
+         for key, value in metadata.items()}
     )  # fmt: skip
 
     def check(file: Path) -> float:
@@ -93,18 +112,12 @@ def export_onnx(trained: Trained, path: Path, layers: Sequence[str] | None = Non
     return Export(path, network.outputs, f"onnxruntime {onnxruntime.__version__}", difference)
 
 
-def export_torch(trained: Trained, path: Path, layers: Sequence[str] | None = None) -> Export:
-    """Write `trained` by torch.export, load it back and check it.
-
-    `torch.export.load(path).module()(images)` returns the outputs as a dict; it needs torch alone,
-    not ConvLens. Arguments and errors as `export_onnx`.
-    """
-    network = _Portable(trained, layers)
+def _write_torch(network: "_Portable", metadata: dict[str, object], path: Path) -> Export:
     program = _program(network)
     buffer = io.BytesIO()  # torch itself writing to a full disk raises no OSError
-    metadata = json.dumps(_metadata(trained), ensure_ascii=False)
+    content = json.dumps(metadata, ensure_ascii=False)
     with _quiet():
-        torch.export.save(program, buffer, extra_files={"convlens.json": metadata})
+        torch.export.save(program, buffer, extra_files={"convlens.json": content})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
@@ -114,37 +127,39 @@ def export_torch(trained: Trained, path: Path, layers: Sequence[str] | None = No
     return Export(path, network.outputs, f"torch {torch.__version__}", difference)
 
 
+WRITERS = {".onnx": _write_onnx, ".pt2": _write_torch}
+
+
 class _Portable(nn.Module):
     """From images as users have them to named outputs; see this file's first lines."""
 
-    def __init__(self, trained: Trained, layers: Sequence[str] | None):
+    def __init__(self, classifier: "Classifier", layers: Sequence[str] | None):
         super().__init__()
-        self.model = copy.deepcopy(trained.model).cpu().float().eval()
+        self.model = copy.deepcopy(classifier.model).cpu().float().eval()
         for module in self.model.modules():
             if isinstance(module, Conv2d):
                 module.algorithms = {}  # how this machine computes it, which no file should tell
-        self.size, self.temperature = trained.size, trained.temperature
-        self.loaded_size = trained.loaded_size
-        self.register_buffer("mean", trained.mean.float().cpu())
-        self.register_buffer("std", trained.std.float().cpu())
+        self.size, self.loaded_size = classifier.size, classifier.loaded_size
+        self.normalize = copy.deepcopy(classifier.normalize).cpu()
+        self.scaling = TemperatureScaling(classifier.temperature)
         self.layers = conv_relu_layers(self.model, self.size) if layers is None else list(layers)
         for name in {"images", "logits", "probabilities"}.intersection(self.layers):
             raise UserError(
                 f"the layer {name} has the name of another input or output of the file; choose "
-                "other layers with --layers, or rename it in the module"
+                "other layers with `layers`, or rename it in the module",
+                option="layers",
             )
         with torch.no_grad():  # so that an unknown one is told before anything is done
             layer_outputs(self.model, blank_image(self.model, self.size), self.layers)
         self.outputs = ("logits", "probabilities", *self.layers)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        x = center(images, self.size).permute(0, 3, 1, 2)
-        x = normalize(x, self.mean, self.std)
+        x = self.normalize(center_crop(images, self.size).permute(0, 3, 1, 2))
         outputs = layer_outputs(self.model, x, ["", *self.layers])  # "" is the model itself
         logits = outputs.pop("")
         return {
             "logits": logits,
-            "probabilities": (logits / self.temperature).softmax(dim=1),
+            "probabilities": self.scaling(logits).softmax(dim=1),
             **outputs,
         }
 
@@ -188,23 +203,24 @@ def _largest_difference(
             if not difference <= TOLERANCE:
                 raise UserError(
                     f"the exported file answers otherwise than the network: {name} is off by "
-                    f"{difference:.1%} of its largest value; try the other --format"
+                    f"{difference:.1%} of its largest value; try the other format"
                 )
             worst = max(worst, difference)
     return worst
 
 
-def _metadata(trained: Trained) -> dict[str, object]:
+def _metadata(classifier: "Classifier") -> dict[str, object]:
     return {
-        "network": trained.network,
-        "classes": list(trained.classes),
-        "size": trained.size,
-        "loaded_size": trained.loaded_size,
-        "mean": trained.mean.tolist(),
-        "std": trained.std.tolist(),
-        "temperature": trained.temperature,
-        "recipe": trained.recipe,
-        "commit": trained.commit,
+        "format": formats.FORMAT,
+        "network": classifier.name,
+        "class_names": list(classifier.class_names),
+        "size": classifier.size,
+        "loaded_size": classifier.loaded_size,
+        "mean": classifier.normalize.mean.tolist(),
+        "std": classifier.normalize.std.tolist(),
+        "temperature": classifier.temperature,
+        "recipe": classifier.origin.recipe,
+        "commit": classifier.origin.commit,
     }
 
 

@@ -1,32 +1,32 @@
 """One evaluator for every split: cross-entropy and accuracy as exact sums, divided once."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from convlens.data.augment import normalize
-from convlens.data.batches import one_hot, to_tensor
-from convlens.data.dataset import Split
-from convlens.data.readahead import will_need
-
-# Images in a forward pass: the maps of more no longer fit into a CPU's caches.
-EVALUATION_BATCH = 64
+from convlens.data.batches import one_hot
+from convlens.html import table
+from convlens.inference.calibration import Reliability, TemperatureScaling, reliability
+from convlens.inference.confusion import most_confused
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of a split.
+    """What a network makes of a split.
 
-    logits: float32, shape (N, C). losses: float64, shape (N,), cross-entropy of each image in nats.
-    labels: int64, shape (N,). confusion: int64, shape (C, C), rows true, columns predicted.
+    logits: float32, shape (N, C). losses: float64, shape (N,), cross-entropy of each image in nats,
+    of the logits as they are. labels: int64, shape (N,). confusion: int64, shape (C, C), rows true,
+    columns predicted. class_names: C. temperature: of every probability.
     """
 
     logits: np.ndarray
     losses: np.ndarray
     labels: np.ndarray
     confusion: np.ndarray
+    class_names: tuple[str, ...]
+    temperature: float = 1.0
 
     @property
     def loss(self) -> float:
@@ -74,63 +74,71 @@ class Evaluation:
         return float(np.sqrt(variance.sum()) / len(n))
 
     def take(self, rows: np.ndarray) -> "Evaluation":
-        """What the model makes of some of the images; rows: indices or a mask, (N,)."""
-        return score(self.logits[rows], self.labels[rows])
+        """What the network makes of some of the images; rows: indices or a mask, (N,)."""
+        return score(self.logits[rows], self.labels[rows], self.class_names, self.temperature)
+
+    def at(self, temperature: float) -> "Evaluation":
+        """The same with probabilities at another temperature."""
+        return replace(self, temperature=temperature)
 
     @property
     def predicted(self) -> np.ndarray:
         """int64, shape (N,): the most probable class of each image."""
         return self.logits.argmax(axis=1)
 
-    def probabilities(self, temperature: float = 1.0) -> np.ndarray:
-        """float32, shape (N, C), rows summing to 1."""
-        return (torch.from_numpy(self.logits) / temperature).softmax(dim=1).numpy()
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32, shape (N, C), at the temperature, rows summing to 1."""
+        return TemperatureScaling(self.temperature).probabilities(self.logits)
+
+    @property
+    def reliability(self) -> Reliability:
+        """What the probabilities promise and what they hold."""
+        return reliability(self.logits, self.labels, self.temperature)
+
+    def calibration(self) -> dict[str, float]:
+        """The calibration error, 0..1, of the probabilities at temperature 1 and at their own."""
+        return {
+            "calibration_error": reliability(self.logits, self.labels).error,
+            "calibrated_error": self.reliability.error,
+            "temperature": self.temperature,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Evaluation({len(self.labels):,} images, loss {self.loss:.4f}, accuracy "
+            f"{self.accuracy:.2%} ± {self.standard_error:.2%}, mean per class "
+            f"{self.mean_class_accuracy:.2%})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The figures and the commonest confusions, for a notebook."""
+        figures = [
+            ("images", f"{len(self.labels):,}"),
+            ("loss, nats", f"{self.loss:.4f}"),
+            ("accuracy", f"{self.accuracy:.2%} ± {self.standard_error:.2%}"),
+            ("mean per class", f"{self.mean_class_accuracy:.2%}"),
+            ("calibration error", f"{self.reliability.error:.2%}"),
+        ]
+        confused = [
+            (self.class_names[true], self.class_names[predicted], f"{count:,} ({share:.0%})")
+            for true, predicted, count, share in most_confused(self.confusion, 5)
+        ]
+        text = table(("", "value"), figures)
+        if confused:
+            text += table(("class", "taken for", "images"), confused)
+        return text
 
 
-@torch.inference_mode()
-def compute_logits(
-    model: nn.Module,
-    images: np.ndarray,
-    mean: Tensor,
-    std: Tensor,
-    *,
-    device: torch.device | str = "cpu",
-    batch_size: int = EVALUATION_BATCH,
-) -> np.ndarray:
-    """Logits, float32, shape (N, C), in evaluation mode and full precision.
-
-    images: uint8, shape (N, H, W, 3). mean, std: (3,). The model comes back in the mode it had.
-    """
-    training = model.training
-    model.eval()
-    try:
-        logits = []
-        for start in range(0, len(images), batch_size):
-            will_need(images, np.arange(start, min(start + batch_size, len(images))))
-            x = to_tensor(images[start : start + batch_size]).to(device)
-            x = normalize(x, mean.to(device), std.to(device))
-            logits.append(model(x).float().cpu())
-    finally:
-        model.train(training)
-    return torch.cat(logits).numpy()
-
-
-def evaluate(
-    model: nn.Module,
-    split: Split,
-    mean: Tensor,
-    std: Tensor,
-    *,
-    device: torch.device | str = "cpu",
-    batch_size: int = EVALUATION_BATCH,
+def score(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str] = (),
+    temperature: float = 1.0,
 ) -> Evaluation:
-    """Evaluate `model` on the whole of `split`, unaugmented, every image once."""
-    logits = compute_logits(model, split.images, mean, std, device=device, batch_size=batch_size)
-    return score(logits, np.asarray(split.labels))
-
-
-def score(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
     """Evaluation of logits (N, C) against class indices (N,); sums in double precision.
+
+    class_names: by default the classes' numbers. temperature: of the probabilities.
 
     Works on some rows at a time: of a million images the logits fit into memory, and several times
     as much in double precision may not.
@@ -144,4 +152,5 @@ def score(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
         losses[rows] = -(targets * log_probabilities).sum(dim=1)
     confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
     np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
-    return Evaluation(logits, losses, labels, confusion)
+    names = tuple(class_names) or tuple(map(str, range(num_classes)))
+    return Evaluation(logits, losses, labels, confusion, names, temperature)

@@ -1,17 +1,17 @@
-"""Predictions for images outside the data set, preprocessed exactly as in evaluation."""
+"""What a network says of images: the classes that it holds most probable."""
 
+import html
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
+from convlens.data.decode import decode
 from convlens.data.sources import IMAGE_SUFFIXES
 from convlens.errors import UserError
-from convlens.inference.metrics import compute_logits
-from convlens.training.run_folder import Trained
+from convlens.html import bars, picture, to_png
+
+THUMBNAIL = 96  # pixels, in a notebook
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,25 @@ class Prediction:
     path: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+
+    def _repr_html_(self) -> str:
+        """The picture and a bar for each class, for a notebook."""
+        try:
+            shown = picture(to_png(decode(self.path, THUMBNAIL)), Path(self.path).name)
+        except UserError:  # the file is gone by now
+            shown = html.escape(Path(self.path).name)
+        return (
+            '<div style="display: flex; gap: 1em; align-items: center; margin: 0.3em 0">'
+            f"<div>{shown}</div><div>{bars(zip(self.classes, self.probabilities, strict=True))}"
+            "</div></div>"
+        )
+
+
+class Predictions(list[Prediction]):
+    """Predictions in the order in which images were given; a list that shows itself."""
+
+    def _repr_html_(self) -> str:
+        return "".join(prediction._repr_html_() for prediction in self)
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
@@ -45,30 +64,3 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
         else:
             raise UserError(f"{path} does not exist; give an image or a folder with images")
     return found
-
-
-def predict(
-    trained: Trained,
-    paths: Iterable[Path | str],
-    *,
-    top: int = 1,
-    device: torch.device | str = "cpu",
-    batch_size: int = 256,
-) -> list[Prediction]:
-    """The `top` most probable classes of each image, in the order given.
-
-    Raises UserError for an image that cannot be decoded.
-    """
-    top = min(top, len(trained.classes))
-    paths = list(paths)
-    trained.model.to(device)
-    predictions = []
-    for start in range(0, len(paths), batch_size):
-        chunk = paths[start : start + batch_size]
-        images = np.stack([trained.decode(path) for path in chunk])
-        logits = compute_logits(trained.model, images, trained.mean, trained.std, device=device)
-        best = (torch.from_numpy(logits) / trained.temperature).softmax(dim=1).topk(top)
-        for path, values, indices in zip(chunk, best.values, best.indices, strict=True):
-            names = tuple(trained.classes[i] for i in indices)
-            predictions.append(Prediction(str(path), names, tuple(values.tolist())))
-    return predictions

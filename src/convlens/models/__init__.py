@@ -1,10 +1,42 @@
 """The networks. Each takes `num_classes` and returns logits; `predict_proba` gives the softmax."""
 
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from convlens.errors import UserError
+from convlens.fields import convert
 from convlens.models.convnet import ConvNet
 from convlens.models.lenet5 import LeNet5
 from convlens.models.resnet18 import ResNet18
 
-# By the name that recipes, run folders and weight files store.
-MODELS = {"LeNet5": LeNet5, "ConvNet": ConvNet, "ResNet18": ResNet18}
+# By the name that recipes, run folders and weights files store.
+MODELS: dict[str, type[nn.Module]] = {"LeNet5": LeNet5, "ConvNet": ConvNet, "ResNet18": ResNet18}
 
-__all__ = ["MODELS", "ConvNet", "LeNet5", "ResNet18"]
+__all__ = ["MODELS", "ConvNet", "LeNet5", "ResNet18", "build"]
+
+
+def build(network: str, options: Mapping[str, Any], num_classes: int, size: int) -> nn.Module:
+    """The network of that name; the one that flattens its maps is told the images' size.
+
+    Args:
+        network: A key of MODELS.
+        options: Keyword arguments of its constructor, checked against its annotations.
+        num_classes: Number of logits.
+        size: Side of its images, pixels.
+
+    Raises:
+        ValueError: for an option that the constructor does not have or does not accept.
+    """
+    hints = typing.get_type_hints(MODELS[network].__init__)
+    own = {"size": size, **options} if "size" in hints else dict(options)
+    for name in own:
+        if name not in hints or name in ("num_classes", "return"):
+            raise ValueError(f"it has no option {name}")
+    try:
+        own = {name: convert(value, hints[name], name) for name, value in own.items()}
+        return MODELS[network](num_classes, **own)
+    except (TypeError, UserError) as problem:
+        raise ValueError(str(problem).replace("`", "")) from None

@@ -1,45 +1,13 @@
 """ConvNet: our own network for small images, drawn so that two cores train it in half an hour."""
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from convlens.models.layers.convolution import Conv2d
-from convlens.models.layers.drop_path import StochasticDepth, growing
-
-
-class SqueezeExcite(nn.Module):
-    """Every map times a gate that all maps' means decide (Hu et al. 2018, fig. 2).
-
-    Input and output: (N, channels, H, W).
-    """
-
-    def __init__(self, channels: int, reduction: int = 8):
-        super().__init__()
-        self.reduce = nn.Linear(channels, channels // reduction)
-        self.relu = nn.ReLU()
-        self.expand = nn.Linear(channels // reduction, channels)
-        self.gate = nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        gates = self.gate(self.expand(self.relu(self.reduce(x.mean(dim=(2, 3))))))
-        return x * gates.to(x.dtype)[:, :, None, None]
-
-
-class Blur(nn.Module):
-    """A binomial 3×3 low-pass on every map, so that what is skipped next is not aliased.
-
-    Zhang 2019, "Making Convolutional Networks Shift-Invariant Again", section 3.2, "Triangle-3".
-    Input and output: (N, channels, H, W).
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        taps = torch.tensor([0.25, 0.5, 0.25])
-        kernel = (taps.view(3, 1) * taps).expand(channels, 1, 3, 3).clone()
-        self.register_buffer("kernel", kernel, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
+from convlens.models.layers.blur import Blur
+from convlens.models.layers.drop_path import DropPath, drop_rates, probability
+from convlens.models.layers.squeeze_excite import SqueezeExcite
 
 
 class ResidualBlock(nn.Module):
@@ -68,7 +36,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.squeeze_excite = SqueezeExcite(channels) if squeeze_excite else nn.Identity()
-        self.stochastic_depth = StochasticDepth(drop)
+        self.drop_path = DropPath(drop)
         self.relu2 = nn.ReLU()
         self.shortcut = nn.Identity()
         if in_channels != channels:
@@ -80,7 +48,7 @@ class ResidualBlock(nn.Module):
         x = self.pool(x)
         y = self.relu1(self.bn1(self.conv1(x)))
         y = self.squeeze_excite(self.bn2(self.conv2(y)))
-        return self.relu2(self.stochastic_depth(y) + self.shortcut(x))
+        return self.relu2(self.drop_path(y) + self.shortcut(x))
 
 
 class ConvNet(nn.Module):
@@ -94,7 +62,7 @@ class ConvNet(nn.Module):
     stem_stride: 2 has conv1 halve the image already, a quarter of the work for a little accuracy.
     depths: blocks of the four stages.
     dropout: probability in [0, 1), before the classifier.
-    squeeze_excite: gates on the maps of every block. stochastic_depth: probability in [0, 1) that
+    squeeze_excite: gates on the maps of every block. drop_path: probability in [0, 1) that
     the last block's branch is left out in training; those before it less, the first never.
     anti_aliased: a low-pass before conv2 skips every second pixel.
     Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
@@ -109,10 +77,11 @@ class ConvNet(nn.Module):
         stem_stride: int = 1,
         dropout: float = 0.0,
         squeeze_excite: bool = False,
-        stochastic_depth: float = 0.0,
+        drop_path: float = 0.0,
         anti_aliased: bool = False,
     ):
         super().__init__()
+        _check(widths, depths, stem_stride)
         self.conv1 = Conv2d(3, 32, 3, stride=stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.relu1 = nn.ReLU()
@@ -120,7 +89,7 @@ class ConvNet(nn.Module):
         self.conv2 = Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(64)
         self.relu2 = nn.ReLU()
-        drops = iter(growing(stochastic_depth, sum(depths)))
+        drops = iter(drop_rates(drop_path, sum(depths)))
 
         def stage(in_channels: int, channels: int, depth: int, stride: int) -> nn.Module:
             blocks = [
@@ -138,7 +107,7 @@ class ConvNet(nn.Module):
         self.stage3 = stage(widths[1], widths[2], depths[2], 2)
         self.stage4 = stage(widths[2], widths[3], depths[3], 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(probability(dropout, "dropout"))
         self.fc = nn.Linear(widths[3], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,3 +125,12 @@ class ConvNet(nn.Module):
     def predict_proba(self, x: Tensor) -> Tensor:
         """Class probabilities, shape (N, num_classes), rows summing to 1."""
         return self(x).softmax(dim=1)
+
+
+def _check(widths: Sequence[int], depths: Sequence[int], stem_stride: int) -> None:
+    """Raise ValueError for what no small network has, before memory is asked for."""
+    for name, numbers, most in ("widths", widths, 8192), ("depths", depths, 64):
+        if len(numbers) != 4 or not all(1 <= number <= most for number in numbers):
+            raise ValueError(f"{name} are four numbers from 1 to {most}, not {tuple(numbers)}")
+    if stem_stride not in (1, 2):
+        raise ValueError(f"stem_stride is 1 or 2, not {stem_stride}")

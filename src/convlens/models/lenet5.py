@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from convlens.models.layers.convolution import Conv2d
+from convlens.models.layers.drop_path import probability
 from convlens.models.layers.pooling import pool_rectified
 
 
@@ -35,6 +36,8 @@ class LeNet5(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        if not (1 <= size <= 4096 and 0 <= padding <= 64):
+            raise ValueError(f"size is at most 4096 and padding at most 64, not {size}, {padding}")
         side = size
         for _ in range(2):
             side = (side + 2 * padding - 4) // 4
@@ -57,11 +60,11 @@ class LeNet5(nn.Module):
         self.bn2 = norm2d(64)
         self.relu2 = nn.ReLU()
         self.pool2 = nn.MaxPool2d(4, 4)
-        self.drop1 = nn.Dropout(dropout)
+        self.drop1 = nn.Dropout(probability(dropout, "dropout"))
         self.fc1 = nn.Linear(64 * side * side, 1021, bias=bias)
         self.bn3 = norm1d(1021)
         self.relu3 = nn.ReLU()
-        self.drop2 = nn.Dropout(dropout)
+        self.drop2 = nn.Dropout(probability(dropout, "dropout"))
         self.fc2 = nn.Linear(1021, 84, bias=bias)
         self.bn4 = norm1d(84)
         self.relu4 = nn.ReLU()

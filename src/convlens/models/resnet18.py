@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from convlens.models.layers.convolution import Conv2d
 from convlens.models.layers.pooling import pool_rectified
-from convlens.models.layers.drop_path import StochasticDepth, growing
+from convlens.models.layers.drop_path import DropPath, drop_rates
 
 
 class BasicBlock(nn.Module):
@@ -20,7 +20,7 @@ class BasicBlock(nn.Module):
         self.relu1 = nn.ReLU()
         self.conv2 = Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.stochastic_depth = StochasticDepth(drop)
+        self.drop_path = DropPath(drop)
         self.relu2 = nn.ReLU()
         self.downsample = None
         if stride != 1 or in_channels != channels:
@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu1(self.bn1(self.conv1(x)))
-        return self.relu2(self.stochastic_depth(self.bn2(self.conv2(x))) + shortcut)
+        return self.relu2(self.drop_path(self.bn2(self.conv2(x))) + shortcut)
 
 
 class ResNet18(nn.Module):
@@ -46,13 +46,13 @@ class ResNet18(nn.Module):
     more, in the first block (as in the other stages), with a projection on its shortcut; then
     every later map has a quarter of the pixels, and at 64×64 the last stage works on 1×1 maps.
 
-    stochastic_depth: probability in [0, 1) that the last block's branch is left out in training;
+    drop_path: probability in [0, 1) that the last block's branch is left out in training;
     the blocks before it less, the first never. It changes nothing of the topology.
     Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
     """
 
     def __init__(
-        self, num_classes: int = 101, *, conv2_stride: int = 1, stochastic_depth: float = 0.0
+        self, num_classes: int = 101, *, conv2_stride: int = 1, drop_path: float = 0.0
     ):
         super().__init__()
         if conv2_stride not in (1, 2):
@@ -61,7 +61,7 @@ class ResNet18(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        d = growing(stochastic_depth, 8)
+        d = drop_rates(drop_path, 8)
         first = BasicBlock(64, 64, conv2_stride, d[0])
         self.layer1 = nn.Sequential(first, BasicBlock(64, 64, 1, d[1]))
         self.layer2 = nn.Sequential(BasicBlock(64, 128, 2, d[2]), BasicBlock(128, 128, 1, d[3]))

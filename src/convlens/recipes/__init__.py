@@ -1,6 +1,11 @@
 """Recipes: each a function whose docstring gives its command, run time and expected result."""
 
+import difflib
+from pathlib import Path
+
+from convlens.errors import UserError
 from convlens.recipes.convnet import convnet
+from convlens.recipes.file import read_recipe
 from convlens.recipes.lenet5 import lenet5, lenet5plus
 from convlens.recipes.quick import quick
 from convlens.recipes.recipe import Recipe
@@ -12,6 +17,27 @@ RECIPES = {
 }
 
 __all__ = [
-    "RECIPES", "Recipe", "convnet", "lenet5", "lenet5plus", "quick", "resnet18",
+    "RECIPES",
+    "Recipe",
+    "convnet",
+    "find_recipe",
+    "lenet5",
+    "lenet5plus",
+    "quick",
+    "resnet18",
     "resnet18_stride2",
 ]
+
+
+def find_recipe(name: str | Path) -> Recipe:
+    """The recipe of that name, or in the file of that name if it ends in .yaml.
+
+    Raises UserError for an unknown name and a file that holds none.
+    """
+    if str(name).endswith((".yaml", ".yml")):
+        return read_recipe(Path(name), RECIPES)
+    if name in RECIPES:
+        return RECIPES[str(name)]()
+    close = difflib.get_close_matches(str(name), RECIPES, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise UserError(f"there is no recipe {str(name)!r}{hint} (there are {', '.join(RECIPES)})")

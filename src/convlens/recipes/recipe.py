@@ -1,11 +1,21 @@
 """What a recipe is: a model and everything needed to train it to one stated result."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
+from torch import nn
 
 from convlens.data.augment import Augment
+from convlens.data.dataset import loaded_size
+from convlens.errors import UserError
+from convlens.fields import Bounds, check_bounds
+from convlens.models import build
+
+Fraction = Annotated[float, Bounds(0, 1)]
+Side = Annotated[int, Bounds(8)]
 
 
 @dataclass(frozen=True)
@@ -18,67 +28,104 @@ class Recipe:
     """The network's class in convlens.models."""
     model_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the network's constructor, for instance dropout and batch norm."""
-    size: int = 64
+    size: Side = 64
     """Side of the images the network is made for, pixels."""
-    zoom: float = 1.0
-    """How much larger than `size` images are made on loading; a network is trained on crops of them
-    and evaluated on the middle. Crops magnify what is on an image, and evaluation should as much
-    (Touvron et al. 2019, "Fixing the train-test resolution discrepancy")."""
-    train_size: int = 64
+    crop_pct: Annotated[float, Bounds(0.5, 1)] = 1.0
+    """Share of a loaded image's side that the network is given, of its middle; images are loaded
+    so much larger than `size`. A network trained on crops, which magnify, should be evaluated at
+    their magnification (Touvron et al. 2019, "Fixing the train-test resolution discrepancy")."""
+    train_size: Side = 64
     """Side of the augmented images it is trained on, pixels; smaller is faster."""
-    early_size: int = 64
-    """Side of the augmented images in the first epochs (see early_share), pixels."""
-    early_share: float = 0.0
+    early_size: Side = 64
+    """Side of the augmented images in the first epochs (see early_fraction), pixels."""
+    early_fraction: Fraction = 0.0
     """Share of the epochs, from the first, that train at early_size."""
-    epochs: int = 30
+    epochs: Annotated[int, Bounds(1)] = 30
     """Passes over the training set."""
-    pretraining: int = 0
+    pretraining: Annotated[int, Bounds(0)] = 0
     """Epochs before those, in which the network learns, without labels, to tell by how many quarter
     turns an image is rotated."""
-    batch_size: int = 128
+    batch_size: Annotated[int, Bounds(1)] = 128
     """Images in a step."""
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     """AdamW; SGD with Nesterov momentum; or Muon for the hidden layers and AdamW for the rest."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Bounds(0)] = 1e-3
     """The schedule's highest learning rate."""
     schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
     """Constant; linear warm-up and cosine to zero; or one-cycle (30 % up, 70 % down to zero)."""
-    warmup: float = 0.05
+    warmup: Annotated[float, Bounds(0, 0.9999)] = 0.05
     """Share of all steps that the linear warm-up of the cosine schedule takes."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Bounds(0, 0.9999)] = 0.9
     """Momentum of SGD and Muon; the first beta of AdamW."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Bounds(0)] = 0.0
     """Decoupled weight decay of AdamW (times the learning rate), on weights but not on biases."""
-    l1: float = 0.0
+    l1: Annotated[float, Bounds(0)] = 0.0
     """Coefficient of the L1 penalty, the sum of absolute weights, added to the loss."""
-    l2: float = 0.0
+    l2: Annotated[float, Bounds(0)] = 0.0
     """Coefficient of the L2 penalty, half the sum of squared weights, added to the loss."""
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     """Share of the target's probability that is spread evenly over the classes."""
     initialization: Literal["default", "kaiming", "xavier"] = "default"
     """PyTorch's own; Kaiming normal (He et al. 2015); or Xavier uniform (Glorot, Bengio 2010)."""
-    average: float = 0.0
+    ema_decay: Annotated[float, Bounds(0, 0.9999)] = 0.0
     """Decay of the exponential moving average of the weights, a step; 0 keeps the last weights."""
-    swa: float = 0.0
+    swa_fraction: Annotated[float, Bounds(0, 0.9)] = 0.0
     """Share of the steps, the last ones, whose weights are averaged evenly instead (SWA); the
     learning rate stays where it is when they begin."""
-    balance: float = 0.0
-    """How much rare classes count: while training, logits are raised by this times the log of their
-    class's share of the images (logit adjustment); 0 aims at accuracy, 1 at the mean per class."""
-    distillation: float = 0.0
-    """Share of the loss that is learning the probabilities of the --teacher runs."""
+    logit_adjust_tau: Annotated[float, Bounds(0, 10)] = 0.0
+    """How much rare classes count (class imbalance): while training, logits are raised by this
+    times the log of their class's share of the images (logit adjustment); 0 aims at accuracy, 1 at
+    the mean per class."""
+    distillation: Fraction = 0.0
+    """Share of the loss that is learning the probabilities of the `teachers`."""
     augment: Augment = field(default_factory=Augment)
     """How the training images are changed."""
-    temperature: float = 1.0
-    """What the logits are divided by before they are read as probabilities; with --holdout it is
+    temperature: Annotated[float, Bounds(0.05, 20)] = 1.0
+    """What the logits are divided by before they are read as probabilities; with a hold-out it is
     fitted to the images held out, and what it was fitted to can be written here."""
 
     @property
     def loaded_size(self) -> int:
         """Side of the images as they are loaded, pixels."""
-        return magnified(self.size, self.zoom)
+        return loaded_size(self.size, self.crop_pct)
 
+    def size_at(self, epoch: int) -> int:
+        """Side of the training images in that epoch, counted from 0, pixels."""
+        early = epoch < self.early_fraction * self.epochs
+        return self.early_size if early else self.train_size
 
-def magnified(size: int, zoom: float) -> int:
-    """Side of an image, in pixels, whose middle `size` pixels show it `zoom` times as large."""
-    return round(size * zoom)
+    @property
+    def training_sizes(self) -> set[int]:
+        """The sides that training images have in some epoch."""
+        return {self.size_at(epoch) for epoch in (0, self.epochs - 1)}
+
+    def build(self, num_classes: int) -> nn.Module:
+        """The recipe's network with new weights, drawn from torch's global generator."""
+        return build(self.model, self.model_options, num_classes, self.size)
+
+    def check(self) -> None:
+        """Raise UserError for numbers that make no sense; nothing random is drawn."""
+        check_bounds(self)
+        for name in self._clashes():
+            raise UserError(
+                f"`train_size` and `early_size` must be {self.size} as `size` is: {name} has no "
+                "global pooling, so it takes images of one size only",
+                option=("train_size", "early_size", "size"),
+            )
+        try:
+            with torch.device("meta"):  # the constructor's own checks, without its work
+                self.build(2)
+        except (TypeError, ValueError) as problem:
+            raise UserError(
+                f"`model_options` do not fit {self.model}: {problem}", option="model_options"
+            ) from None
+        if self.augment.mixup + self.augment.cutmix > 1:
+            raise UserError(
+                "`augment.mixup` and `augment.cutmix` are probabilities of which only one applies "
+                "to an image; their sum must not exceed 1",
+                option=("augment.mixup", "augment.cutmix"),
+            )
+
+    def _clashes(self) -> Iterator[str]:
+        if self.model == "LeNet5" and self.training_sizes != {self.size}:
+            yield self.model

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from convlens.recipes.options import flatten
+from convlens.fields import flatten
 from convlens.recipes.recipe import Recipe
 
 
@@ -26,12 +26,12 @@ _CROPS: Space = {
     "augment.aspect": Range(0, 0.4),
     "augment.rotate": Range(0, 25),
     "augment.color": Range(0, 0.5),
-    "zoom": (1.0, 1.08, 1.1, 1.14, 1.2, 1.25),  # few, for each has the data set decoded to its size
+    "crop_pct": (1.0, 0.926, 0.909, 0.877, 0.833, 0.8),  # few, for each has the data set decoded to its size
 }
 _MIXES: Space = {
     "augment.erase": Range(0, 0.6),
     "augment.cutmix": Range(0, 0.7),
-    "augment.trivial": Range(0, 1),
+    "augment.trivial_augment": Range(0, 1),
 }
 
 # The recipe's own setting lies in its space: it is the first one tried.

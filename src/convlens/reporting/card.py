@@ -11,36 +11,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convlens.figures.mistakes import most_confused, row_shares
+from convlens.inference.confusion import most_confused, row_shares
 
 if TYPE_CHECKING:
-    from convlens.training.run_folder import Trained
-    from convlens.training.trainer import Config
+    from convlens.inference.classifier import Classifier
+    from convlens.training.config import RunConfig
 
 
 def model_card(
-    records: Sequence[dict[str, Any]], trained: "Trained", config: "Config", confusion: np.ndarray
+    records: Sequence[dict[str, Any]], classifier: "Classifier", config: "RunConfig", confusion: np.ndarray
 ) -> str:
     """The card as Markdown.
 
-    records: the metrics of one recipe's runs, one a seed. trained, config, confusion: of the first
+    records: the metrics of one recipe's runs, one a seed. classifier, config, confusion: of the first
     of them; the confusion matrix is int, shape (C, C), rows true.
     """
     first, n = records[0], len(records)
     split = "holdout" if "holdout_accuracy" in first else "validation"
-    parameters = sum(parameter.numel() for parameter in trained.model.parameters())
+    parameters = sum(parameter.numel() for parameter in classifier.model.parameters())
     counts = confusion.sum(axis=1)
     where = "held out of `train/`" if split == "holdout" else "of the validation split"
     lines = [
         f"# Model card: {first['recipe']}",
         "",
         f"{first['model']} with {parameters:,} parameters, trained by ConvLens's recipe "
-        f"`{first['recipe']}` from random weights{_at(first)}. It takes {_input(trained)} and "
-        f"gives the probabilities of {len(trained.classes)} classes.",
+        f"`{first['recipe']}` from random weights{_at(first)}. It takes {_input(classifier)} and "
+        f"gives the probabilities of {len(classifier.class_names)} classes.",
         "",
         "## Data",
         "",
-        f"`{Path(config.data).name}`: {len(trained.classes)} classes. Trained on "
+        f"`{Path(config.data or '').name}`: {len(classifier.class_names)} classes. Trained on "
         f"{first['train_images']:,} images and measured on {first[f'{split}_images']:,} others, "
         f"{where}, {counts.min():,} to {counts.max():,} of a class. {_leak(first, split)}",
         "",
@@ -56,9 +56,9 @@ def model_card(
     for label, field, error in (
         ("accuracy", "accuracy", "standard_error"),
         ("accuracy, mean per class", "mean_class_accuracy", "mean_class_standard_error"),
-        ("accuracy without near duplicates", "accuracy_without_duplicates", None),
+        ("accuracy without near-duplicates", "accuracy_without_near_duplicates", None),
         (
-            "the same, mean per class", "mean_class_accuracy_without_duplicates", None,
+            "the same, mean per class", "mean_class_accuracy_without_near_duplicates", None,
         ),
     ):  # fmt: skip
         noise = f"{statistics.mean(r[f'{split}_{error}'] for r in records):.1%}" if error else ""
@@ -70,11 +70,11 @@ def model_card(
         "",
         "## What it confuses",
         "",
-        *_confusions(confusion, trained.classes),
+        *_confusions(confusion, classifier.class_names),
         "",
         "## What it must not be used for",
         "",
-        *_limits(first, split, confusion, trained),
+        *_limits(first, split, confusion, classifier),
         "",
         "## Again",
         "",
@@ -96,18 +96,18 @@ def mean(records: Sequence[dict[str, Any]], field: str, form: str) -> str:
     return f"{middle} ± {form.format(statistics.stdev(values) / math.sqrt(len(values)))}"
 
 
-def _input(trained: "Trained") -> str:
-    size, loaded = trained.size, trained.loaded_size
+def _input(classifier: "Classifier") -> str:
+    size, loaded = classifier.size, classifier.loaded_size
     if size == loaded:
         return f"an RGB image of {size}×{size} pixels, to which others are scaled,"
     return f"the middle {size}×{size} pixels of an RGB image scaled to {loaded}×{loaded}"
 
 
 def _leak(record: dict[str, Any], split: str) -> str:
-    doubles = record[f"{split}_duplicates"]
-    if doubles is None:
-        return "How many of those have a near duplicate among the training images is not known."
-    return f"{doubles:,} of those have a near duplicate among the training images."
+    near_duplicates = record[f"{split}_near_duplicates"]
+    if near_duplicates is None:
+        return "How many of those have a near-duplicate among the training images is not known."
+    return f"{near_duplicates:,} of those have a near-duplicate among the training images."
 
 
 def _at(record: dict[str, Any]) -> str:
@@ -131,15 +131,15 @@ def _confusions(confusion: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _limits(
-    record: dict[str, Any], split: str, confusion: np.ndarray, trained: "Trained"
+    record: dict[str, Any], split: str, confusion: np.ndarray, classifier: "Classifier"
 ) -> list[str]:
     accuracy = np.diagonal(row_shares(confusion))
     weak = [c for c in np.argsort(accuracy, kind="stable") if accuracy[c] < 0.5]
-    names = ", ".join(f"`{trained.classes[c]}` {accuracy[c]:.0%}" for c in weak[:10])
+    names = ", ".join(f"`{classifier.class_names[c]}` {accuracy[c]:.0%}" for c in weak[:10])
     more = f" and {len(weak) - 10} more" if len(weak) > 10 else ""
-    sure = "" if trained.temperature != 1 else ", and no temperature was fitted"
+    sure = "" if classifier.temperature != 1 else ", and no temperature was fitted"
     lines = [
-        f"- Images that show none of its {len(trained.classes)} classes: it names one all the "
+        f"- Images that show none of its {len(classifier.class_names)} classes: it names one all the "
         "same.",
         "- Other sources of images: it was measured on this data set alone, whose images are "
         "alike in how they were taken.",

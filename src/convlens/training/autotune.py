@@ -1,57 +1,79 @@
 """Which algorithm computes each convolution fastest on this machine: measured, kept and printed."""
 
 import time
-from collections.abc import Iterable
 
 import torch
 from torch import nn
 
-from convlens.models.layers.convolution import Conv2d
+from convlens.errors import UserError
+from convlens.models.layers.convolution import ALGORITHMS, Conv2d
+from convlens.recipes.recipe import Recipe
+from convlens.training.config import ConvolutionPlan
 from convlens.training.device import Machine, Measurements
 
 # Another algorithm than the library's must gain this much, so that noise does not choose.
 WORTHWHILE = 1.15
 REPEATS = 9
 
-# From a layer's name to its algorithms by map size, as `Conv2d.algorithms` holds them.
-Plan = dict[str, dict[tuple[int, int], str]]
-
-
 def choose_algorithms(
-    model: nn.Module, batch_size: int, sizes: Iterable[int], machine: Machine
-) -> Plan:
+    recipe: Recipe, num_classes: int, machine: Machine, processes: int = 1
+) -> ConvolutionPlan:
     """Measure a forward and backward pass of every convolution by each algorithm it has.
 
-    sizes: sides of the training images, pixels. Layers for which the library's own is best do not
-    appear in the plan. Leaves the model as it was.
+    The layers are those of the recipe's network at the sizes of its training images, in the share of
+    a batch that each of `processes` takes. Layers for which the library's own is best do not appear
+    in the plan.
     """
     measurements = Measurements(machine.device)
-    plan: Plan = {}
-    inputs = [shapes for size in sorted(sizes) for shapes in _input_shapes(model, size, machine)]
-    for name, layer, shape in inputs:
-        channels, height, width = shape
-        what = (
-            f"convolution {channels}→{layer.out_channels} {layer.kernel_size[0]}×"
-            f"{layer.kernel_size[1]}/{layer.stride[0]} padding {layer.padding[0]} on "
-            f"{height}×{width}, batch {batch_size}, {machine.precision}"
-        )
-        choices = layer.choices(height, width)
-        if not choices:
-            continue
-        best = measurements.get(
-            what, lambda: _fastest(layer, choices, (batch_size, *shape), machine)  # noqa: B023
-        )
-        if best in choices:
-            plan.setdefault(name, {})[height, width] = best
+    plan: ConvolutionPlan = {}
+    with torch.random.fork_rng([]):  # the weights do not matter, and nobody's draws are disturbed
+        model = recipe.build(num_classes)
+        model.to(machine.device, memory_format=torch.channels_last)
+        batch_size = recipe.batch_size // processes
+        inputs = [
+            shapes
+            for size in sorted(recipe.training_sizes)
+            for shapes in _input_shapes(model, size, machine)
+        ]
+        for name, layer, shape in inputs:
+            channels, height, width = shape
+            what = (
+                f"convolution {channels}→{layer.out_channels} {layer.kernel_size[0]}×"
+                f"{layer.kernel_size[1]}/{layer.stride[0]} padding {layer.padding[0]} on "
+                f"{height}×{width}, batch {batch_size}, {machine.precision}"
+            )
+            choices = layer.choices(height, width)
+            if not choices:
+                continue
+            best = measurements.get(
+                what,
+                lambda: _fastest(layer, choices, (batch_size, *shape), machine),  # noqa: B023
+            )
+            if best in choices:
+                plan.setdefault(name, {})[f"{height}x{width}"] = best
     measurements.save()
     return plan
 
 
-def apply_plan(model: nn.Module, plan: Plan) -> None:
-    """Have the layers that `plan` names use its algorithms, and all others the library's."""
+def apply_plan(model: nn.Module, plan: ConvolutionPlan) -> None:
+    """Have the layers that `plan` names use its algorithms, and all others the library's.
+
+    Raises UserError for a plan that speaks of an algorithm or a map that there is not.
+    """
     for name, module in model.named_modules():
         if isinstance(module, Conv2d):
-            module.algorithms = dict(plan.get(name, {}))
+            module.algorithms = dict(map(_entry, plan.get(name, {}).items()))
+
+
+def _entry(item: tuple[str, str]) -> tuple[tuple[int, int], str]:
+    size, algorithm = item
+    height, _, width = size.partition("x")
+    if algorithm not in ALGORITHMS or not (height.isdecimal() and width.isdecimal()):
+        raise UserError(
+            f"the run's `convolutions` name {algorithm} on {size}, which this ConvLens does not "
+            "have; start a new run"
+        )
+    return (int(height), int(width)), algorithm
 
 
 def _input_shapes(

@@ -7,43 +7,51 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.inference.ensemble import Ensemble
+from convlens.data.normalize import Normalize
 from convlens.errors import UserError
+from convlens.inference.classifier import Classifier
+from convlens.inference.ensemble import Ensemble
 from convlens.inference.fast import FastInference
 from convlens.recipes.recipe import Recipe
-from convlens.training.run_folder import Trained, load_trained
 
 # Softer than 1, so that what a teacher holds to be less probable is learned too (Hinton et al.
 # 2015, section 2).
 TEMPERATURE = 2.0
 
 
-class Objective:
+class Criterion:
     """Cross-entropy with label smoothing, logit adjustment and distillation, as the recipe says.
 
-    Logit adjustment: Menon et al. 2021, "Long-tail learning via logit adjustment", eq. 10, with
-    `recipe.balance` for τ. Distillation: the teacher sees the very images, augmented, that the
-    network sees (Beyer et al. 2022, "A good teacher is patient and consistent", section 3.1).
+    Logit adjustment: Menon et al. 2021, "Long-tail learning via logit adjustment", eq. 10.
+    Distillation: the teacher sees the very images, augmented, that the network sees (Beyer et al.
+    2022, "A good teacher is patient and consistent", section 3.1).
 
-    counts: training images of each class. teacher: gives logits for what the network is given.
+    Args:
+        recipe: Its label_smoothing, logit_adjust_tau and distillation count.
+        counts: Training images of each class, (C,).
+        teacher: Gives logits for what the network is given; None where nobody teaches.
+        device: Of the logits.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         counts: np.ndarray,
-        teacher: nn.Module | None,
+        teacher: nn.Module | None = None,
         device: torch.device | str = "cpu",
     ):
         self.recipe, self.teacher = recipe, teacher
         self.adjustment: Tensor | None = None
-        if recipe.balance:
+        if recipe.logit_adjust_tau:
             shares = torch.tensor(np.maximum(counts, 1) / counts.sum(), dtype=torch.float32)
-            self.adjustment = (recipe.balance * shares.log()).to(device)
+            self.adjustment = (recipe.logit_adjust_tau * shares.log()).to(device)
 
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
-        """Mean loss in nats. logits: float32 (B, C). targets: (B, C), rows summing to 1. images:
-        (B, 3, H, W), what the logits were made from."""
+        """The mean loss in nats.
+
+        logits: float32 (B, C). targets: (B, C), rows summing to 1. images: (B, 3, H, W), what the
+        logits were made from.
+        """
         raised = logits if self.adjustment is None else logits + self.adjustment
         loss = F.cross_entropy(raised, targets, label_smoothing=self.recipe.label_smoothing)
         if self.teacher is None:
@@ -55,23 +63,24 @@ class Objective:
         return torch.lerp(loss, soft, self.recipe.distillation)
 
 
-def load_teachers(runs: Sequence[str], classes: Sequence[str]) -> list[Trained]:
+def load_teachers(runs: Sequence[str], classes: Sequence[str]) -> list[Classifier]:
     """The networks of run folders or weights files; UserError unless they know those classes."""
-    teachers = [load_trained(run) for run in runs]
+    teachers = [Classifier.load(run) for run in runs]
     for run, teacher in zip(runs, teachers, strict=True):
-        if teacher.classes != tuple(classes):
+        if teacher.class_names != tuple(classes):
             raise UserError(
-                f"--teacher {run} does not know the data set's classes; give a run trained on it"
+                f"`teachers` {run} does not know the data set's classes; give a run trained on it",
+                option="teachers",
             )
     return teachers
 
 
 def make_teacher(
-    teachers: Sequence[Trained], mean: Tensor, std: Tensor, dtype: torch.dtype
+    teachers: Sequence[Classifier], normalize: Normalize, dtype: torch.dtype
 ) -> nn.Module | None:
-    """The logarithms of the teachers' mean probabilities for images normalized by `mean`, `std`;
-    None without teachers. Fast, in `dtype`."""
+    """The logarithms of the teachers' mean probabilities, at temperature 1, for images that are
+    normalized by `normalize`; None without teachers. Fast, with products in `dtype`."""
     if not teachers:
         return None
-    members = [(FastInference(t.model, dtype), t.mean, t.std) for t in teachers]
-    return Ensemble(members, mean, std)
+    models = [FastInference(teacher.model, dtype) for teacher in teachers]
+    return Ensemble(models, [teacher.normalize for teacher in teachers], normalize)

@@ -70,7 +70,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Machine:
         torch.zeros(1, device=chosen).item()  # torch's "meta" device holds no numbers
     except (RuntimeError, AssertionError):
         raise UserError(
-            f"--device {device} is not to be had here; use --device auto or cpu"
+            f"`device` {device} is not available on this machine; use auto or cpu", option="device"
         ) from None
     keep_memory()
     if precision != "auto":

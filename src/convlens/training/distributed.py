@@ -25,7 +25,8 @@ from torch.nn.parallel import DistributedDataParallel
 from convlens.data.batches import shard
 from convlens.data.dataset import Split
 from convlens.errors import UserError
-from convlens.inference.metrics import EVALUATION_BATCH, Evaluation, compute_logits, score
+from convlens.inference.classifier import BATCH, Classifier
+from convlens.inference.metrics import Evaluation, score
 
 T = TypeVar("T")
 
@@ -94,30 +95,20 @@ class World:
                 if buffer.is_floating_point():
                     self.sum_(buffer).div_(self.size)
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        split: Split,
-        num_classes: int,
-        mean: Tensor,
-        std: Tensor,
-        *,
-        device: torch.device | str = "cpu",
-        batch_size: int = EVALUATION_BATCH,
-    ) -> Evaluation:
-        """`evaluate.evaluate` shared out; every rank gets the whole evaluation.
+    def evaluate(self, classifier: Classifier, split: Split) -> Evaluation:
+        """`Classifier.evaluate` of a split, shared out; every rank gets the whole evaluation.
 
         Shares are made of whole batches, so the logits are those of one process to the last bit.
         """
-        rows = shard(len(split), self.rank, self.size, unit=batch_size)
-        logits = torch.zeros(len(split), num_classes)
+        if self.size == 1:
+            return classifier.evaluate(split)
+        rows = shard(len(split), self.rank, self.size, unit=BATCH)
+        logits = torch.zeros(len(split), len(classifier.class_names))
         if rows.start < rows.stop:
-            mine = compute_logits(
-                model, split.images[rows], mean, std, device=device, batch_size=batch_size
-            )
-            logits[rows] = torch.from_numpy(mine)
+            logits[rows] = torch.from_numpy(classifier.logits(split.images[rows]))
         # every row is zero on all ranks but one, so the sum rounds nothing
-        return score(self.sum_(logits).numpy(), split.labels)
+        logits = self.sum_(logits).numpy()
+        return score(logits, split.labels, classifier.class_names, classifier.temperature)
 
     def remember(self, what: str) -> None:
         """Keep a word in torchrun's memory, where restarted workers find it."""

@@ -1,58 +1,95 @@
 """Cross-validation inside `train/`: k runs, each of which holds out another part."""
 
+import dataclasses
+import html
+import logging
 import math
 import statistics
 from pathlib import Path
 from typing import Any
 
+from convlens import formats
 from convlens.errors import UserError
-from convlens.recipes.recipe import Recipe
-from convlens.training.run_folder import write_json
+from convlens.files import write_json
+from convlens.html import table
+from convlens.recipes import Recipe
+from convlens.training.config import RunConfig, make_config
 from convlens.training.distributed import ALONE, World
-from convlens.training.run import check, start_or_go_on
+from convlens.training.run import train_or_continue
 
-MEASURES = (
-    "holdout_loss", "holdout_accuracy", "holdout_mean_class_accuracy",
-    "holdout_accuracy_without_duplicates", "temperature",
-)  # fmt: skip
+logger = logging.getLogger(__name__)
+
+# Of the last epoch: a mean over the best ones would be flattered by the choice.
+MEASURES = {
+    "holdout_loss": "last_holdout_loss",
+    "holdout_accuracy": "last_holdout_accuracy",
+    "holdout_mean_class_accuracy": "last_holdout_mean_class_accuracy",
+    "temperature": "temperature",
+}
+
+
+class CrossValidation(dict[str, Any]):
+    """The means over the folds with their standard errors, and the folds' records."""
+
+    def _repr_html_(self) -> str:
+        """A row a measure, for a notebook."""
+        rows = [
+            (name, f"{self[name]:.4f}", f"{self[f'{name}_standard_error']:.4f}")
+            for name in MEASURES
+        ]
+        about = f"{self['recipe']}, {self['folds']} folds"
+        return f"<p>{html.escape(about)}</p>{table(('', 'mean', 'standard error'), rows)}"
 
 
 def cross_validate(
-    recipe: Recipe, folder: Path, folds: int, *, world: World = ALONE, **options: Any
-) -> dict[str, Any]:
-    """Train `recipe` once for each fold, into `folder`/fold-1 …, and write cross-validation.json.
+    recipe: str | Path | Recipe | RunConfig,
+    folds: int,
+    *,
+    out: Path | str,
+    world: World = ALONE,
+    **options: Any,
+) -> CrossValidation:
+    """Train a recipe once for each fold, into `out`/fold-1 …, and write cross-validation.json.
 
     The parts are stratified, disjoint, cover `train/`, and are the same for every seed and recipe;
-    `validation/` is not read. Finished folds are kept and a cut one continues. options: as
-    `run.start` takes them.
+    `validation/` is not read. Finished folds are kept and a cut one continues.
 
-    Returns the mean over the folds of each of MEASURES and its standard error, and the folds'
-    records. The standard error is s/√k; the folds share training images, so it is a little too
-    small (Bengio and Grandvalet 2004, "No Unbiased Estimator of the Variance of K-Fold
-    Cross-Validation").
+    Args:
+        recipe: As `train` takes it.
+        folds: How many, at least 2.
+        out: The folder of the folds.
+        world: As `train` takes it.
+        **options: As `train` takes them.
 
-    Raises UserError as `start` does, and where `folder` holds folds of other settings.
+    Returns:
+        The mean over the folds of each of MEASURES, of the last epoch, and its standard error, and
+        the folds' records. The standard error is s/√k; the folds share training images, so it is a
+        little too small (Bengio and Grandvalet 2004, "No Unbiased Estimator of the Variance of
+        K-Fold Cross-Validation").
+
+    Raises:
+        UserError: as `train` does, and where `out` holds folds of other settings.
     """
+    folder = Path(out)
     if folds < 2:
-        raise UserError(f"--folds {folds} is too small; the least is 2")
-    check(recipe)
+        raise UserError(f"`folds` {folds} is too small; the least is 2", option="folds")
+    config = make_config(recipe, options)
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; give another folder with --out")
+        raise UserError(f"{folder} is a file; give another folder with `out`", option="out")
     records = []
     for fold in range(1, folds + 1):
         if world.rank == 0:
-            print(f"fold       {fold} of {folds}", flush=True)
-        records.append(
-            start_or_go_on(
-                recipe, folder / f"fold-{fold}", folds=folds, fold=fold, world=world, **options
-            )
-        )
-    result: dict[str, Any] = {"recipe": recipe.name, "folds": folds}
-    for name in MEASURES:
-        values = [record[name] for record in records if record[name] is not None]
-        if len(values) == folds:
-            result[name] = statistics.mean(values)
-            result[f"{name}_standard_error"] = statistics.stdev(values) / math.sqrt(folds)
+            logger.info("fold       %d of %d", fold, folds)
+        asked = dataclasses.replace(config, folds=folds, fold=fold)
+        run = train_or_continue(asked, folder / f"fold-{fold}", world=world)
+        records.append(world.first(lambda run=run: run.metrics))
+    result = CrossValidation(
+        format=formats.FORMAT, recipe=config.recipe.name, folds=folds
+    )
+    for name, source in MEASURES.items():
+        values = [record[source] for record in records]
+        result[name] = statistics.mean(values)
+        result[f"{name}_standard_error"] = statistics.stdev(values) / math.sqrt(folds)
     result["records"] = records
-    world.first(write_json, folder / "cross-validation.json", result)
+    world.first(write_json, folder / "cross-validation.json", dict(result))
     return result

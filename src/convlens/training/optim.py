@@ -1,32 +1,13 @@
-"""Optimizers, learning-rate schedules, initialization, penalties and weight averaging."""
+"""The optimizers, Muon among them, and the penalties on the weights."""
 
-import copy
 import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from convlens.models.hooks import classifier_of
 from convlens.recipes.recipe import Recipe
-
-
-def initialize(model: nn.Module, scheme: str) -> None:
-    """Set the weights of convolutions and linear layers in place; biases to zero.
-
-    "kaiming": normal, He et al. 2015 (Delving Deep into Rectifiers), fan out for convolutions as in
-    their ResNet. "xavier": uniform, Glorot and Bengio 2010. "default": as PyTorch made them.
-    """
-    if scheme == "default":
-        return
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            if scheme == "xavier":
-                nn.init.xavier_uniform_(module.weight)
-            else:
-                mode = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
-                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
 
 
 def weights(model: nn.Module) -> list[Tensor]:
@@ -65,8 +46,9 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
         ]
     else:
         # As Muon's author advises, the classifier and all vectors stay with AdamW.
-        *hidden, classifier = decay
-        groups[0]["params"] = [classifier]
+        _, linear = classifier_of(model, recipe.size)
+        hidden = [p for p in decay if p is not linear.weight]
+        groups[0]["params"] = [linear.weight]
         optimizers = [
             Muon(hidden, recipe.learning_rate, recipe.momentum, recipe.weight_decay),
             torch.optim.AdamW(groups, 0.2 * recipe.learning_rate, fused=fused),
@@ -164,31 +146,6 @@ def _polynomial(gram: Tensor, steps: int) -> Tensor:
         gram = torch.bmm(torch.bmm(p, gram), p)
 
 
-def schedule(kind: str, progress: float, warmup: float) -> float:
-    """Share of the highest learning rate to use at `progress`, the share of all steps done, [0, 1).
-
-    "cosine": linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017, without
-    restarts). "onecycle": cosine from 1/25 up over the first 30 %, cosine down to zero over the
-    rest (Smith and Topin 2018). "constant": 1.
-    """
-    if kind == "constant":
-        return 1.0
-    if kind == "onecycle":
-        warmup = 0.3
-        if progress < warmup:
-            return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
-    elif progress < warmup:
-        return progress / warmup
-    return (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
-
-
-def set_learning_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:
-    """Set every group's learning rate to `share` of its peak."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-
-
 def descend(loss: Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
     """One step of every optimizer down the gradient of `loss`."""
     for optimizer in optimizers:
@@ -196,48 +153,3 @@ def descend(loss: Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
     loss.backward()
     for optimizer in optimizers:
         optimizer.step()
-
-
-class Average:
-    """An average of a model's weights and batch-norm statistics over the steps.
-
-    Exponential: the decay grows from 0 towards `decay` as (1 + t) / (10 + t), so that the random
-    first weights are soon forgotten. With `swa`, the last share of the steps, every step in it
-    counts the same instead (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima",
-    algorithm 1, whose extra pass for batch norm is spared by averaging its statistics too). With
-    neither, the average is the model itself.
-    """
-
-    def __init__(self, model: nn.Module, decay: float, swa: float = 0.0):
-        self.decay, self.swa, self.steps, self.source = decay, swa, 0, model
-        self.model = copy.deepcopy(model).requires_grad_(False) if decay or swa else model
-
-    @torch.no_grad()
-    def update(self, progress: float = 0.0) -> None:
-        """After a step; progress: the share of all steps done before it, [0, 1)."""
-        if self.model is self.source:
-            return
-        if not self.swa:
-            self.steps += 1
-            weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        elif progress < 1 - self.swa:
-            weight = 1.0
-        else:
-            self.steps += 1
-            weight = 1 / self.steps
-        mine, theirs = self.model.state_dict(), self.source.state_dict()
-        floats = [k for k, v in mine.items() if v.is_floating_point()]
-        torch._foreach_lerp_([mine[k] for k in floats], [theirs[k] for k in floats], weight)
-        for k in mine.keys() - set(floats):
-            mine[k].copy_(theirs[k])
-
-    def state_dict(self) -> dict:
-        """For the training state; the average's own weights only where there is an average."""
-        own = None if self.model is self.source else self.model.state_dict()
-        return {"steps": self.steps, "model": own}
-
-    def load_state_dict(self, state: dict) -> None:
-        """The inverse of `state_dict`."""
-        self.steps = state["steps"]
-        if self.model is not self.source:
-            self.model.load_state_dict(state["model"])

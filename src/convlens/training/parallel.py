@@ -8,36 +8,36 @@ import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from convlens.errors import UserError
-from convlens.training.run import start_or_go_on
+from convlens.logs import to_stdout
+from convlens.training.config import RunConfig
+from convlens.training.run import train_or_continue
 
 
-def train_all(runs: Sequence[dict[str, Any]], workers: int = 1) -> Iterator[Path]:
+def train_all(runs: Mapping[Path, RunConfig], workers: int = 1) -> Iterator[Path]:
     """The folder of each run when it has finished; several at a time when `workers` is not 1.
 
-    runs: for each the arguments of `start_or_go_on`. With several workers, what a run prints goes
-    to a file beside its folder, FOLDER.log. A run that fails stops none of the others.
+    With several workers, what a run tells goes to a file beside its folder, FOLDER.log. A run that
+    fails stops none of the others.
 
     Raises UserError at the end when a run could not be trained.
     """
     if workers == 1:
-        for arguments in runs:
-            start_or_go_on(**arguments)
-            yield arguments["run"]
+        for run, config in runs.items():
+            train_or_continue(config, run)
+            yield run
         return
-    threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")
     failures = []
-    with ProcessPoolExecutor(workers, context, begin_worker, (threads,)) as pool:
-        started = {pool.submit(_train, **arguments): arguments["run"] for arguments in runs}
+    with ProcessPoolExecutor(workers, context, begin_worker, (share_of_threads(workers),)) as pool:
+        started = {pool.submit(_train, run, config): run for run, config in runs.items()}
         try:
             for done in as_completed(started):
                 run = started[done]
@@ -58,6 +58,11 @@ def train_all(runs: Sequence[dict[str, Any]], workers: int = 1) -> Iterator[Path
         raise UserError("; ".join(failures))
 
 
+def share_of_threads(workers: int) -> int:
+    """How many threads each of several processes gets."""
+    return max(1, torch.get_num_threads() // workers)
+
+
 def begin_worker(threads: int) -> None:
     """What a process started by this one does first: take its threads, and end when this one does.
 
@@ -65,16 +70,19 @@ def begin_worker(threads: int) -> None:
     the same command started again.
     """
     torch.set_num_threads(threads)
+    to_stdout()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)  # sys.exit would end this thread alone; a run's files stand any kill
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # sys.exit would end this thread alone; a run's files stand any kill
 
 
-def _train(run: Path, **arguments: Any) -> None:
+def _train(run: Path, config: RunConfig) -> None:
     log = run.with_name(f"{run.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        start_or_go_on(run=run, **arguments)
+        train_or_continue(config, run)

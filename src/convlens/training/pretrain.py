@@ -6,6 +6,7 @@ read.
 """
 
 import dataclasses
+import logging
 import math
 
 import torch
@@ -13,12 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.data.augment import augment
-from convlens.data.batches import Batches, mix_seed
-from convlens.errors import Diverged, UserError
+from convlens.data.batches import Batch, Batches, mix_seed
+from convlens.data.normalize import Normalize
+from convlens.errors import Diverged
+from convlens.models.hooks import classifier_of
 from convlens.recipes.recipe import Recipe
-from convlens.training.distributed import World
 from convlens.training.device import Machine
-from convlens.training.optim import descend, make_optimizers, schedule, set_learning_rate
+from convlens.training.distributed import World
+from convlens.training.ema import ModelEma
+from convlens.training.optim import make_optimizers
+from convlens.training.step import TrainState, train_step
+
+logger = logging.getLogger(__name__)
 
 FIRST_EPOCH = 1_000_000  # its batches are in another order than those of training
 
@@ -26,55 +33,65 @@ FIRST_EPOCH = 1_000_000  # its batches are in another order than those of traini
 def pretrain(
     model: nn.Module,
     recipe: Recipe,
+    normalize: Normalize,
     batches: Batches,
     machine: Machine,
-    mean: Tensor,
-    std: Tensor,
     world: World,
 ) -> float:
     """Train `model` in place for `recipe.pretraining` epochs; its classifier stays as it is.
 
-    With the recipe's optimizer, schedule and augmentation, but for mixing images. Returns the share
-    of images whose rotation was told in the last epoch, on augmented batches. Raises Diverged when
-    the loss is not finite, UserError where the model has no linear layer.
+    By the same step as training, with the recipe's optimizer, schedule and augmentation, but for
+    mixing images, penalties and averages. Returns the share of images whose rotation was told in
+    the last epoch, on augmented batches.
+
+    Raises:
+        Diverged: when the loss is not finite.
+        UserError: where the model has no linear layer.
     """
-    name, classifier = _classifier(model)
-    policy = dataclasses.replace(recipe.augment, mixup=0.0, cutmix=0.0)
-    mean, std = mean.to(machine.device), std.to(machine.device)
+    name, classifier = classifier_of(model, recipe.size)
+    recipe = dataclasses.replace(
+        recipe, epochs=recipe.pretraining, early_fraction=0.0, l1=0.0, l2=0.0, swa_fraction=0.0,
+        augment=dataclasses.replace(recipe.augment, mixup=0.0, cutmix=0.0),
+    )  # fmt: skip
     torch.manual_seed(mix_seed(batches.seed, FIRST_EPOCH))
     model.set_submodule(name, nn.Linear(classifier.in_features, 4).to(machine.device))
+
+    def prepare(batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        return quarter_turns(augment(batch, recipe.augment, normalize, size)[0])
+
     try:
-        network = world.wrap(model).train()
-        optimizers = make_optimizers(model, recipe)
-        steps = recipe.pretraining * len(batches)
-        for epoch in range(recipe.pretraining):
+        state = TrainState(
+            model=model,
+            network=world.wrap(model).train(),
+            ema=ModelEma(model, 0.0),
+            optimizers=make_optimizers(model, recipe),
+            prepare=prepare,
+            criterion=lambda logits, turns, images: F.cross_entropy(logits, turns),
+            recipe=recipe,
+            machine=machine,
+            world=world,
+            steps=len(batches),
+        )
+        accuracy = 0.0
+        for epoch in range(recipe.epochs):
             # on the device, which is not waited for in every step
-            loss_sum, correct = torch.zeros(2, device=machine.device, dtype=torch.float64)
-            for step, batch in enumerate(batches.epoch(FIRST_EPOCH + epoch)):
-                done = (epoch * len(batches) + step) / steps
-                set_learning_rate(optimizers, schedule(recipe.schedule, done, recipe.warmup))
-                images, _ = augment(batch.to(machine.device), policy, mean, std, recipe.train_size)
-                images, turns = quarter_turns(images)
-                with machine.autocast():
-                    logits = network(images)
-                loss = F.cross_entropy(logits.float(), turns)
-                # so that the mean over the processes is the mean over the batch
-                loss = loss * (len(turns) * batches.ranks / batches.size)
-                descend(loss, optimizers)
-                loss_sum += loss.detach()
-                correct += (logits.argmax(dim=1) == turns).float().mean()
-            loss, accuracy = float(loss_sum) / len(batches), float(correct) / len(batches)
+            sums = torch.zeros(2, device=machine.device, dtype=torch.float64)
+            for batch in batches.epoch(FIRST_EPOCH + epoch):
+                stats = train_step(state, batch)
+                sums += torch.stack([stats.loss / world.size, stats.correct.double()])
+            loss_sum, correct = world.sum_(sums).tolist()
+            loss, accuracy = loss_sum / len(batches), correct / (len(batches) * batches.size)
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the loss is {loss} in epoch {epoch + 1} of pretraining: it has diverged; "
-                    "lower --learning-rate and start again"
+                    "lower `learning_rate` and start again",
+                    option="learning_rate",
                 )
             if world.rank == 0:
-                print(
-                    f"pretraining {epoch + 1}/{recipe.pretraining}  loss {loss:.3f} rotations "
-                    f"told {accuracy:.1%}",
-                    flush=True,
-                )
+                logger.info(
+                    "pretraining %d/%d  loss %.3f rotations told %.1f%%",
+                    epoch + 1, recipe.epochs, loss, 100 * accuracy,
+                )  # fmt: skip
     finally:
         model.set_submodule(name, classifier)
     return accuracy
@@ -86,11 +103,3 @@ def quarter_turns(images: Tensor) -> tuple[Tensor, Tensor]:
     for turns in 1, 2, 3:
         turned[turns::4] = images[turns::4].rot90(turns, (2, 3))
     return turned, torch.arange(len(images), device=images.device) % 4
-
-
-def _classifier(model: nn.Module) -> tuple[str, nn.Linear]:
-    """The last linear layer, with its name."""
-    linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    if not linear:
-        raise UserError(f"{type(model).__name__} has no linear layer to pretrain before")
-    return linear[-1]

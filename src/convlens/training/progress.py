@@ -1,5 +1,6 @@
 """What a training run shows: a bar on a terminal, one plain line an epoch elsewhere."""
 
+import logging
 import time
 from types import TracebackType
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from torch import Tensor
 
 from convlens.training.distributed import World
+
+logger = logging.getLogger(__name__)
 
 # Reading the loss waits for the device, so on a GPU it is done this often only, in steps.
 EVERY = 20
@@ -77,18 +80,18 @@ class Progress:
         self.bar.update(self.task, completed=step + 1, **fields)
 
     def end_epoch(self, row: dict[str, float], monitored: str) -> None:
-        """Print the epoch's line: `row` as it goes to history.csv."""
+        """Log the epoch's line: `row` as it goes to history.csv."""
         self.epochs_done += 1
         now = time.perf_counter()
         left = (self.epochs - row["epoch"]) * (now - self.started) / self.epochs_done
-        self.console.print(
-            f"epoch {row['epoch']:>3}/{self.epochs}  train loss {row['train_loss']:.3f} "
-            f"accuracy {row['train_accuracy']:.1%}  {monitored} loss {row['validation_loss']:.3f} "
-            f"accuracy {row['validation_accuracy']:.1%}  {row['images_per_second']:,.0f} images/s  "
-            f"{_duration(left)} left",
-            highlight=False,
-            soft_wrap=True,
-        )
+        if self.world.rank == 0:
+            logger.info(
+                "epoch %3d/%d  train loss %.3f accuracy %.1f%%  %s loss %.3f accuracy %.1f%%  "
+                "%s images/s  %s left",
+                row["epoch"], self.epochs, row["train_loss"], 100 * row["train_accuracy"],
+                monitored, row[f"{monitored}_loss"], 100 * row[f"{monitored}_accuracy"],
+                f"{row['images_per_second']:,.0f}", _duration(left),
+            )  # fmt: skip
         if self.task is not None:
             self.bar.remove_task(self.task)
             self.task = None

@@ -1,4 +1,4 @@
-"""The run folder: what a run writes and what later verbs read.
+"""The run folder: everything that is read from or written to a run.
 
     config.yaml        everything that decides the run: recipe, data set, seed, machine
     history.csv        a row an epoch
@@ -8,225 +8,306 @@
     snapshots/         with `--snapshots`: the weights after some epochs, in half precision
     metrics.json       loss and accuracy on both splits, once the run is finished
 
-A weights file carries all that is needed to use it (`Trained`) in its safetensors metadata, so it
+A weights file carries all that is needed to use it (`inference.Classifier`) in its metadata, so it
 can stand in wherever a run folder is asked for.
 """
 
 import csv
 import io
 import json
-import subprocess
-from dataclasses import dataclass
-from functools import cache
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
 
-from convlens.data.cache import decode
-from convlens.data.dataset import center
+from convlens import formats
+from convlens.data import Dataset, open_dataset
 from convlens.errors import UserError
-from convlens.files import replacing
-from convlens.models import MODELS
-from convlens.recipes.recipe import magnified
+from convlens.files import is_temporary, replacing, write_json, write_yaml
+from convlens.inference.classifier import Classifier
+from convlens.training.config import RunConfig
+from convlens.training.distributed import ALONE, World
+
+T = TypeVar("T")
+Row = dict[str, float]  # of history.csv: an epoch
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A network with all that is needed to use it on an image.
+class RunFolder:
+    """A run on disk. In several processes the first alone touches it, and tells the others.
 
-    network: its name in convlens.models. options: its constructor's keyword arguments.
-    classes: C names in the order of the logits. size: side of its images, pixels. zoom: how much
-    larger images are loaded, of which it is given the middle.
-    mean, std: float32, shape (3,), of the training images in 0..1. recipe, commit: its origin.
-    temperature: what its logits are divided by before they are read as probabilities, > 0.
+    Args:
+        path: The folder, or a weights file, which can be used but holds no run.
+        world: The processes that share the run.
     """
 
-    model: nn.Module
-    network: str
-    options: dict[str, Any]
-    classes: tuple[str, ...]
-    size: int
-    mean: Tensor
-    std: Tensor
-    recipe: str
-    commit: str
-    temperature: float = 1.0
-    zoom: float = 1.0
+    def __init__(self, path: Path | str, world: World = ALONE):
+        self.path, self.world = Path(path), world
+        self._is_first = False  # within `first`, where the other processes wait
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def first(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What `function` returns in the first process, which alone calls it.
+
+        `function` may use this folder: nothing is exchanged before it has returned.
+        """
+        if self._is_first:
+            return function(*arguments)
+        return self.world.first(self._call, function, *arguments)
+
+    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        self._is_first = True
+        try:
+            return function(*arguments)
+        finally:
+            self._is_first = False
+
+    # The beginning
+
+    def check_free(self, overwrite: bool = False) -> None:
+        """Raise UserError unless a run may begin here."""
+        self.first(self._check_free, overwrite)
+
+    def _check_free(self, overwrite: bool) -> None:
+        run = self.path
+        if run.exists() and not run.is_dir():
+            raise UserError(f"{run} is a file; give another folder with `out`", option="out")
+        # a start that was cut while it wrote its very first file has left nothing worth keeping
+        if run.is_dir() and not all(map(is_temporary, run.iterdir())):
+            if not overwrite:
+                raise UserError(
+                    f"{run} exists; `resume` {run} continues it, `out` names another folder and "
+                    "`overwrite` starts it anew",
+                    option=("resume", "out", "overwrite"),
+                )
+            if not (run / "config.yaml").exists():
+                raise UserError(
+                    f"{run} is no run folder, so it is not overwritten; give another `out`",
+                    option="out",
+                )
+
+    def begin(self, config: RunConfig) -> None:
+        """Make the folder, which holds nothing of a run that it replaces."""
+        self.first(self._begin, config)
+
+    def _begin(self, config: RunConfig) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        # What is left of an overwritten run must not pass for this one's, should it be cut early.
+        for old in ("state.pt", "history.csv", "best.safetensors", "last.safetensors"):
+            (self.path / old).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "snapshots", ignore_errors=True)
+        write_yaml(self.path / "config.yaml", config.as_dict())
+        self.world.remember(str(self.path))
 
     @property
-    def loaded_size(self) -> int:
-        """Side of the images as they are loaded, pixels."""
-        return magnified(self.size, self.zoom)
+    def was_begun(self) -> bool:
+        """Whether workers of this torchrun have begun the run, before a restart."""
+        return self.first(self.world.remembers, str(self.path))
 
-    def decode(self, path: Path | str) -> np.ndarray:
-        """A file as the network is given it, uint8, (size, size, 3); UserError as `decode`."""
-        return center(decode(path, self.loaded_size), self.size)
+    # The configuration
 
+    def read_config(self) -> RunConfig:
+        """What decides the run. Raises UserError when there is none or it is damaged."""
+        return self.first(self._read_config)
 
-def build(network: str, options: dict[str, Any], num_classes: int, size: int) -> nn.Module:
-    """The network of that name; the one that flattens its maps is told the images' size."""
-    if network == "LeNet5":
-        options = {"size": size, **options}
-    return MODELS[network](num_classes, **options)
+    def _read_config(self) -> RunConfig:
+        path = self.path / "config.yaml"
+        try:
+            return RunConfig.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError:
+            raise UserError(
+                f"{self.path} holds no config.yaml; give the folder of a run"
+            ) from None
+        except (yaml.YAMLError, UserError, ValueError, RecursionError) as problem:
+            reason = " ".join(str(problem).split())  # YAML's tells where, over several lines
+            raise UserError(f"{path} is damaged ({reason}); start a new run") from None
 
+    def write_config(self, config: RunConfig) -> None:
+        """Replace config.yaml."""
+        self.first(write_yaml, self.path / "config.yaml", config.as_dict())
 
-@cache
-def source_commit() -> str:
-    """Commit of the source this program runs from, "-dirty" if it was changed; "" if unknown."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        here = Path(__file__).parent
-        result = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip()
+    # What an epoch leaves
 
+    def save_epoch(
+        self, classifier: Classifier, history: Sequence[Row], state: dict[str, Any], best: bool
+    ) -> None:
+        """Write an epoch's weights, history and full state, each atomically.
 
-def save_weights(path: Path, trained: Trained, half: bool = False) -> None:
-    """Write a weights file, atomically; with `half`, floats in half precision (float16)."""
-    tensors = {}
-    for name, tensor in trained.model.state_dict().items():
-        tensor = tensor.detach().cpu().contiguous()
-        tensors[name] = tensor.half() if half and tensor.is_floating_point() else tensor
-    metadata = {
-        "format": "pt",
-        "convlens": json.dumps(
-            {
-                "network": trained.network,
-                "options": trained.options,
-                "classes": trained.classes,
-                "size": trained.size,
-                "mean": trained.mean.tolist(),
-                "std": trained.std.tolist(),
-                "recipe": trained.recipe,
-                "commit": trained.commit,
-                "temperature": trained.temperature,
-                "zoom": trained.zoom,
-            },
-            ensure_ascii=False,
-        ),
-    }
-    with replacing(path) as temporary:
-        # not safetensors' save_file, which makes a file that only its owner may read
-        temporary.write_bytes(save(tensors, metadata))
+        The state is written last, because resuming trusts it alone. best: these are the weights to
+        use.
+        """
+        self.first(self._save_epoch, classifier, history, state, best)
 
+    def _save_epoch(
+        self, classifier: Classifier, history: Sequence[Row], state: dict[str, Any], best: bool
+    ) -> None:
+        classifier.save(self.path / "last.safetensors")
+        if best:
+            classifier.save(self.path / "best.safetensors")
+        self.write_history(history)
+        buffer = io.BytesIO()  # torch itself writing to a full disk raises no OSError
+        torch.save({"format": formats.FORMAT, "history": list(history), **state}, buffer)
+        with replacing(self.path / "state.pt") as temporary:
+            temporary.write_bytes(buffer.getbuffer())
 
-def load_trained(run: Path | str) -> Trained:
-    """The network of a run folder (its `best` weights) or of a weights file, in evaluation mode.
+    def read_state(self) -> dict[str, Any] | None:
+        """The state after the last finished epoch; None when not even one was finished.
 
-    Raises UserError when there is none, or when it is not one that ConvLens wrote.
-    """
-    path = Path(run)
-    if path.is_dir():
-        path = path / "best.safetensors"
+        Raises UserError when it is damaged.
+        """
+        return self.first(self._read_state)
+
+    def _read_state(self) -> dict[str, Any] | None:
+        path = self.path / "state.pt"
         if not path.exists():
-            raise UserError(f"{run} holds no best.safetensors; give the folder of a trained run")
-    if not path.exists():
-        raise UserError(f"{run} does not exist; give a run folder or a .safetensors file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["convlens"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = build(
-            metadata["network"], metadata["options"], len(metadata["classes"]), metadata["size"]
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = formats.read_state(state)
+            history = state["history"]
+            if not (isinstance(history, list) and all(isinstance(row, dict) for row in history)):
+                raise TypeError("history")
+            return state
+        except Exception as problem:  # torch raises whatever it stumbles over
+            raise self.damaged("state.pt", problem) from None
+
+    def damaged(self, name: str, problem: Exception) -> UserError:
+        """What to say of a file of the run that cannot be used."""
+        kind = type(problem).__name__
+        return UserError(f"{self.path / name} cannot be read ({kind}); start a new run")
+
+    def save_snapshot(self, classifier: Classifier, epoch: int) -> None:
+        """Keep the weights as they are after that epoch (counted from 1), in half precision."""
+        self.first(self._save_snapshot, classifier, epoch)
+
+    def _save_snapshot(self, classifier: Classifier, epoch: int) -> None:
+        (self.path / "snapshots").mkdir(exist_ok=True)
+        classifier.save(self.path / "snapshots" / f"epoch-{epoch:04d}.safetensors", half=True)
+
+    # What later verbs read
+
+    def classifier(self, name: str = "best") -> Classifier:
+        """The network with its `best` or its `last` weights; that of a weights file as it is."""
+        path = self.path / f"{name}.safetensors" if self.path.is_dir() else self.path
+        return self.first(Classifier.load, path if path.exists() else self.path)
+
+    def snapshots(self) -> dict[int, Classifier]:
+        """The networks that a run kept, by epoch, in order. UserError where it kept none."""
+        files = sorted(self.path.glob("snapshots/epoch-*.safetensors"))
+        if not files:
+            raise UserError(
+                f"{self.path} holds no snapshots; train with `snapshots` and give the run's folder",
+                option="snapshots",
+            )
+        return {int(file.stem.removeprefix("epoch-")): Classifier.load(file) for file in files}
+
+    def write_history(self, history: Sequence[Row]) -> None:
+        """Write history.csv, atomically, a row an epoch."""
+        with (
+            replacing(self.path / "history.csv") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, history[0].keys())
+            writer.writeheader()
+            writer.writerows(history)
+
+    def read_history(self) -> dict[str, np.ndarray]:
+        """history.csv as columns, float64, shape (epochs,). UserError when it is damaged.
+
+        The monitored split's columns begin with its name, "validation" or "holdout".
+        """
+        path = self.path / "history.csv"
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+        except (ValueError, TypeError, IndexError):
+            raise self._renewable("history.csv") from None
+        if (self.path / "config.yaml").exists():
+            columns = formats.read_epoch(columns, self._read_config().monitored)
+        return columns
+
+    def read_metrics(self) -> dict[str, Any]:
+        """metrics.json of a finished run. Raises UserError when the run has not finished."""
+        return self.first(self._read_metrics)
+
+    def _read_metrics(self) -> dict[str, Any]:
+        path = self.path / "metrics.json"
+        if not path.exists():
+            raise UserError(
+                f"{self.path} holds no metrics.json; `convlens train --resume {self.path}` "
+                "finishes it"
+            )
+        try:
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(metrics, dict):
+                raise ValueError
+            return formats.read_metrics(metrics)
+        except ValueError:
+            raise self._renewable("metrics.json") from None
+
+    def _renewable(self, name: str) -> UserError:
+        return UserError(
+            f"{self.path / name} is damaged; `convlens train --resume {self.path}` writes it anew"
         )
-        model.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-        )
-        return Trained(
-            model=model.eval(),
-            network=metadata["network"],
-            options=metadata["options"],
-            classes=tuple(metadata["classes"]),
-            size=metadata["size"],
-            mean=torch.tensor(metadata["mean"]),
-            std=torch.tensor(metadata["std"]),
-            recipe=metadata["recipe"],
-            commit=metadata["commit"],
-            # files of version 0.1 have neither
-            temperature=metadata.get("temperature", 1.0),
-            zoom=metadata.get("zoom", 1.0),
-        )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
-        raise UserError(
-            f"{path} is not a weights file of ConvLens ({type(problem).__name__}); give a run "
-            "folder or a file that `convlens train` wrote"
-        ) from None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all of the run is there."""
+        return self.first((self.path / "metrics.json").exists)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether an epoch has been finished."""
+        return self.first((self.path / "state.pt").exists)
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write metrics.json, the last of a run: its presence says that all is there."""
+        self.first(write_json, self.path / "metrics.json", dict(metrics))
+
+    def forget_metrics(self) -> None:
+        """Remove metrics.json, which speaks of finished runs only."""
+        self.first(self._forget_metrics)
+
+    def _forget_metrics(self) -> None:
+        (self.path / "metrics.json").unlink(missing_ok=True)
+
+    def read_confusion(self) -> np.ndarray:
+        """confusion.csv, int64, shape (C, C), rows true."""
+        with open(self.path / "confusion.csv", newline="", encoding="utf-8") as file:
+            return np.array([[int(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]])
+
+    # The data set
+
+    def open_dataset(self, size: int, data: Path | str | None = None) -> Dataset:
+        """`data`, else the data set that the run was on, else as usual; split as the run had it.
+
+        size: side of the decoded images, pixels.
+        """
+        split_seed, skip_bad = 0, False
+        if (self.path / "config.yaml").exists():
+            config = self.read_config()
+            split_seed, skip_bad = config.split_seed, config.skip_bad
+            if data is None and config.data and Path(config.data).is_dir():
+                data = config.data
+        return open_dataset(data, size=size, split_seed=split_seed, skip_bad=skip_bad)
+
+    def open_for(self, classifier: Classifier, data: Path | str | None = None) -> Dataset:
+        """The data set as the network is given it, as `open_dataset` finds it.
+
+        Raises UserError when its classes are not the network's.
+        """
+        dataset = self.open_dataset(classifier.loaded_size, data)
+        classifier.check_classes(dataset, str(self.path))
+        return dataset.center_crop(classifier.size)
 
 
-def save_snapshot(run: Path, trained: Trained, epoch: int) -> None:
-    """Keep the weights as they are after that epoch (counted from 1), in half precision."""
-    (run / "snapshots").mkdir(exist_ok=True)
-    save_weights(run / "snapshots" / f"epoch-{epoch:04d}.safetensors", trained, half=True)
-
-
-def load_snapshots(run: Path | str) -> dict[int, Trained]:
-    """The networks that a run kept, by epoch, in order. UserError where it kept none."""
-    files = sorted(Path(run).glob("snapshots/epoch-*.safetensors"))
-    if not files:
-        raise UserError(
-            f"{run} holds no snapshots; train with --snapshots and give the run's folder"
-        )
-    return {int(file.stem.removeprefix("epoch-")): load_trained(file) for file in files}
-
-
-def write_history(run: Path, history: list[dict[str, float]]) -> None:
-    """Write history.csv, atomically, a row an epoch."""
-    with replacing(run / "history.csv") as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, history[0].keys())
-        writer.writeheader()
-        writer.writerows(history)
-
-
-def read_history(run: Path | str) -> dict[str, np.ndarray]:
-    """history.csv as columns, float64, shape (epochs,). Raises UserError when it is damaged."""
-    path = Path(run) / "history.csv"
-    try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    except (ValueError, TypeError, IndexError):
-        raise UserError(
-            f"{path} is damaged; `convlens train --resume {run}` writes it anew"
-        ) from None
-
-
-def write_yaml(path: Path, content: dict) -> None:
-    """Write YAML, atomically, in the order of the dictionary."""
-    with replacing(path) as temporary:
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: dict | list) -> None:
-    """Write JSON, atomically, indented."""
-    with replacing(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        temporary.write_text(text, encoding="utf-8")
-
-
-def save_state(run: Path, state: dict) -> None:
-    """Write the full training state, atomically."""
-    buffer = io.BytesIO()  # torch itself writing to a full disk raises no OSError
-    torch.save(state, buffer)
-    with replacing(run / "state.pt") as temporary:
-        temporary.write_bytes(buffer.getbuffer())
-
-
-def load_state(run: Path) -> dict | None:
-    """The state of the last finished epoch; None when not even one was finished."""
-    path = run / "state.pt"
-    if not path.exists():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:
-        raise UserError(
-            f"{path} cannot be read ({type(problem).__name__}); start a new run"
-        ) from None
+def is_finite(row: Mapping[str, float]) -> bool:
+    """Whether every figure of an epoch is a number."""
+    return all(math.isfinite(value) for value in row.values())

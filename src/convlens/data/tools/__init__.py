@@ -1,0 +1,1 @@
+"""What is done to a whole data set: look it over, split it, fetch it, make one."""

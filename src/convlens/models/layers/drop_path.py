@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 
-class StochasticDepth(nn.Module):
+class DropPath(nn.Module):
     """In training, each image's branch is zero with probability `drop`, else over 1 - drop.
 
     drop: in [0, 1). Input and output: (N, ...). In evaluation mode the input itself.
@@ -12,9 +12,7 @@ class StochasticDepth(nn.Module):
 
     def __init__(self, drop: float):
         super().__init__()
-        if not 0 <= drop < 1:
-            raise ValueError(f"drop is in [0, 1), not {drop}")
-        self.drop = drop
+        self.drop = probability(drop, "drop")
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.drop:
@@ -27,6 +25,13 @@ class StochasticDepth(nn.Module):
         return f"drop={self.drop}"
 
 
-def growing(drop: float, blocks: int) -> list[float]:
+def probability(value: float, name: str) -> float:
+    """`value`, which lies in [0, 1); else ValueError, for NaN too."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is in [0, 1), not {value}")
+    return value
+
+
+def drop_rates(drop: float, blocks: int) -> list[float]:
     """The probabilities of a network's blocks: from 0 linearly to `drop` in the last (eq. 4)."""
     return [drop * block / max(blocks - 1, 1) for block in range(blocks)]

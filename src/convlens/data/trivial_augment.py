@@ -22,7 +22,7 @@ ROTATION = 30.0  # degrees
 LEAST_BITS = 4
 
 
-class Trivial:
+class TrivialAugment:
     """What each image of a batch gets.
 
     operation: int64, (n,), an index of OPERATIONS. strength: float, (n,), in [-1, 1); operations

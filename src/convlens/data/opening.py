@@ -1,0 +1,59 @@
+"""From what a person names, or does not, to an open data set."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from convlens.data.cache import load
+from convlens.data.dataset import Dataset
+from convlens.data.sources import cache_home
+from convlens.data.tools import demo
+
+DEMO = "the embedded demo set"
+
+
+def resolve(data: Path | str | None = None) -> tuple[Path, str]:
+    """The data set's root and where the choice came from (to be printed).
+
+    The first of: `data`; the environment variable CONVLENS_DATA; `data/caltech101-64` in the
+    working folder; the embedded demo set, which is made on the spot.
+    """
+    if data is not None:
+        return Path(data).expanduser().resolve(), "--data"
+    if named := os.environ.get("CONVLENS_DATA"):
+        return Path(named).expanduser().resolve(), "CONVLENS_DATA"
+    usual = Path("data/caltech101-64")
+    if usual.is_dir():
+        return usual.resolve(), str(usual)
+    target = cache_home() / f"demo-{demo.VERSION}"
+    if not target.is_dir():
+        demo.make_demo(target)
+    return target, DEMO
+
+
+def open_dataset(
+    data: Path | str | None = None,
+    *,
+    size: int = 64,
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    cache_dir: Path | None = None,
+    progress: bool = True,
+) -> Dataset:
+    """Find the data set (see `resolve`), decode what is not yet decoded, and open it.
+
+    Args:
+        data: A folder per class, split into train/ and validation/ or not.
+        size: Side of the square images, pixels.
+        split_seed: Of the split of a data set that has none.
+        skip_bad: Leave out files that cannot be read; the data set lists them as `skipped`.
+        cache_dir: Where decoded images are kept, instead of the user's cache.
+        progress: Show a bar on a terminal.
+
+    Raises:
+        UserError: for a data set that is not in order, an image that cannot be decoded and a cache
+            that cannot be written.
+    """
+    root, source = resolve(data)
+    dataset = load(root, size, split_seed, skip_bad, cache_dir, progress)
+    return replace(dataset, name="demo") if source == DEMO else dataset

@@ -1,0 +1,302 @@
+"""A trained network with all that is needed to use it on an image."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from convlens.data import Dataset, Rows, Split, center_crop, loaded_size, open_dataset
+from convlens.data.batches import to_tensor
+from convlens.data.decode import decode, squash, to_rgb
+from convlens.data.normalize import Normalize
+from convlens.data.readahead import will_need
+from convlens.errors import UserError
+from convlens.inference import weights_file
+from convlens.inference.calibration import TemperatureScaling
+from convlens.inference.export import Export, export
+from convlens.inference.fast import FastInference
+from convlens.inference.metrics import Evaluation, score
+from convlens.inference.prediction import Prediction, Predictions, find_images
+
+# Images in a forward pass: the maps of more no longer fit into a CPU's caches.
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network is from; what a weights file says beside what is needed to use it.
+
+    network: its class in `convlens.models`. options: its constructor's keyword arguments.
+    recipe: what trained it. commit: of the ConvLens that did, "" where that is not known.
+    """
+
+    network: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    recipe: str = ""
+    commit: str = ""
+
+
+class Classifier(nn.Module):
+    """A network that knows its images and its classes.
+
+    Any module that takes normalized images, float (N, 3, size, size), and gives logits can be
+    wrapped, to be measured, asked and looked into.
+
+    Args:
+        model: The network.
+        class_names: C names, in the order of the logits.
+        normalize: What its images are normalized by.
+        size: Side of its images, pixels.
+        crop_pct: Share of a loaded image's side that it is given, of the middle, 0 to 1.
+        temperature: What its logits are divided by before they are read as probabilities, > 0.
+        origin: Where the network is from.
+
+    Attributes:
+        model, normalize, class_names, size, crop_pct, origin: as given.
+        scaling: The `TemperatureScaling` that every probability goes through.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        normalize: Normalize | None = None,
+        *,
+        size: int = 64,
+        crop_pct: float = 1.0,
+        temperature: float = 1.0,
+        origin: Origin | None = None,
+    ):
+        super().__init__()
+        self.model = model
+        self.normalize = Normalize() if normalize is None else normalize
+        self.scaling = TemperatureScaling(temperature)
+        self.class_names = tuple(class_names)
+        self.size, self.crop_pct = size, crop_pct
+        self.origin = origin or Origin(network=type(model).__name__)
+
+    # What it is
+
+    @property
+    def name(self) -> str:
+        """The network's name, for titles."""
+        return self.origin.network or type(self.model).__name__
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before they are read as probabilities."""
+        return self.scaling.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.scaling.temperature = value
+
+    @property
+    def loaded_size(self) -> int:
+        """Side of the images as they are loaded, pixels."""
+        return loaded_size(self.size, self.crop_pct)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.model.parameters(), self.normalize.mean).device
+
+    def with_model(self, model: nn.Module, **changes: Any) -> "Classifier":
+        """The same with another network; `changes` are arguments of the constructor."""
+        arguments = {
+            "class_names": self.class_names, "normalize": copy.deepcopy(self.normalize),
+            "size": self.size, "crop_pct": self.crop_pct, "temperature": self.temperature,
+            "origin": self.origin,
+        }  # fmt: skip
+        return Classifier(model, **{**arguments, **changes})
+
+    def extra_repr(self) -> str:
+        return (
+            f"{len(self.class_names)} classes, size={self.size}, crop_pct={self.crop_pct:g}, "
+            f"temperature={self.temperature:g}"
+        )
+
+    def label(self, class_name: str) -> int:
+        """The number of a class. Raises UserError for one that it does not know."""
+        if class_name in self.class_names:
+            return self.class_names.index(class_name)
+        close = get_close_matches(class_name, self.class_names, 1)
+        hint = f"did you mean {close[0]}?" if close else "choose a class of its data set"
+        raise UserError(f"{self.name} was not trained on a class {class_name!r}; {hint}")
+
+    # From images to answers
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (N, C), of images as they are decoded: (N, 3, size, size), 0..255."""
+        return self.model(self.normalize(images))
+
+    def decode(self, image: Path | str | Image.Image | np.ndarray) -> np.ndarray:
+        """A file, a Pillow image or pixels as the network is given them, uint8, (size, size, 3).
+
+        Raises UserError for a file that cannot be decoded.
+        """
+        if isinstance(image, np.ndarray):
+            if image.shape in ((self.size, self.size, 3), (self.loaded_size, self.loaded_size, 3)):
+                return center_crop(image, self.size)
+            image = Image.fromarray(image)
+        if isinstance(image, Image.Image):
+            pixels = squash(to_rgb(image), self.loaded_size)
+        else:
+            pixels = decode(image, self.loaded_size)
+        return center_crop(pixels, self.size)
+
+    def inputs(self, images: np.ndarray | Rows | Sequence[np.ndarray]) -> Tensor:
+        """Images as the network reads them: float32, (N, 3, size, size), on its device.
+
+        images: uint8, (N, size, size, 3), or larger by `crop_pct`.
+        """
+        pixels = np.stack(images) if isinstance(images, list | tuple) else np.asarray(images)
+        pixels = center_crop(pixels, self.size)
+        return self.normalize(to_tensor(pixels).to(self.device))
+
+    @torch.inference_mode()
+    def logits(self, images: np.ndarray | Rows, batch_size: int = BATCH) -> np.ndarray:
+        """Logits, float32, (N, C), in evaluation mode and full precision: the one forward loop.
+
+        images: uint8, (N, size, size, 3), or larger by `crop_pct`; a memory map is read a batch at
+        a time. The network comes back in the mode it had.
+        """
+        training = self.model.training
+        self.model.eval()
+        images = center_crop(images, self.size)
+        try:
+            logits = []
+            for start in range(0, len(images), batch_size):
+                will_need(images, np.arange(start, min(start + batch_size, len(images))))
+                batch = to_tensor(images[start : start + batch_size]).to(self.device)
+                logits.append(self(batch).float().cpu())
+        finally:
+            self.model.train(training)
+        return torch.cat(logits).numpy()
+
+    def probabilities(self, logits: np.ndarray | Tensor) -> np.ndarray:
+        """Class probabilities, float32, (N, C), of logits; at the temperature, rows sum to 1."""
+        return self.scaling.probabilities(logits)
+
+    def evaluate(
+        self, data: "Dataset | Split | Path | str | None" = None, split: str = "validation"
+    ) -> Evaluation:
+        """Measure the network on every image of a split, unaugmented.
+
+        Args:
+            data: A data set, one of its splits, or a folder as `open_dataset` takes it.
+            split: "train" or "validation", of a data set.
+
+        Raises:
+            UserError: for a data set that cannot be opened or has other classes.
+        """
+        if not isinstance(data, Split):
+            dataset = data if isinstance(data, Dataset) else self.open_dataset(data)
+            self.check_classes(dataset)
+            data = dataset.split(split)
+        logits = self.logits(data.images)
+        return score(logits, np.asarray(data.labels), self.class_names, self.temperature)
+
+    def predict(
+        self, images: "Iterable[Path | str] | Path | str", top: int = 1, batch_size: int = 256
+    ) -> Predictions:
+        """The `top` most probable classes of each image, in the order given.
+
+        images: files, and folders that hold some. Raises UserError for an image that cannot be
+        decoded and a folder without images.
+        """
+        if isinstance(images, str | Path):
+            images = [images]
+        paths, top = find_images(images), min(top, len(self.class_names))
+        predictions = []
+        for start in range(0, len(paths), batch_size):
+            chunk = paths[start : start + batch_size]
+            logits = self.logits(np.stack([self.decode(path) for path in chunk]))
+            best = torch.from_numpy(self.probabilities(logits)).topk(top)
+            for path, values, rows in zip(chunk, best.values, best.indices, strict=True):
+                names = tuple(self.class_names[row] for row in rows)
+                predictions.append(Prediction(str(path), names, tuple(values.tolist())))
+        return Predictions(predictions)
+
+    # Data sets
+
+    def open_dataset(self, data: Path | str | None = None, **options: Any) -> Dataset:
+        """A data set decoded to the size that the network wants; `options` as `open_dataset`."""
+        dataset = open_dataset(data, size=self.loaded_size, **options)
+        return dataset.center_crop(self.size)
+
+    def check_classes(self, dataset: Dataset, name: str = "") -> None:
+        """Raise UserError when the data set's classes are not the network's.
+
+        name: how the message calls the network.
+        """
+        if dataset.classes != self.class_names:
+            raise UserError(
+                f"{name or self.name} knows {len(self.class_names)} classes and {dataset.root} "
+                f"has {dataset.num_classes}, not the same ones; give the data set it was trained "
+                "on with `data`",
+                option="data",
+            )
+
+    # Files
+
+    def save(self, path: Path | str, *, half: bool = False) -> Path:
+        """Write a weights file, atomically; with `half`, floats in half precision (float16)."""
+        origin = self.origin
+        about = weights_file.About(
+            network=origin.network,
+            options=origin.options,
+            class_names=self.class_names,
+            size=self.size,
+            crop_pct=self.crop_pct,
+            mean=tuple(self.normalize.mean.tolist()),
+            std=tuple(self.normalize.std.tolist()),
+            temperature=self.temperature,
+            recipe=origin.recipe,
+            commit=origin.commit,
+        )
+        weights_file.write(Path(path), self.model, about, half=half)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Classifier":
+        """The network of a run folder (its `best` weights) or of a weights file, to be used.
+
+        Raises UserError when there is none, or when it is not one that ConvLens wrote.
+        """
+        model, about = weights_file.read(path)
+        return cls(
+            model,
+            about.class_names,
+            Normalize(about.mean, about.std),
+            size=about.size,
+            crop_pct=about.crop_pct,
+            temperature=about.temperature,
+            origin=Origin(about.network, about.options, about.recipe, about.commit),
+        )
+
+    def export(self, path: Path | str, *, layers: Sequence[str] | None = None) -> Export:
+        """Write one file for other programs: ONNX, or torch.export's for a name in `.pt2`.
+
+        Arguments, result and errors are those of `convlens.inference.export.export`.
+        """
+        return export(self, Path(path), layers)
+
+    def fast(self, dtype: torch.dtype = torch.float32) -> "Classifier":
+        """The same answers sooner: batch norms folded in, channels-last, products in `dtype`."""
+        return self.with_model(FastInference(self.model, dtype))
+
+
+def load(run: Path | str) -> Classifier:
+    """The classifier of a run folder (its `best` weights) or of a weights file.
+
+    Raises UserError when there is none, or when it is not one that ConvLens wrote.
+    """
+    return Classifier.load(run)

@@ -1,0 +1,20 @@
+"""What the library logs, told plainly on standard output: for programs, not for importers."""
+
+import logging
+import sys
+
+
+class _Stdout(logging.Handler):
+    """Writes each message as it is to what is standard output at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stdout, flush=True)
+
+
+def to_stdout() -> None:
+    """Have everything that ConvLens logs from INFO on printed, once and without decoration."""
+    logger = logging.getLogger("convlens")
+    if not any(isinstance(handler, _Stdout) for handler in logger.handlers):
+        logger.addHandler(_Stdout())
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

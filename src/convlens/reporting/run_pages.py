@@ -1,0 +1,80 @@
+"""What a run folder shows: the tables and the pictures of a finished run."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from convlens import figures
+from convlens.data.normalize import Normalize
+from convlens.files import replacing
+from convlens.inference.metrics import Evaluation
+
+WORST = 24  # images in worst.png
+
+
+def write_curves(history: dict[str, np.ndarray], folder: Path) -> None:
+    """Write curves.png from the columns of history.csv."""
+    figures.save(figures.learning_curves(history), folder / "curves.png")
+
+
+def write_batch(
+    images: Tensor,
+    targets: Tensor,
+    normalize: Normalize,
+    class_names: tuple[str, ...],
+    folder: Path,
+) -> None:
+    """Write batch.png: a training batch as the network sees it, up to 32 images of it."""
+    picture = figures.batch(
+        images[:32].cpu().numpy(),
+        targets[:32].cpu().numpy(),
+        normalize.mean.cpu().numpy(),
+        normalize.std.cpu().numpy(),
+        class_names,
+    )
+    figures.save(picture, folder / "batch.png")
+
+
+def write_evaluation(evaluation: Evaluation, images: np.ndarray, folder: Path) -> None:
+    """Write confusion.csv and .png, per_class.csv and .png, reliability.png and worst.png.
+
+    images: uint8, (N, H, W, 3), of the evaluated split.
+    """
+    classes = evaluation.class_names
+    with (
+        replacing(folder / "confusion.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["true \\ predicted", *classes])
+        for name, row in zip(classes, evaluation.confusion, strict=True):
+            writer.writerow([name, *row])
+    counts = evaluation.confusion.sum(axis=1)
+    with (
+        replacing(folder / "per_class.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["class", "images", "accuracy"])
+        writer.writerows(zip(classes, counts, evaluation.class_accuracy, strict=True))
+    figures.save(figures.confusion(evaluation.confusion, classes), folder / "confusion.png")
+    figures.save(
+        figures.per_class(evaluation.class_accuracy, counts, classes), folder / "per_class.png"
+    )
+    seen = evaluation.reliability
+    drawn = figures.reliability(seen.confidence, seen.accuracy, seen.count, seen.error)
+    figures.save(drawn, folder / "reliability.png")
+    wrong = np.flatnonzero(evaluation.predicted != evaluation.labels)
+    order = wrong[np.argsort(-evaluation.losses[wrong], kind="stable")][:WORST]
+    figures.save(
+        figures.worst(
+            np.asarray(images[order]),
+            evaluation.labels[order],
+            evaluation.predicted[order],
+            evaluation.probabilities[order, evaluation.predicted[order]],
+            classes,
+        ),
+        folder / "worst.png",
+    )

@@ -1,0 +1,175 @@
+"""What decides a run: a recipe, a data set, a seed and a machine, each option declared here once."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import arg
+
+from convlens import formats
+from convlens.errors import UserError
+from convlens.fields import Bounds, check_bounds, flatten, from_dict, replace
+from convlens.recipes import RECIPES, Recipe, find_recipe
+
+# From a layer's name to its algorithms by map size, "8x8", as `Conv2d.algorithms` holds them.
+ConvolutionPlan = dict[str, dict[str, str]]
+Hidden = tyro.conf.Suppress
+
+# Not options of the command that repeats a run: where the data lies, and what follows from others.
+FOUND = ("data", "digest", "convolutions")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run; `config.yaml` holds it.
+
+    As asked for, it may leave the data set, the device and the precision open; as it is kept with a
+    run, all are resolved.
+    """
+
+    recipe: Annotated[Recipe, arg(name="")]
+    """What is trained, and how."""
+    data: Annotated[str | None, arg(metavar="DIR")] = None
+    """The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."""
+    seed: Annotated[int, Bounds(0)] = 0
+    """Of the weights, the batches' order and all augmentation."""
+    split_seed: Annotated[int, Bounds(0)] = 0
+    """Of the split of a data set that has none."""
+    holdout: Annotated[float, Bounds(0, 0.9)] = 0.0
+    """Share of train/ held out and monitored in the place of validation/, 0 to 0.9."""
+    folds: Annotated[int, Bounds(0)] = 0
+    """Cross-validation inside train/: so many runs, each with another part held out."""
+    fold: Annotated[int, Bounds(0)] = 0
+    """Of the folds only this one, counted from 1; 0 means all."""
+    max_train_images: Annotated[int | None, Bounds(1)] = None
+    """Train on about this many images at most, the same share of each class; by default all."""
+    teachers: Annotated[tuple[str, ...], arg(metavar="RUN …")] = ()
+    """Runs whose mean probabilities are learned too, with distillation."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """cpu, cuda or mps; auto takes the fastest there is."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the training passes; auto measures which is faster."""
+    skip_bad: bool = False
+    """Leave out files that cannot be read, and list them."""
+    snapshots: bool = False
+    """Keep the weights after epochs 1, 2, 5, 10, 20, 40, …, to see how features grew."""
+    digest: Annotated[str, Hidden] = ""
+    """What the data set is known by, should it move."""
+    convolutions: Annotated[ConvolutionPlan, Hidden] = field(default_factory=dict)
+    """The algorithms that were measured to be fastest; another one rounds otherwise."""
+
+    @property
+    def has_holdout(self) -> bool:
+        """Whether a part of train/ is held out, and the best epoch on it is kept."""
+        return bool(self.holdout or self.fold)
+
+    @property
+    def monitored(self) -> Literal["holdout", "validation"]:
+        """The name of the split that is measured after every epoch."""
+        return "holdout" if self.has_holdout else "validation"
+
+    def check(self) -> None:
+        """Raise UserError for options that make no sense, alone or together."""
+        self.recipe.check()
+        check_bounds(self)
+        if self.holdout and self.folds:
+            raise UserError(
+                "`holdout` and `folds` do not go together; each holds images out",
+                option=("holdout", "folds"),
+            )
+        if not (self.folds >= 2 and 1 <= self.fold <= self.folds) and (self.folds or self.fold):
+            raise UserError(
+                f"`fold` {self.fold} of `folds` {self.folds} is out of range; give at least 2 "
+                "folds and one of them, counted from 1",
+                option=("fold", "folds"),
+            )
+        if bool(self.recipe.distillation) != bool(self.teachers):
+            raise UserError(
+                "`distillation` and `teachers` go together; give both or neither",
+                option=("distillation", "teachers"),
+            )
+
+    def differs_from(self, kept: "RunConfig") -> list[str]:
+        """The options in which a kept run is not what this asks for; "auto" asks for nothing.
+
+        Where the data lies is not compared: a run knows its files by their digest.
+        """
+        asked, found = flatten(self), flatten(kept)
+        names = [n for n in asked.keys() | found.keys() if n.partition(".")[0] not in FOUND]
+        return sorted(
+            name
+            for name in names
+            if asked.get(name) != found.get(name)
+            and not (name in ("device", "precision") and asked[name] == "auto")
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML."""
+        values = dataclasses.asdict(self)
+        return {"format": formats.FORMAT, **values, "teachers": list(self.teachers)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "RunConfig":
+        """The inverse of `as_dict`, also for earlier formats.
+
+        Raises UserError for unknown options and values of another type or range.
+        """
+        config = from_dict(cls, formats.read_config(values))
+        config.check()
+        return config
+
+    def command(self) -> str:
+        """The command that repeats this run, but for where the data lies."""
+        parts = ["convlens", "train", self.recipe.name]
+        recipe = RECIPES.get(self.recipe.name, lambda: Recipe(self.recipe.name, self.recipe.model))
+        usual = flatten(RunConfig(recipe()))
+        for name, value in flatten(self).items():
+            if name.partition(".")[0] not in FOUND and usual.get(name) != value:
+                parts += _as_arguments(name.removeprefix("recipe."), value)
+        return shlex.join(parts)
+
+
+def _as_arguments(name: str, value: Any) -> list[str]:
+    """One option as the command line takes it."""
+    option = "--" + name.replace("_", "-")
+    if isinstance(value, bool):  # a flag, called no-… where it is on by default
+        group, dot, flag = option.removeprefix("--").rpartition(".")
+        return [option if value else f"--{group}{dot}no-{flag}"]
+    if isinstance(value, tuple) and name == "teachers":
+        return [option, *value]
+    return [option, str(value)]
+
+
+def make_config(
+    recipe: str | Path | Recipe | RunConfig, options: Mapping[str, Any]
+) -> RunConfig:
+    """The configuration of a recipe, with the options of a run or of the recipe changed.
+
+    Args:
+        recipe: A recipe, its name, a file that holds one, or a configuration.
+        options: Fields of `RunConfig` or of `Recipe`, nested ones as dictionaries or by dotted
+            names.
+
+    Raises:
+        UserError: for an option that neither has, and for a value of another type or range.
+    """
+    if isinstance(recipe, RunConfig):
+        config = recipe
+    else:
+        config = RunConfig(recipe if isinstance(recipe, Recipe) else find_recipe(recipe))
+    own = {f.name for f in dataclasses.fields(RunConfig)} - {"recipe"}
+    for_recipe = {name: value for name, value in options.items() if name not in own}
+    config = replace(config, {name: options[name] for name in own & options.keys()})
+    if for_recipe:
+        config = dataclasses.replace(config, recipe=replace(config.recipe, for_recipe))
+    config.check()
+    return config
+
+
+def absolute(paths: Sequence[Path | str]) -> tuple[str, ...]:
+    """The paths as a configuration keeps them, for a run may be resumed from another folder."""
+    return tuple(str(Path(path).resolve()) for path in paths)

@@ -1,0 +1,113 @@
+"""The record of a run: what metrics.json and results/summary.json say of it."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from convlens import formats
+from convlens.data.tools.near_duplicates import leaked
+from convlens.inference.classifier import Classifier
+from convlens.inference.metrics import Evaluation
+from convlens.training.config import RunConfig
+from convlens.training.device import Machine
+from convlens.training.distributed import World
+from convlens.training.splits import Monitored
+
+SUMMARY_FIELDS = (
+    "recipe",
+    "model",
+    "seed",
+    "epochs",
+    "train_images",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "validation_mean_class_accuracy",
+    "validation_images",
+    "validation_standard_error",
+    "validation_mean_class_standard_error",
+    "validation_near_duplicates",
+    "validation_accuracy_without_near_duplicates",
+    "validation_mean_class_accuracy_without_near_duplicates",
+    "calibration_error",
+    "calibrated_error",
+    "temperature",
+    "seconds",
+    "device",
+    "precision",
+    "torch",
+    "commit",
+    "command",
+)
+
+# Pairs of images compared for near-duplicates after training. The time grows with their number:
+# Caltech-101 has 7 million. Of larger data sets `evaluate --without-near-duplicates` tells on
+# demand.
+MAX_PAIRS = 50_000_000
+
+
+def find_near_duplicates(root: Any, splits: Monitored) -> np.ndarray | None:
+    """Which monitored images have a near-duplicate in train; None where there are too many to
+    compare. root: of the data set."""
+    if len(splits.train) * len(splits.monitored) > MAX_PAIRS:
+        return None
+    return leaked(root, splits.train, splits.monitored)
+
+
+def record(
+    config: RunConfig,
+    classifier: Classifier,
+    evaluations: dict[str, Evaluation],
+    near_duplicates: np.ndarray | None,
+    machine: Machine,
+    world: World,
+) -> dict[str, Any]:
+    """What a run found: what it is, the figures of both splits, their uncertainty, the command.
+
+    evaluations: of train and the monitored split, by name. near_duplicates: bool, (N,), which of
+    the N monitored images have one among those trained on; None where that is not known.
+    """
+    found: dict[str, Any] = {
+        "format": formats.FORMAT,
+        "recipe": config.recipe.name,
+        "model": config.recipe.model,
+        "seed": config.seed,
+        "epochs": config.recipe.epochs,
+        "train_images": len(evaluations["train"].labels),
+    }
+    for name, evaluation in evaluations.items():
+        found[f"{name}_loss"] = evaluation.loss
+        found[f"{name}_accuracy"] = evaluation.accuracy
+        found[f"{name}_mean_class_accuracy"] = evaluation.mean_class_accuracy
+    return {
+        **found,
+        **uncertainty(config.monitored, evaluations[config.monitored], near_duplicates),
+        "device": f"{world.size} × {machine.name}" if world.size > 1 else machine.name,
+        "precision": machine.precision,
+        "torch": torch.__version__,
+        "commit": classifier.origin.commit,
+        "command": config.command(),
+    }
+
+
+def uncertainty(
+    split: str, evaluation: Evaluation, near_duplicates: np.ndarray | None
+) -> dict[str, Any]:
+    """How far a split's figures can be trusted: their noise, the leak and the calibration.
+
+    near_duplicates: as `record` has it.
+    """
+    rest = None
+    if near_duplicates is not None and not near_duplicates.all():
+        rest = evaluation.take(~near_duplicates)
+    return {
+        f"{split}_images": len(evaluation.labels),
+        f"{split}_standard_error": evaluation.standard_error,
+        f"{split}_mean_class_standard_error": evaluation.mean_class_standard_error,
+        f"{split}_near_duplicates": None if near_duplicates is None else int(near_duplicates.sum()),
+        f"{split}_accuracy_without_near_duplicates": rest and rest.accuracy,
+        f"{split}_mean_class_accuracy_without_near_duplicates": rest and rest.mean_class_accuracy,
+        **evaluation.calibration(),
+    }
