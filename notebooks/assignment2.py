@@ -48,7 +48,7 @@ from PIL import Image as Picture
 from convlens import evaluate, figures, look, models, recipes
 from convlens.data import augment, batches, open_dataset
 from convlens.errors import UserError
-from convlens.look.layers import to_text
+from convlens.look.arrays.layers import to_text
 from convlens.look.views import assigned_images, describe_prediction
 from convlens.reproduce import averaged_table
 from convlens.training import loop, optimizer

@@ -19,7 +19,7 @@ from convlens.explorer.attribution import METHODS
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import short
 from convlens.explorer.survey import NotYet
-from convlens.look.top_patches import strongest_patches
+from convlens.look.arrays.top_patches import strongest_patches
 from convlens.models import LeNet5
 from convlens.training.run_folder import load_trained, save_weights
 from convlens.training.run import open_for

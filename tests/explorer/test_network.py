@@ -11,7 +11,7 @@ from convlens import look
 from convlens.errors import UserError
 from convlens.explorer.attribution import METHODS, methods_of
 from convlens.explorer.network import Network, look_inside
-from convlens.look.occlusion import occlusion
+from convlens.look.arrays.occlusion import occlusion
 from convlens.models import ResNet18
 
 

@@ -19,7 +19,7 @@ from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
 from convlens.inference.export import export_onnx, export_torch
-from convlens.look.activations import activations
+from convlens.look.arrays.activations import activations
 from convlens.models import MODELS
 from convlens.inference.fast import FastInference
 from convlens.training.run_folder import Trained, load_trained

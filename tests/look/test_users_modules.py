@@ -12,7 +12,7 @@ from convlens import look
 from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
-from convlens.look.activations import layer_outputs
+from convlens.models.hooks import layer_outputs
 
 SIZE, CLASSES, COUNT = 32, 4, 6
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])

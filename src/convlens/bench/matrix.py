@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from convlens.look.layers import layer_table
+from convlens.look.arrays.layers import layer_table
 from convlens.recipes import RECIPES
 from convlens.training.run_folder import build
 from convlens.training.device import choose

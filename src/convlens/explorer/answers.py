@@ -21,7 +21,7 @@ from convlens.explorer.images import MOST_BYTES, MOST_PIXELS
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network, short
 from convlens.explorer.survey import NotYet, Survey
-from convlens.look.features import embedding, nearest
+from convlens.look.arrays.features import embedding, nearest
 
 NEIGHBORS = 8
 JSON, PNG = "application/json", "image/png"

@@ -30,7 +30,7 @@ class Method:
 
 
 def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
-    from convlens.look.attribution import grad_cam, grad_cam_layer
+    from convlens.look.arrays.attribution import grad_cam, grad_cam_layer
 
     model = network.trained.model
     layer = grad_cam_layer(model, network.size)
@@ -43,7 +43,7 @@ def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
 
 
 def _guided(network: Network, image: np.ndarray, target: int) -> Picture:
-    from convlens.look.attribution import guided_backprop
+    from convlens.look.arrays.attribution import guided_backprop
 
     values = guided_backprop(network.trained.model, network.normalized(image), target)[0]
     limit = pictures.magnitude_of(values)
@@ -54,7 +54,7 @@ def _guided(network: Network, image: np.ndarray, target: int) -> Picture:
 
 
 def _integrated(network: Network, image: np.ndarray, target: int) -> Picture:
-    from convlens.look.attribution import integrated_gradients
+    from convlens.look.arrays.attribution import integrated_gradients
 
     values = integrated_gradients(network.copy, network.normalized(image), target)[0].sum(axis=0)
     limit = pictures.magnitude_of(values)
@@ -65,7 +65,7 @@ def _integrated(network: Network, image: np.ndarray, target: int) -> Picture:
 
 
 def _occlusion(network: Network, image: np.ndarray, target: int) -> Picture:
-    from convlens.look.occlusion import occlusion
+    from convlens.look.arrays.occlusion import occlusion
 
     x = network.normalized(image)
     seen = occlusion(network.copy, x, target)

@@ -20,8 +20,8 @@ from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import scale_of
-from convlens.look.activations import hooked
-from convlens.look.stages import Stage, stages
+from convlens.models.hooks import hooked
+from convlens.look.arrays.stages import Stage, stages
 from convlens.training.run_folder import Trained, load_trained, read_history
 from convlens.training.run import read_metrics
 
@@ -137,7 +137,7 @@ class Network:
 
     def deconvolution(self, image: np.ndarray, stage: int, maps: list[int]) -> np.ndarray:
         """Of each of `maps` what excites it most, float32, (M, size, size, 3); 0 where nothing."""
-        from convlens.look.deconvolution import deconvolution
+        from convlens.look.arrays.deconvolution import deconvolution
 
         x = self.normalized(image).repeat(len(maps), 1, 1, 1)
         return deconvolution(self.trained.model, x, self.layers[stage], maps)

@@ -24,7 +24,7 @@ from convlens.data.dataset import Dataset
 from convlens.data.sources import cache_home
 from convlens.explorer.network import Network, look_inside
 from convlens.files import replacing
-from convlens.look.top_patches import Patches, Strongest, boxes_of
+from convlens.look.arrays.top_patches import Patches, Strongest, boxes_of
 
 BATCH = 16  # images: few, so that a question asked meanwhile does not wait long
 FORMAT = 1  # of the kept file

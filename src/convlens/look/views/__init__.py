@@ -10,10 +10,10 @@ import numpy as np
 
 from convlens import figures
 from convlens.data.dataset import Dataset
-from convlens.look.activations import check_numbers
-from convlens.look.filters import composite_filters, first_filters
-from convlens.look.layers import layer_table, to_text
-from convlens.look.top_patches import deepest_local_layer, strongest_patches
+from convlens.models.hooks import check_numbers
+from convlens.look.arrays.filters import composite_filters, first_filters
+from convlens.look.arrays.layers import layer_table, to_text
+from convlens.look.arrays.top_patches import deepest_local_layer, strongest_patches
 from convlens.look.views.of_data import (
     count_maps,
     draw_deconvolution,

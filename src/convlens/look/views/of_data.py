@@ -9,13 +9,14 @@ from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.data.dataset import Dataset
 from convlens.inference.metrics import compute_logits
-from convlens.look.activations import activations, blank_image, check_numbers
-from convlens.look.deconvolution import deconvolution
-from convlens.look.features import embedding, features
-from convlens.look.filters import kernels
-from convlens.look.growth import growth
-from convlens.look.feature_visualization import optimized
-from convlens.look.top_patches import Patches, crop
+from convlens.look.arrays.activations import activations
+from convlens.models.hooks import blank_image, check_numbers
+from convlens.look.arrays.deconvolution import deconvolution
+from convlens.look.arrays.features import embedding, features
+from convlens.look.arrays.filters import kernels
+from convlens.look.arrays.growth import growth
+from convlens.look.arrays.feature_visualization import optimized
+from convlens.look.arrays.top_patches import Patches, crop
 from convlens.look.views.names import file_name
 from convlens.training.run_folder import Trained
 

@@ -13,17 +13,18 @@ from convlens.data.batches import to_tensor
 from convlens.data.dataset import Dataset
 from convlens.errors import UserError
 from convlens.files import replacing
-from convlens.look.activations import activations, conv_relu_layers, map_statistics
-from convlens.look.attribution import (
+from convlens.look.arrays.activations import activations, map_statistics
+from convlens.models.hooks import conv_relu_layers
+from convlens.look.arrays.attribution import (
     grad_cam,
     grad_cam_layer,
     guided_backprop,
     integrated_gradients,
     targets,
 )
-from convlens.look.features import features, nearest
-from convlens.look.invariance import CHANGES, invariance
-from convlens.look.occlusion import occlusion
+from convlens.look.arrays.features import features, nearest
+from convlens.look.arrays.invariance import CHANGES, invariance
+from convlens.look.arrays.occlusion import occlusion
 from convlens.look.views.names import file_name
 from convlens.training.run_folder import Trained
 

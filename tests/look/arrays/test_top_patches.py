@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convlens.errors import UserError
-from convlens.look.top_patches import crop, deepest_local_layer, strongest_patches
+from convlens.look.arrays.top_patches import crop, deepest_local_layer, strongest_patches
 from convlens.models import LeNet5, ResNet18
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])

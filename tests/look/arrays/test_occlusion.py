@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from convlens.errors import UserError
-from convlens.look.occlusion import occlusion
+from convlens.look.arrays.occlusion import occlusion
 
 
 def picture(height: int, width: int) -> torch.Tensor:

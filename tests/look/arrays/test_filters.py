@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
-from convlens.look.filters import composite_filters, first_filters, kernels
+from convlens.look.arrays.filters import composite_filters, first_filters, kernels
 from convlens.models import ConvNet, LeNet5, ResNet18
 
 

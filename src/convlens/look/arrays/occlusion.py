@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from convlens.errors import UserError
-from convlens.look.activations import check_maps, conv_relu_layers, layer_outputs
-from convlens.look.attribution import targets
+from convlens.models.hooks import check_maps, conv_relu_layers, layer_outputs
+from convlens.look.arrays.attribution import targets
 
 
 @dataclass(frozen=True)

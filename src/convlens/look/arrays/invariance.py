@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.look.activations import activations, conv_relu_layers
+from convlens.look.arrays.activations import activations
+from convlens.models.hooks import conv_relu_layers
 
 CHANGES: dict[str, tuple[float, ...]] = {
     "translation": tuple(range(-16, 17, 2)),  # pixels downwards

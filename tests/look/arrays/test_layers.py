@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
-from convlens.look.layers import layer_table, receptive_field, to_text
+from convlens.look.arrays.layers import layer_table, receptive_field, to_text
 from convlens.models import ConvNet, LeNet5, ResNet18
 
 

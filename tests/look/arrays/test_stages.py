@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
-from convlens.look.layers import layer_table, receptive_field
-from convlens.look.stages import stages
+from convlens.look.arrays.layers import layer_table, receptive_field
+from convlens.look.arrays.stages import stages
 from convlens.models import ConvNet, LeNet5, ResNet18
 
 SIZE = 32

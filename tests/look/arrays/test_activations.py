@@ -7,12 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
-from convlens.look.activations import (
-    activations,
-    conv_relu_layers,
-    layer_outputs,
-    map_statistics,
-)
+from convlens.look.arrays.activations import activations, map_statistics
+from convlens.models.hooks import conv_relu_layers, layer_outputs
 from convlens.models import ConvNet, LeNet5, ResNet18
 
 

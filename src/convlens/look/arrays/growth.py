@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
-from convlens.look.activations import check_numbers
-from convlens.look.deconvolution import deconvolution
-from convlens.look.top_patches import crop, strongest_patches
+from convlens.models.hooks import check_numbers
+from convlens.look.arrays.deconvolution import deconvolution
+from convlens.look.arrays.top_patches import crop, strongest_patches
 
 
 @dataclass(frozen=True)

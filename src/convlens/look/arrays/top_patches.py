@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
-from convlens.look.activations import activations, check_maps, conv_relu_layers
-from convlens.look.layers import Field, receptive_field
+from convlens.look.arrays.activations import activations
+from convlens.models.hooks import check_maps, conv_relu_layers
+from convlens.look.arrays.layers import Field, receptive_field
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.errors import UserError
-from convlens.look.activations import blank_image, check_maps, check_numbers, hooked, layer_outputs
-from convlens.look.layers import receptive_field
-from convlens.look.top_patches import crop
+from convlens.models.hooks import blank_image, check_maps, check_numbers, hooked, layer_outputs
+from convlens.look.arrays.layers import receptive_field
+from convlens.look.arrays.top_patches import crop
 
 # Nodes of autograd's graph whose gradient a composition takes to be the identity.
 NONLINEAR_NODES = {

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.look.activations import check_numbers, layer_outputs
+from convlens.models.hooks import check_numbers, layer_outputs
 
 # From frequencies to colors that are correlated as those of photographs are: the square root of
 # the colors' covariance in natural images, as Olah et al. use it, to a norm of 1.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from convlens.look.activations import NONLINEARITIES, blank_image, conv_relu_layers, hooked
-from convlens.look.layers import ADAPTIVE_POOLS, POOLS, Field, layer_table, receptive_fields
+from convlens.models.hooks import NONLINEARITIES, blank_image, conv_relu_layers, hooked
+from convlens.look.arrays.layers import ADAPTIVE_POOLS, POOLS, Field, layer_table, receptive_fields
 
 
 @dataclass(frozen=True)

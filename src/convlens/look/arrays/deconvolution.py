@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.look.activations import check_maps, layer_outputs
+from convlens.models.hooks import check_maps, layer_outputs
 
 
 def deconvolution(

@@ -10,7 +10,7 @@ from torch import nn
 from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
-from convlens.look.features import embedding, features, nearest
+from convlens.look.arrays.features import embedding, features, nearest
 from convlens.models import MODELS
 
 MEAN, STD = torch.full((3,), 0.4), torch.full((3,), 0.2)

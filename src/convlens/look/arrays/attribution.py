@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
-from convlens.look.activations import blank_image, conv_relu_layers, hooked
+from convlens.models.hooks import blank_image, conv_relu_layers, hooked
 
 with warnings.catch_warnings():
     # captum imports a progress bar that looks for Jupyter's widgets; neither is used here

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
-from convlens.look.activations import activations
-from convlens.look.deconvolution import deconvolution
+from convlens.look.arrays.activations import activations
+from convlens.look.arrays.deconvolution import deconvolution
 from convlens.models import ConvNet, LeNet5
 
 

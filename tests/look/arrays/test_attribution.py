@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from convlens.data.cache import decode
 from convlens.errors import UserError
-from convlens.look.attribution import (
+from convlens.look.arrays.attribution import (
     grad_cam,
     grad_cam_layer,
     guided_backprop,
     integrated_gradients,
     targets,
 )
-from convlens.look.occlusion import occlusion
+from convlens.look.arrays.occlusion import occlusion
 from convlens.models import ConvNet, LeNet5, ResNet18
 
 VIEWS = {

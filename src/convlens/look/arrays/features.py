@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from convlens.data.augment import normalize
 from convlens.data.batches import to_tensor
 from convlens.errors import UserError
-from convlens.look.activations import hooked
+from convlens.models.hooks import hooked
 
 
 def features(

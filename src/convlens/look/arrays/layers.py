@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.errors import UserError
-from convlens.look.activations import blank_image, hooked
+from convlens.models.hooks import blank_image, hooked
 
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 ADAPTIVE_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)

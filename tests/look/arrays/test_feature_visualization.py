@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from convlens.errors import UserError
-from convlens.look.feature_visualization import optimized
+from convlens.look.arrays.feature_visualization import optimized
 from convlens.models import MODELS, ConvNet
 
 MEAN, STD = torch.full((3,), 0.5), torch.full((3,), 0.25)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convlens.look.invariance import CHANGES, apply_change, invariance
+from convlens.look.arrays.invariance import CHANGES, apply_change, invariance
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
