@@ -1,6 +1,7 @@
 """What every test needs: a cache of its own, and a small data set that can be learned."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from convlens import logs
+from convlens.data.normalize import Normalize
+from convlens.inference import Classifier, Origin
 from convlens.models import LeNet5
-from convlens.training.run_folder import Trained, save_weights
+from convlens.training.run import train
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     # Tests that run side by side share the cores, and so do the processes that they start: threads
@@ -57,20 +61,40 @@ def toy_data(tmp_path_factory) -> Path:
 def toy_weights(tmp_path_factory) -> Path:
     """A weights file for `toy_data`: an untrained LeNet5 for images of 16×16, quick to run."""
     torch.manual_seed(0)
-    trained = Trained(
-        model=LeNet5(len(TOY_COLORS), size=16).eval(),
-        network="LeNet5",
-        options={},
-        classes=tuple(TOY_COLORS),
+    classifier = Classifier(
+        LeNet5(len(TOY_COLORS), size=16).eval(),
+        tuple(TOY_COLORS),
+        Normalize([0.2, 0.25, 0.3], [0.25, 0.2, 0.3]),
         size=16,
-        mean=torch.tensor([0.2, 0.25, 0.3]),
-        std=torch.tensor([0.25, 0.2, 0.3]),
-        recipe="lenet5",
-        commit="",
+        origin=Origin("LeNet5", {}, "lenet5"),
     )
-    path = tmp_path_factory.mktemp("weights") / "toy.safetensors"
-    save_weights(path, trained)
-    return path
+    return classifier.save(tmp_path_factory.mktemp("weights") / "toy.safetensors")
+
+
+@pytest.fixture(scope="session")
+def _trained_once(toy_data, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(folder / "cache"))
+        train(
+            "lenet5plus", out=folder / "run", data=toy_data, epochs=2, batch_size=16,
+            device="cpu", precision="fp32",
+        )  # fmt: skip
+    return folder / "run"
+
+
+@pytest.fixture
+def finished_run(_trained_once, tmp_path) -> Path:
+    """A copy of a finished run of lenet5plus on `toy_data`, two epochs: trained once, for all."""
+    return Path(shutil.copytree(_trained_once, tmp_path / "run"))
+
+
+@pytest.fixture
+def told():
+    """Has the library's log go to standard output, as the command line does."""
+    logs.to_stdout()
+    yield
+    logs.to_nowhere()
 
 
 def _toy_image(name: str, random: np.random.Generator) -> np.ndarray:

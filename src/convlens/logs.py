@@ -18,3 +18,12 @@ def to_stdout() -> None:
         logger.addHandler(_Stdout())
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+def to_nowhere() -> None:
+    """The inverse of `to_stdout`."""
+    logger = logging.getLogger("convlens")
+    for handler in [handler for handler in logger.handlers if isinstance(handler, _Stdout)]:
+        logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
