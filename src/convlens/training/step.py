@@ -49,10 +49,9 @@ class TrainState:
         """Which epoch the next step belongs to, counted from 0."""
         return self.step // self.steps
 
-    @property
-    def progress(self) -> float:
-        """The share of all steps that have been, [0, 1)."""
-        return self.step / (self.recipe.epochs * self.steps)
+    def progress_at(self, part: float) -> float:
+        """The share of all steps that will have been after that part of the next one, [0, 1]."""
+        return (self.step + part) / (self.recipe.epochs * self.steps)
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs, beside the history."""
@@ -87,12 +86,13 @@ class StepStats:
 
 def train_step(state: TrainState, batch: Batch) -> StepStats:
     """One step: augment, forward pass, loss, backward pass, optimizers, average of the weights."""
-    recipe, done = state.recipe, state.progress
+    recipe, done = state.recipe, state.progress_at(0)
     started = time.perf_counter()
     images, targets = state.prepare(batch.to(state.machine.device), recipe.size_at(state.epoch))
     data_seconds = time.perf_counter() - started
 
-    at = min(done, 1 - recipe.swa_fraction)
+    # at the step's middle: at its beginning a warm-up's first step would have the rate 0
+    at = min(state.progress_at(0.5), 1 - recipe.swa_fraction)
     set_learning_rate(state.optimizers, schedule(recipe.schedule, at, recipe.warmup))
     with state.machine.autocast():
         logits = state.network(images)
