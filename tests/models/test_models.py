@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convlens.models import MODELS, ConvNet, LeNet5, ResNet18
-from convlens.models.convnet import Blur, SqueezeExcite
+from convlens.models import MODELS, ConvNet, LeNet5, ResNet18, build
+from convlens.models.layers.blur import Blur
+from convlens.models.layers.drop_path import DropPath, drop_rates
 from convlens.models.layers.pooling import pool_rectified
-from convlens.models.layers.drop_path import StochasticDepth, growing
+from convlens.models.layers.squeeze_excite import SqueezeExcite
 
 VARIANTS = [
     (LeNet5, {}),
@@ -16,10 +17,10 @@ VARIANTS = [
     (LeNet5, {"batch_norm": True, "dropout": 0.4}),
     (ConvNet, {}),
     (ConvNet, {"dropout": 0.2, "stem_stride": 2}),
-    (ConvNet, {"depths": (1, 2, 1, 2), "squeeze_excite": True, "stochastic_depth": 0.2}),
+    (ConvNet, {"depths": (1, 2, 1, 2), "squeeze_excite": True, "drop_path": 0.2}),
     (ConvNet, {"anti_aliased": True}),
     (ResNet18, {}),
-    (ResNet18, {"stochastic_depth": 0.3}),
+    (ResNet18, {"drop_path": 0.3}),
     (ResNet18, {"conv2_stride": 2}),
 ]
 
@@ -51,18 +52,18 @@ def test_every_parameter_gets_a_gradient(variant):
     assert idle == []
 
 
-def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
+def test_drop_path_drops_whole_images_and_keeps_the_mean():
     torch.manual_seed(0)
-    layer, x = StochasticDepth(0.25), torch.ones(4000, 2, 2, 2)
+    layer, x = DropPath(0.25), torch.ones(4000, 2, 2, 2)
     y = layer(x)
     per_image = y.flatten(1)
     assert torch.equal(per_image.amin(dim=1), per_image.amax(dim=1))
     assert set(per_image[:, 0].tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
     assert float(y.mean()) == pytest.approx(1, abs=0.04)  # 4 standard errors
     assert layer.eval()(x) is x
-    assert growing(0.3, 4) == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert drop_rates(0.3, 4) == pytest.approx([0, 0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="drop"):
-        StochasticDepth(1.0)
+        DropPath(1.0)
 
 
 def test_squeeze_excite_by_hand():
@@ -246,3 +247,60 @@ def test_resnet18_readings_of_the_stride_differ_by_one_halving():
     }  # fmt: skip
     with pytest.raises(ValueError, match="1 or 2, not 3"):
         ResNet18(conv2_stride=3)
+
+
+def test_a_network_is_built_from_its_name_and_the_options_of_a_file():
+    options = {"depths": [1, 2, 1, 1], "squeeze_excite": True, "dropout": "1e-1"}  # as YAML has it
+    model = build("ConvNet", options, num_classes=3, size=32)
+    assert len(model.stage2) == 2
+    assert model.dropout.p == 0.1
+    assert build("LeNet5", {}, 3, size=32).fc1.in_features == 64 * 2 * 2  # the one told the size
+    assert build("LeNet5", {"size": 16}, 3, size=32).fc1.in_features == 64
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "reason"),
+    [
+        ("LeNet5", {"dropuot": 0.1}, "no option dropuot"),
+        ("LeNet5", {"num_classes": 3}, "no option num_classes"),
+        ("LeNet5", {"return": 3}, "no option return"),
+        ("ResNet18", {"size": 64}, "no option size"),
+        ("LeNet5", {"padding": 10**9}, "padding at most 64"),
+        ("LeNet5", {"size": 10**9}, "size is at most 4096"),
+        ("LeNet5", {"padding": 1.5}, "padding is 1.5; it must be of type int"),
+        ("LeNet5", {"batch_norm": 1}, "batch_norm is 1; it must be of type bool"),
+        ("LeNet5", {"dropout": float("nan")}, r"dropout is in \[0, 1\), not nan"),
+        ("LeNet5", {"dropout": 1.0}, r"dropout is in \[0, 1\), not 1.0"),
+        ("ResNet18", {"drop_path": -0.5}, r"drop is in \[0, 1\), not"),
+        ("ConvNet", {"depths": [100_000, 1, 1, 1]}, "depths are four numbers from 1 to 64"),
+        ("ConvNet", {"depths": [1, 1, 1]}, "depths are four numbers"),
+        ("ConvNet", {"depths": 4}, "depths is 4; it must be a list"),
+        ("ConvNet", {"widths": [10**9] * 4}, "widths are four numbers from 1 to 8192"),
+        ("ConvNet", {"widths": [0, 1, 1, 1]}, "widths are four numbers"),
+        ("ConvNet", {"stem_stride": 0}, "stem_stride is 1 or 2"),
+    ],
+)
+def test_options_that_no_network_has_are_refused_before_anything_is_built(
+    network, options, reason
+):
+    with pytest.raises(ValueError, match=reason):
+        build(network, options, num_classes=5, size=64)
+
+
+def test_a_network_on_the_meta_device_draws_nothing(variant):
+    network, options = variant
+    before = torch.random.get_rng_state()
+    with torch.device("meta"):
+        model = build(network.__name__, options, num_classes=5, size=64)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(tensor.is_meta for tensor in model.state_dict().values())
+
+
+def test_a_network_filled_from_a_file_computes_as_one_that_was_built(variant):
+    network, options = variant
+    model = network(5, **options).eval()
+    with torch.device("meta"):
+        outline = build(network.__name__, options, num_classes=5, size=64)
+    outline.load_state_dict(model.state_dict(), assign=True)
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(outline.eval()(x), model(x))
