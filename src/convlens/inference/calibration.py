@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 # The least and the largest temperature that is fitted or accepted.
 TEMPERATURES = (0.05, 20.0)
+FEWEST_IMAGES = 20
+PRIOR_SPREAD = 0.5
 
 
 class TemperatureScaling(nn.Module):
@@ -77,24 +79,36 @@ def reliability(
     return Reliability(confidence, accuracy, count)
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature with the least cross-entropy, in 0.05..20 (Guo et al. 2017, section 4.2).
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, prior: float = 1.0) -> float:
+    """The temperature that images not trained on ask for (Guo et al. 2017, section 4.2).
 
-    logits: float, (N, C); labels: int, (N,); of images that were not trained on. The loss has one
-    minimum in 1/temperature, so golden-section search finds it.
+    It has the least cross-entropy, with a prior that a few images cannot overrule: were all of them
+    told with certainty, the least would lie at 0. The prior is log-normal about `prior`, with a
+    spread of PRIOR_SPREAD in the logarithm; beside hundreds of images it does not count. Of fewer
+    than FEWEST_IMAGES nothing is learned.
+
+    Args:
+        logits: float, (N, C).
+        labels: int, (N,).
+        prior: What the temperature is taken to be before the images are seen.
     """
     scores, targets = torch.from_numpy(logits).double(), torch.from_numpy(np.asarray(labels))
+    if len(targets) < FEWEST_IMAGES:
+        return prior
+    # The loss has one minimum in 1/temperature, so golden-section search finds it.
     low, high = np.log(TEMPERATURES)
     golden = (np.sqrt(5) - 1) / 2
+
+    def loss(log_temperature: float) -> float:
+        scaled = scores / float(np.exp(log_temperature))
+        surprise = (log_temperature - np.log(prior)) / PRIOR_SPREAD
+        data = torch.nn.functional.cross_entropy(scaled, targets, reduction="sum")
+        return float(data) + surprise**2 / 2
+
     for _ in range(60):
         left, right = high - golden * (high - low), low + golden * (high - low)
-        if _loss(scores, targets, left) < _loss(scores, targets, right):
+        if loss(left) < loss(right):
             high = right
         else:
             low = left
     return float(np.exp((low + high) / 2))
-
-
-def _loss(scores: Tensor, targets: Tensor, log_temperature: float) -> float:
-    scaled = scores / float(np.exp(log_temperature))
-    return float(torch.nn.functional.cross_entropy(scaled, targets))

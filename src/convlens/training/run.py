@@ -133,7 +133,7 @@ def train(
     config = make_config(recipe, options)
     folder = RunFolder(out or Path("runs") / f"{config.recipe.name}-s{config.seed}", world)
     if folder.was_begun:  # by a worker that torchrun has restarted
-        return _continue(folder, config.data, on_epoch)
+        return _continue(folder, folder.read_config(), config.data, on_epoch)
     folder.check_free(overwrite)
     dataset = open_dataset(
         config.data,
@@ -157,8 +157,10 @@ def train(
         choose_algorithms, config.recipe, dataset.num_classes, machine, world.size
     )
     trainer.config = dataclasses.replace(config, convolutions=plan)
-    folder.begin(trainer.config)
-    return _execute(trainer, None, folder, on_epoch)
+    with folder.held():
+        folder.check_free(overwrite)  # once more: somebody may have been faster
+        folder.begin(trainer.config)
+        return _execute(trainer, None, folder, on_epoch)
 
 
 def resume(
@@ -194,10 +196,11 @@ def resume(
                 f"`epochs` {epochs} is less than the {done} that {run} has finished",
                 option="epochs",
             )
-        longer = dataclasses.replace(config.recipe, epochs=epochs)
-        longer.check()
-        folder.write_config(dataclasses.replace(config, recipe=longer))
-    return _continue(folder, data, on_epoch)
+        config = dataclasses.replace(
+            config, recipe=dataclasses.replace(config.recipe, epochs=epochs)
+        )
+        config.check()
+    return _continue(folder, config, data, on_epoch)
 
 
 def train_or_continue(
@@ -217,7 +220,8 @@ def train_or_continue(
     asked = dataclasses.replace(asked, teachers=absolute(asked.teachers))
     if not folder.has_state:
         return train(asked, out=run, overwrite=True, world=world)
-    if other := asked.differs_from(folder.read_config()):
+    kept = folder.read_config()
+    if other := asked.differs_from(kept):
         raise UserError(
             f"{run} was trained with other settings than those asked for now "
             f"({', '.join(name.removeprefix('recipe.') for name in other)}); remove it or name "
@@ -225,12 +229,13 @@ def train_or_continue(
         )
     if folder.is_finished:
         return Run(run)
-    return _continue(folder, asked.data, None)
+    return _continue(folder, kept, asked.data, None)
 
 
-def _continue(folder: RunFolder, data: Path | str | None, on_epoch: OnEpoch | None) -> Run:
+def _continue(
+    folder: RunFolder, config: RunConfig, data: Path | str | None, on_epoch: OnEpoch | None
+) -> Run:
     """From the last finished epoch; `data`: where the data set lies now, if it has moved."""
-    config = folder.read_config()
     dataset = open_dataset(
         data or config.data,
         size=config.recipe.loaded_size,
@@ -246,8 +251,9 @@ def _continue(folder: RunFolder, data: Path | str | None, on_epoch: OnEpoch | No
         config, data=str(dataset.root), digest=dataset.digest, convolutions=plan
     )
     trainer = Trainer(config, dataset, machine, folder.world)
-    folder.write_config(config)
-    return _execute(trainer, state, folder, on_epoch)
+    with folder.held():
+        folder.write_config(config)
+        return _execute(trainer, state, folder, on_epoch)
 
 
 def _check_same_data(folder: RunFolder, config: RunConfig, dataset: Dataset) -> None:
@@ -312,8 +318,7 @@ def _finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
             folder.first(classifier.save, folder.path / "best.safetensors")
     else:
         evaluations = trainer.evaluate(classifier)
-    splits = trainer.splits
-    near_duplicates = folder.first(find_near_duplicates, trainer.dataset.root, splits)
+    near_duplicates = _near_duplicates(trainer, folder)
     metrics = record(
         config, classifier, evaluations, near_duplicates, trainer.machine, trainer.world
     )
@@ -325,6 +330,16 @@ def _finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
     folder.write_metrics(metrics)
 
 
+def _near_duplicates(trainer: Trainer, folder: RunFolder) -> np.ndarray | None:
+    """As `find_near_duplicates`; None also where the files are not there any more: what a run has
+    decoded is enough to end it."""
+    try:
+        return folder.first(find_near_duplicates, trainer.dataset.root, trainer.splits)
+    except (UserError, OSError) as problem:
+        logger.info("not known  which images have near-duplicates: %s", problem)
+        return None
+
+
 def _calibrated(
     trainer: Trainer, classifier: Classifier, folder: RunFolder, name: str
 ) -> dict[str, Evaluation]:
@@ -332,7 +347,9 @@ def _calibrated(
     its weights file is given too."""
     evaluations = trainer.evaluate(classifier)
     held_out = evaluations[trainer.config.monitored]
-    classifier.temperature = fit_temperature(held_out.logits, held_out.labels)
+    classifier.temperature = fit_temperature(
+        held_out.logits, held_out.labels, trainer.recipe.temperature
+    )
     folder.first(classifier.save, folder.path / f"{name}.safetensors")
     return {split: seen.at(classifier.temperature) for split, seen in evaluations.items()}
 

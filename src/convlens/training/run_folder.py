@@ -12,29 +12,32 @@ A weights file carries all that is needed to use it (`inference.Classifier`) in 
 can stand in wherever a run folder is asked for.
 """
 
+import contextlib
 import csv
 import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from convlens import formats
 from convlens.data import Dataset, open_dataset
 from convlens.errors import UserError
-from convlens.files import is_temporary, replacing, write_json, write_yaml
+from convlens.files import is_temporary, replacing, sweep, write_json, write_yaml
 from convlens.inference.classifier import Classifier
 from convlens.training.config import RunConfig
 from convlens.training.distributed import ALONE, World
 
 T = TypeVar("T")
 Row = dict[str, float]  # of history.csv: an epoch
+LOCK = ".lock"  # there while a program writes to the run
 
 
 class RunFolder:
@@ -79,7 +82,7 @@ class RunFolder:
         if run.exists() and not run.is_dir():
             raise UserError(f"{run} is a file; give another folder with `out`", option="out")
         # a start that was cut while it wrote its very first file has left nothing worth keeping
-        if run.is_dir() and not all(map(is_temporary, run.iterdir())):
+        if run.is_dir() and not all(is_temporary(p) or p.name == LOCK for p in run.iterdir()):
             if not overwrite:
                 raise UserError(
                     f"{run} exists; `resume` {run} continues it, `out` names another folder and "
@@ -91,6 +94,44 @@ class RunFolder:
                     f"{run} is no run folder, so it is not overwritten; give another `out`",
                     option="out",
                 )
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While the block runs, no other program may write to the run.
+
+        The system drops the lock when the process dies, so that a stale one never blocks. Raises
+        UserError when another program holds it.
+        """
+        self.first(self._hold)
+        try:
+            yield
+        finally:
+            if self.world.rank == 0:  # the others may have failed, and nobody waits for them
+                self._release()
+
+    def _hold(self) -> None:
+        existed = self.path.is_dir()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK, is_singleton=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"another program is writing to {self.path}; wait for it, or name another folder "
+                "with `out`",
+                option="out",
+            ) from None
+        except (OSError, NotImplementedError):  # a file system without locks
+            if not existed:
+                self.path.rmdir()
+            raise
+        sweep(self.path)
+        self._lock = lock
+
+    def _release(self) -> None:
+        # The file goes first, while nobody else can hold it: nobody waits for this lock.
+        (self.path / LOCK).unlink(missing_ok=True)
+        self._lock.release()
 
     def begin(self, config: RunConfig) -> None:
         """Make the folder, which holds nothing of a run that it replaces."""
@@ -286,16 +327,22 @@ class RunFolder:
     # The data set
 
     def open_dataset(self, size: int, data: Path | str | None = None) -> Dataset:
-        """`data`, else the data set that the run was on, else as usual; split as the run had it.
+        """`data`, else the data set that the run was on; split as the run had it.
 
-        size: side of the decoded images, pixels.
+        Of a weights file alone, the data set is found as usual. size: side of the decoded images,
+        pixels. Raises UserError where the run's data set is gone.
         """
         split_seed, skip_bad = 0, False
         if (self.path / "config.yaml").exists():
             config = self.read_config()
             split_seed, skip_bad = config.split_seed, config.skip_bad
-            if data is None and config.data and Path(config.data).is_dir():
-                data = config.data
+            data = config.data if data is None else data
+            if data is not None and not Path(data).exists():
+                raise UserError(
+                    f"the data set {data} of {self.path} is not there; give the place where it "
+                    "lies now with `data`",
+                    option="data",
+                )
         return open_dataset(data, size=size, split_seed=split_seed, skip_bad=skip_bad)
 
     def open_for(self, classifier: Classifier, data: Path | str | None = None) -> Dataset:
