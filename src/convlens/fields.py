@@ -55,6 +55,12 @@ def check_bounds(options: Any) -> None:
             )
 
 
+def check_least(name: str, value: float, least: float) -> None:
+    """Raise UserError when the option `name` has a value below the least that makes sense."""
+    if value < least:
+        raise UserError(f"`{name}` {value} is too small; the least is {least}", option=name)
+
+
 def _bounded(options: Any, prefix: str) -> Iterator[tuple[str, Any, Bounds]]:
     hints = typing.get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):

@@ -190,14 +190,14 @@ def _recolor(
     eye = torch.eye(3, device=images.device)
     matrix = saturation.view(n, 1, 1) * eye + (1 - saturation).view(n, 1, 1) * luma.view(1, 1, 3)
     matrix = gain.view(n, 1, 1) * matrix / (255 * normalize.std).view(1, 3, 1)
-    shift = (brightness * (1 - contrast)).view(n, 1) * gray / (255 * normalize.std) - normalize.mean / normalize.std
+    shift = (brightness * (1 - contrast)).view(n, 1) * gray / (
+        255 * normalize.std
+    ) - normalize.mean / normalize.std
     planes = images.reshape(n, 3, height * width)
     return torch.baddbmm(shift.view(n, 3, 1), matrix, planes).view(n, 3, height, width)
 
 
-def _boxes(
-    area: Tensor, draw: _Draw, size: int, chosen: Tensor, aspect: float = 1.0
-) -> Tensor:
+def _boxes(area: Tensor, draw: _Draw, size: int, chosen: Tensor, aspect: float = 1.0) -> Tensor:
     """(n, 1, size, size) float masks, each 1 in one rectangle that lies wholly inside the image.
 
     area: (n,) share of the image's area. chosen: (n,) bool, whose masks are not all 0. aspect: the

@@ -10,24 +10,29 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import Progress
 
 from convlens.data.dataset import Dataset, Split
 from convlens.data.decode import decode
+from convlens.data.progress import progress_bar
 from convlens.data.readahead import open_map
 from convlens.data.sources import Listing, cache_home, scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.files import replacing
 
-FORMAT = 1
+T = TypeVar("T")
+Manifest = dict[str, Any]
+Table = dict[str, list[Any]]  # "paths", "sizes" and "mtimes", N each
+
+FORMAT = 1  # of the cache alone, which is made anew when it is another
 TRAIN_FRACTION = 0.9
 CHUNK = 512  # files in flight at once: bounds memory, whatever the data set's size
 
@@ -41,17 +46,28 @@ def load(
     progress: bool = True,
     workers: int | None = None,
 ) -> Dataset:
-    """The data set under `root`, decoded to `size`; only new or changed files are decoded.
+    """Open the data set under `root`, decoded to `size`; only new or changed files are decoded.
 
-    split_seed: draws the split of a data set that has none. skip_bad: leave out files that cannot
-    be decoded, and list them in `skipped`. cache_dir: instead of `cache_home()`. workers: decoding
-    threads, by default one a core. The images are read-only memory maps.
+    Args:
+        root: A folder per class, split into train/ and validation/ or not.
+        size: Side of the square images, pixels.
+        split_seed: Draws the split of a data set that has none.
+        skip_bad: Leave out files that cannot be decoded, and list them in `skipped`.
+        cache_dir: Where the cache is, instead of in `cache_home()`.
+        progress: Show a bar on a terminal.
+        workers: Decoding threads, by default one a core.
 
-    Raises UserError for a data set that is not in order, an image that cannot be decoded, and a
-    cache folder that cannot be written.
+    Returns:
+        The data set; its images are read-only memory maps.
+
+    Raises:
+        UserError: for a data set that is not in order, an image that cannot be decoded, and a cache
+            folder that cannot be written.
     """
     if size < 1:
-        raise UserError(f"--size {size} is too small; give the side of the images in pixels")
+        raise UserError(
+            f"`size` {size} is too small; give the side of the images in pixels", option="size"
+        )
     root = Path(root).resolve()
     listing = scan(root, skip_bad)
     listing.check()
@@ -61,24 +77,24 @@ def load(
         "sizes": listing.sizes[order].tolist(),
         "mtimes": listing.mtimes[order].tolist(),
     }
+    source = _Source(root, size, table, skip_bad)
     folder = _folder(root, size, Path(cache_dir) if cache_dir else cache_home())
-    manifest, images = _read(folder)
-    if not _is_current(manifest, table, skip_bad):
+    kept = _read(folder)
+    if kept is None or not source.is_current(kept[0]):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Of several processes starting at once, one decodes and the others wait for it.
             with FileLock(folder / "lock"):
-                manifest, images = _read(folder)
-                if not _is_current(manifest, table, skip_bad):
-                    manifest, images = _rebuild(
-                        folder, root, size, table, manifest, images, skip_bad, progress, workers
-                    )
+                kept = _read(folder)
+                if kept is None or not source.is_current(kept[0]):
+                    kept = _rebuild(folder, source, kept, progress, workers)
         except OSError as problem:
             need = len(order) * size * size * 3 / 1e6
             raise UserError(
                 f"the cache {folder} cannot be written ({problem.strerror or problem}); set "
                 f"CONVLENS_CACHE to a folder with {need:,.0f} MB free"
             ) from None
+    manifest, images = kept
     bad = manifest["bad"] if skip_bad else {}
     keep = np.array([path not in bad for path in table["paths"]], dtype=bool)
     labels = listing.labels[order][keep]
@@ -124,42 +140,61 @@ def _folder(root: Path, size: int, home: Path) -> Path:
     return home / f"{readable}-{size}-{digest}"
 
 
-def _read(folder: Path) -> tuple[dict | None, np.ndarray | None]:
-    """The manifest and its images; (None, None) where there is no cache or only its remains."""
+def _read(folder: Path) -> tuple[Manifest, np.ndarray] | None:
+    """The manifest and its images; None where there is no cache or only its remains."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
-            return None, None
+            return None
         images = open_map(folder / manifest["array"])
         if len(images) != len(manifest["rows"]["paths"]):
-            return None, None
+            return None
         return manifest, images
     except (OSError, ValueError, KeyError, TypeError):
-        return None, None
+        return None
 
 
-def _is_current(manifest: dict | None, table: dict, skip_bad: bool) -> bool:
-    """Whether the cache holds every file as it is now, but for those that are known to be bad."""
-    if manifest is None or (manifest["bad"] and not skip_bad):
-        return False
-    return manifest["rows"] == _without(table, _known_bad(manifest, table))
+@dataclass(frozen=True)
+class _Source:
+    """The files that a cache is to hold, as they are now.
+
+    table: their paths, sizes and mtimes, a column each, in the order of the rows.
+    """
+
+    root: Path
+    size: int
+    table: Table
+    skip_bad: bool
+
+    def is_current(self, manifest: Manifest) -> bool:
+        """Whether the cache holds every file as it is now, but for those known to be bad."""
+        if manifest["bad"] and not self.skip_bad:
+            return False
+        return manifest["rows"] == _without(self.table, self.known_bad(manifest))
+
+    def known_bad(self, manifest: Manifest | None) -> dict[str, list[int]]:
+        """Files that could not be decoded last time and have not changed since."""
+        if manifest is None or not self.skip_bad or not manifest["bad"]:
+            return {}
+        now = _versions(self.table)
+        bad = manifest["bad"].items()
+        return {path: version for path, version in bad if now.get(path) == version}
+
+    def pixels(self, path: str) -> np.ndarray | UserError:
+        """One file's pixels, or why there are none."""
+        try:
+            return decode(self.root / path, self.size)
+        except UserError as problem:
+            return problem
 
 
-def _known_bad(manifest: dict, table: dict) -> dict[str, list]:
-    """Files that could not be decoded last time and have not changed since."""
-    if not manifest["bad"]:
-        return {}
-    now = _versions(table)
-    return {path: version for path, version in manifest["bad"].items() if now.get(path) == version}
-
-
-def _versions(table: dict) -> dict[str, list]:
+def _versions(table: Table) -> dict[str, list[int]]:
     """From path to what its file is known by: [bytes, nanoseconds]."""
     columns = table["paths"], table["sizes"], table["mtimes"]
     return {path: [size, mtime] for path, size, mtime in zip(*columns, strict=True)}
 
 
-def _without(table: dict, bad: dict) -> dict:
+def _without(table: Table, bad: dict[str, list[int]]) -> Table:
     if not bad:
         return table
     keep = [i for i, path in enumerate(table["paths"]) if path not in bad]
@@ -168,33 +203,23 @@ def _without(table: dict, bad: dict) -> dict:
 
 def _rebuild(
     folder: Path,
-    root: Path,
-    size: int,
-    table: dict,
-    old: dict | None,
-    old_images: np.ndarray | None,
-    skip_bad: bool,
+    source: _Source,
+    old: tuple[Manifest, np.ndarray] | None,
     progress: bool,
     workers: int | None,
-) -> tuple[dict, np.ndarray]:
+) -> tuple[Manifest, np.ndarray]:
     """Write a new array and manifest; rows of unchanged files are copied from the old array.
 
     The caller holds the lock, so whatever else lies in the folder is a dead process's remains.
     """
-    versions = _versions(table)
-    bad = _known_bad(old, table) if old is not None and skip_bad else {}
-    before = _versions(old["rows"]) if old is not None else {}
-    unchanged = {
-        path: row for row, path in enumerate(before) if versions.get(path) == before[path]
-    }
+    manifest, images = old or (None, np.empty(0, np.uint8))
+    versions = _versions(source.table)
+    bad = source.known_bad(manifest)
+    before = _versions(manifest["rows"]) if manifest is not None else {}
+    unchanged = {path: row for row, path in enumerate(before) if versions.get(path) == before[path]}
 
     def pixels_of(path: str) -> np.ndarray | UserError:
-        if path in unchanged:
-            return old_images[unchanged[path]]
-        try:
-            return decode(root / path, size)
-        except UserError as problem:
-            return problem
+        return images[unchanged[path]] if path in unchanged else source.pixels(path)
 
     array = folder / f"images-{uuid.uuid4().hex[:12]}.npy"
     # Plain writes rather than a writable map: a full disk is then an error, not a SIGBUS.
@@ -202,46 +227,48 @@ def _rebuild(
         replacing(array) as temporary,
         open(temporary, "wb") as file,
         ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-        _progress_bar(progress) as bar,
+        progress_bar(progress) as bar,
     ):
-        todo = _without(table, bad)["paths"]
-        task = bar.add_task(f"Decoding {root.name}", total=len(todo))
-        _write_header(file, len(todo), size)
+        todo = _without(source.table, bad)["paths"]
+        task = bar.add_task(f"Decoding {source.root.name}", total=len(todo))
+        _write_header(file, len(todo), source.size)
         for path, pixels in _in_chunks(pool, pixels_of, todo):
             if not isinstance(pixels, UserError):
                 file.write(pixels.tobytes())
-            elif skip_bad:
+            elif source.skip_bad:
                 bad[path] = versions[path]
             else:
-                raise UserError(f"{pixels} or use --skip-bad")
+                raise UserError(f"{pixels} or use `skip_bad`", option="skip_bad")
             bar.advance(task)
-        rows = _without(table, bad)
+        rows = _without(source.table, bad)
         file.seek(0)
-        _write_header(file, len(rows["paths"]), size)
-    manifest = {"format": FORMAT, "root": str(root), "size": size, "array": array.name,
-                "rows": rows, "bad": bad}
+        _write_header(file, len(rows["paths"]), source.size)
+    manifest = {
+        "format": FORMAT,
+        "root": str(source.root),
+        "size": source.size,
+        "array": array.name,
+        "rows": rows,
+        "bad": bad,
+    }
     with replacing(folder / "manifest.json") as temporary:
-        temporary.write_text(json.dumps(manifest))
+        temporary.write_text(json.dumps(manifest), encoding="utf-8")
     for other in folder.glob("*.npy"):
         if other != array:  # a process that still maps it keeps it until it ends
             other.unlink()
     return manifest, open_map(array)
 
 
-def _write_header(file, rows: int, size: int) -> None:
+def _write_header(file: IO[bytes], rows: int, size: int) -> None:
     """numpy pads the header so that it can be rewritten in place when the first axis changes."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size, 3)}
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _in_chunks(pool: ThreadPoolExecutor, work, paths: list[str]) -> Iterator[tuple]:
+def _in_chunks(
+    pool: ThreadPoolExecutor, work: Callable[[str], T], paths: list[str]
+) -> Iterator[tuple[str, T]]:
     """(path, work(path)) in order, a bounded number in flight."""
     for start in range(0, len(paths), CHUNK):
         chunk = paths[start : start + CHUNK]
         yield from zip(chunk, pool.map(work, chunk), strict=True)
-
-
-def _progress_bar(wanted: bool) -> Progress:
-    """A bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not (wanted and console.is_terminal))

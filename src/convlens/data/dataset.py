@@ -62,9 +62,7 @@ class Split:
     def take(self, indices: np.ndarray) -> "Split":
         """The images at `indices`, in that order; copies none of them."""
         rows = np.asarray(indices)
-        return Split(
-            Rows(self.images, rows), self.labels[rows], tuple(self.paths[i] for i in rows)
-        )
+        return Split(Rows(self.images, rows), self.labels[rows], tuple(self.paths[i] for i in rows))
 
     def center_crop(self, size: int) -> "Split":
         """The middle size × size pixels of every image; a view, which copies nothing."""
@@ -113,7 +111,10 @@ class Dataset:
     def center_crop(self, size: int) -> "Dataset":
         """The middle size × size pixels of every image, as a network is given them."""
         return replace(
-            self, size=size, train=self.train.center_crop(size), validation=self.validation.center_crop(size)
+            self,
+            size=size,
+            train=self.train.center_crop(size),
+            validation=self.validation.center_crop(size),
         )
 
     def describe(self) -> str:

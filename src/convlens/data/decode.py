@@ -10,7 +10,17 @@ from convlens.errors import UserError
 # What Pillow decodes within this process. EPS is not among them: for it Pillow starts whatever
 # program is called `gs`, and a file is known by its content, not by its name.
 FORMATS = (
-    "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "TGA", "JPEG2000",
+    "PNG",
+    "JPEG",
+    "MPO",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "AVIF",
+    "PPM",
+    "TGA",
+    "JPEG2000",
 )
 
 
@@ -46,9 +56,7 @@ def open_rgb(path: Path | str) -> Image.Image:
             return to_rgb(image)
     except Exception as problem:  # a decoder fed with garbage raises whatever it stumbles over
         reason = "not an image Pillow can read" if "cannot identify" in str(problem) else problem
-        raise UserError(
-            f"{path} cannot be decoded ({reason}); replace it"
-        ) from None
+        raise UserError(f"{path} cannot be decoded ({reason}); replace it") from None
 
 
 def decode(path: Path | str, size: int) -> np.ndarray:

@@ -54,9 +54,7 @@ class Normalize(nn.Module):
         variance = squares / count / 255**2 - mean**2
         # A data set of one color has no spread; 1/255 keeps the division defined.
         std = np.sqrt(np.maximum(variance, 1 / 255**2))
-        return cls(
-            torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
-        )
+        return cls(torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> Tensor:
         scale = (1 / (255 * self.std)).view(1, 3, 1, 1)

@@ -13,13 +13,13 @@ DEMO = "the embedded demo set"
 
 
 def resolve(data: Path | str | None = None) -> tuple[Path, str]:
-    """The data set's root and where the choice came from (to be printed).
+    """Find the data set's root, and say in a word where the choice came from.
 
     The first of: `data`; the environment variable CONVLENS_DATA; `data/caltech101-64` in the
     working folder; the embedded demo set, which is made on the spot.
     """
     if data is not None:
-        return Path(data).expanduser().resolve(), "--data"
+        return Path(data).expanduser().resolve(), "as given"
     if named := os.environ.get("CONVLENS_DATA"):
         return Path(named).expanduser().resolve(), "CONVLENS_DATA"
     usual = Path("data/caltech101-64")

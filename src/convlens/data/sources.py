@@ -13,10 +13,26 @@ import numpy as np
 from convlens.errors import UserError
 
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".tga",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".avif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".jp2",
+    ".tga",
 )
 VALIDATION_NAMES = ("validation", "val", "valid")
+OPTIONS = ("data", "skip_bad")  # what the problems may speak of
 CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")  # left behind by other systems
 
 
@@ -46,7 +62,8 @@ class Listing:
         if self.problems:
             more = len(self.problems) - 1
             rest = f" (and {more} more; `convlens data audit` lists them)" if more else ""
-            raise UserError(self.problems[0] + rest)
+            message = self.problems[0] + rest
+            raise UserError(message, option=[o for o in OPTIONS if f"`{o}`" in message])
 
 
 def cache_home() -> Path:
@@ -67,9 +84,12 @@ def scan(root: Path, skip_bad: bool = False) -> Listing:
     """
     root = Path(root)
     if not root.exists():
-        raise UserError(f"data set {root} does not exist; give a folder with --data")
+        raise UserError(f"data set {root} does not exist; give a folder with `data`", option="data")
     if not root.is_dir():
-        raise UserError(f"data set {root} is a file; give a folder that holds a folder per class")
+        raise UserError(
+            f"data set {root} is a file; give a folder that holds a folder per class",
+            option="data",
+        )
     try:
         return _scan(root, skip_bad)
     except PermissionError as problem:
@@ -98,7 +118,7 @@ def _scan(root: Path, skip_bad: bool) -> Listing:
                 skipped += foreign
             else:
                 problems += [
-                    f"{root / path} is not an image; remove it or use --skip-bad"
+                    f"{root / path} is not an image; remove it or use `skip_bad`"
                     for path in foreign
                 ]
             if not images and not nested:
@@ -157,9 +177,7 @@ def _split_folders(root: Path) -> tuple[str, ...]:
     return ("",)
 
 
-def _list_class(
-    root: Path, folder: str
-) -> tuple[list[tuple[str, int, int]], list[str], list[str]]:
+def _list_class(root: Path, folder: str) -> tuple[list[tuple[str, int, int]], list[str], list[str]]:
     """Images (path, size, mtime), files that are none, and folders, each sorted by path."""
     images, foreign, nested = [], [], []
     with os.scandir(root / folder) as entries:
@@ -189,7 +207,7 @@ def _case_collisions(root: Path, classes: tuple[str, ...]) -> list[str]:
 
 def _nested(root: Path, path: str, whole: bool) -> str:
     sentence = f"{root / path} is a folder inside a class folder; images must lie directly in it"
-    return sentence + (f" (did you mean --data {(root / path).parent}?)" if whole else "")
+    return sentence + (f" (did you mean `data` {(root / path).parent}?)" if whole else "")
 
 
 def _loose(root: Path) -> str:

@@ -9,7 +9,6 @@ from fractions import Fraction
 import numpy as np
 
 
-
 def _shuffled_classes(labels: np.ndarray, seed: int) -> list[np.ndarray]:
     """For each class in turn its indices into labels, int64, shuffled."""
     labels = np.asarray(labels)

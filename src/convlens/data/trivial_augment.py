@@ -11,9 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OPERATIONS = (
-    "identity", "autocontrast", "equalize", "posterize", "solarize", "sharpness", "brightness",
-    "contrast", "saturation", "rotate", "shear_x", "shear_y", "shift_x", "shift_y",
-)  # fmt: skip
+    "identity",
+    "autocontrast",
+    "equalize",
+    "posterize",
+    "solarize",
+    "sharpness",
+    "brightness",
+    "contrast",
+    "saturation",
+    "rotate",
+    "shear_x",
+    "shear_y",
+    "shift_x",
+    "shift_y",
+)
 
 FACTOR = 0.9  # brightness, contrast, saturation and sharpness are times 1 ± this at most
 SHEAR = 0.3

@@ -1,4 +1,4 @@
-"""The duplicates that `data audit` found, as a table and as pictures."""
+"""The near-duplicates that `data audit` found, as a table and as pictures."""
 
 import csv
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from convlens import figures
+from convlens.data.decode import decode
 from convlens.data.tools.audit import Audit, clashing
-from convlens.data.cache import decode
 from convlens.files import replacing
 
 
 def write_pairs(found: Audit, out: Path) -> list[Path]:
-    """Write duplicates.csv and pages of the pairs, drawn, into the folder `out`.
+    """Write near-duplicates.csv and pages of the pairs, drawn, into the folder `out`.
 
-    Pairs in both splits come first, then those in two classes. Returns the files. Pages of an
-    earlier audit are replaced.
+    Pairs in both splits come first, then those in two classes; files with the very same pixels are
+    among them. Pages of an earlier audit are replaced. Returns the files.
     """
     exact = [(group[0], other, 1.0) for group in found.duplicates for other in group[1:]]
     pairs = [(*pair, "same pixels") for pair in exact] + [(*pair, "near") for pair in found.near]
@@ -23,8 +23,11 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("pairs-*.png"):
         old.unlink()
-    written = [out / "duplicates.csv"]
-    with replacing(written[0]) as temporary, open(temporary, "w", newline="") as file:
+    written = [out / "near-duplicates.csv"]
+    with (
+        replacing(written[0]) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["first", "second", "similarity", "kind", "splits", "classes"])
         for first, second, similarity, kind in pairs:
@@ -36,7 +39,7 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
             np.stack([[decode(found.root / path, 64) for path in pair[:2]] for pair in some]),
             [pair[:2] for pair in some],
             np.array([pair[2] for pair in some]),
-            f"Duplicates {start + 1:,} to {start + len(some):,} of {len(pairs):,}",
+            f"Near-duplicates {start + 1:,} to {start + len(some):,} of {len(pairs):,}",
         )
         written.append(figures.save(drawn, out / f"pairs-{page:02d}.png"))
     return written

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from convlens import formats
-from convlens.data.tools.near_duplicates import leaked
+from convlens.data.tools.near_duplicates import near_duplicates_in_train
 from convlens.inference.classifier import Classifier
 from convlens.inference.metrics import Evaluation
 from convlens.training.config import RunConfig
@@ -53,7 +53,7 @@ def find_near_duplicates(root: Any, splits: Monitored) -> np.ndarray | None:
     compare. root: of the data set."""
     if len(splits.train) * len(splits.monitored) > MAX_PAIRS:
         return None
-    return leaked(root, splits.train, splits.monitored)
+    return near_duplicates_in_train(root, splits.train, splits.monitored)
 
 
 def record(

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
-from convlens.data.cache import open_rgb, squash
-from convlens.data.tools.near_duplicates import Pairs, across, thumbnails, within
+from convlens.data.decode import open_rgb, squash
+from convlens.data.progress import progress_bar
 from convlens.data.sources import Listing, scan
+from convlens.data.tools.near_duplicates import Pairs, across, thumbnails, within
 from convlens.errors import UserError
+from convlens.fields import check_least
 
 TINY = 16  # pixels
+COLUMN = 17  # characters of the findings' headings
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Audit:
     constant: images of a single color. gray: how many hold no color.
     duplicates: groups of files that decode to the same pixels; leaks are those groups that lie in
     both splits, clashes those that lie in several classes.
-    near: pairs of files that show the same photograph otherwise: scaled, recolored, mirrored or
-    cropped, with their similarity, 0.9..1; the most similar first.
+    near_duplicates: pairs of files that show the same photograph otherwise: scaled, recolored,
+    mirrored or cropped, with their similarity, 0.9..1; the most similar first.
     """
 
     root: Path
@@ -48,20 +49,25 @@ class Audit:
     constant: tuple[str, ...]
     gray: int
     duplicates: tuple[tuple[str, ...], ...]
-    near: tuple[tuple[str, str, float], ...]
+    near_duplicates: tuple[tuple[str, str, float], ...]
 
     @property
     def leaks(self) -> tuple[tuple[str, ...], ...]:
+        """The duplicates that lie in both splits."""
         return tuple(group for group in self.duplicates if self.leaking(group))
 
     @property
     def clashes(self) -> tuple[tuple[str, ...], ...]:
+        """The duplicates that lie in several classes."""
         return tuple(group for group in self.duplicates if clashing(group))
 
     @property
-    def leaked(self) -> tuple[str, ...]:
-        """Validation files that have a duplicate or near duplicate in train/, sorted."""
-        groups = [*self.leaks, *(pair[:2] for pair in self.near if self.leaking(pair[:2]))]
+    def overlap(self) -> tuple[str, ...]:
+        """Validation files that have a duplicate or near-duplicate in train/, sorted."""
+        groups = [
+            *self.leaks,
+            *(pair[:2] for pair in self.near_duplicates if self.leaking(pair[:2])),
+        ]
         return tuple(sorted({p for group in groups for p in group if not p.startswith("train/")}))
 
     def leaking(self, paths: Iterable[str]) -> bool:
@@ -74,18 +80,21 @@ class Audit:
         if "" in self.splits:
             images = f"{self.splits['']:,}, not split"
         lines = [
-            f"classes    {len(self.classes)}",
-            f"images     {images}",
+            _line("classes", len(self.classes)),
+            _line("images", images),
         ]
         if self.counts.any():
             low, high = self.counts.argmin(), self.counts.argmax()
             lines.append(
-                f"per class  {self.counts[low]:,} ({self.classes[low]}) to {self.counts[high]:,} "
-                f"({self.classes[high]}), median {np.median(self.counts):g}"
+                _line(
+                    "per class",
+                    f"{self.counts[low]:,} ({self.classes[low]}) to {self.counts[high]:,} "
+                    f"({self.classes[high]}), median {np.median(self.counts):g}",
+                )
             )
         lines += [
-            f"gray       {self.gray:,} images without color",
-            f"enlarged   {self.enlarged:,} images with a side below {self.size} pixels",
+            _line("gray", f"{self.gray:,} images without color"),
+            _line("enlarged", f"{self.enlarged:,} images with a side below {self.size} pixels"),
             *_section("problems", self.problems),
             *_section("unreadable", self.unreadable),
             *_section("tiny", self.tiny),
@@ -94,26 +103,33 @@ class Audit:
         ]
         if self.duplicates:
             lines.append(
-                f"           of these, {len(self.leaks)} groups lie in both splits and "
-                f"{len(self.clashes)} in several classes"
+                _line(
+                    "",
+                    f"of these, {len(self.leaks)} groups lie in both splits and "
+                    f"{len(self.clashes)} in several classes",
+                )
             )
         return "\n".join([*lines, *self._near_lines()])
 
     def _near_lines(self) -> list[str]:
-        """How many near duplicates there are and where; with every file named they fill pages."""
-        pairs = [pair[:2] for pair in self.near]
-        lines = [f"{'near':<11}{f'{len(pairs):,} pairs show one photograph' if pairs else 'none'}"]
+        """How many near-duplicates there are and where; with every file named they fill pages."""
+        pairs = [pair[:2] for pair in self.near_duplicates]
+        shown = f"{len(pairs):,} pairs show one photograph" if pairs else "none"
+        lines = [_line("near-duplicates", shown)]
         if pairs:
             leaks, clashes = (sum(map(test, pairs)) for test in (self.leaking, clashing))
             lines.append(
-                f"           of these, {leaks:,} lie in both splits and {clashes:,} in two classes"
+                _line("", f"of these, {leaks:,} lie in both splits and {clashes:,} in two classes")
             )
             between = Counter(tuple(sorted(_parts(pair, -2))) for pair in pairs if clashing(pair))
-            lines += [f"           {a} and {b}: {n:,}" for (a, b), n in between.most_common(5)]
-        if self.leaked:
+            lines += [_line("", f"{a} and {b}: {n:,}") for (a, b), n in between.most_common(5)]
+        if self.overlap:
             lines.append(
-                f"leaked     {len(self.leaked):,} validation images are also in train/; `convlens "
-                "evaluate RUN --without-duplicates` leaves them out"
+                _line(
+                    "overlap",
+                    f"{len(self.overlap):,} validation images are also in train/; `convlens "
+                    "evaluate RUN --without-near-duplicates` leaves them out",
+                )
             )
         return lines
 
@@ -129,10 +145,9 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
     size: the side, in pixels, that images will be brought to. Raises UserError only where `scan`
     finds nothing to list; all else that is wrong is in the result.
     """
+    check_least("size", size, 1)
     listing = scan(Path(root).resolve())
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
-    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(progress) as bar:
         looks = list(
             bar.track(
                 pool.map(lambda path: _look(listing.root / path, size), listing.paths),
@@ -163,14 +178,14 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
         constant=tuple(sorted(path for path, look in seen if look.constant)),
         gray=sum(look.gray for _, look in seen),
         duplicates=tuple(sorted(tuple(sorted(g)) for g in groups.values() if len(g) > 1)),
-        near=_near(seen, sum(path in training for path, _ in seen), progress),
+        near_duplicates=_near(seen, sum(path in training for path, _ in seen), progress),
     )
 
 
 def _near(
     seen: list[tuple[str, "_Look"]], num_train: int, progress: bool
 ) -> tuple[tuple[str, str, float], ...]:
-    """Pairs of paths that are near duplicates, less those with the same pixels.
+    """Pairs of paths that are near-duplicates, less those with the same pixels.
 
     seen: the readable files; the first `num_train` of them are in train/.
     """
@@ -180,8 +195,10 @@ def _near(
     # not in one go, so that what lies in both splits is what `evaluate` finds there
     parts: list[tuple[Pairs, int, int]] = []
     for first, second, start, other in (
-        (train, train, 0, 0), (rest, rest, num_train, num_train), (train, rest, 0, num_train),
-    ):  # fmt: skip
+        (train, train, 0, 0),
+        (rest, rest, num_train, num_train),
+        (train, rest, 0, num_train),
+    ):
         if len(first) and len(second):
             same = first is second
             found = within(first, progress) if same else across(first, second, progress)
@@ -244,4 +261,8 @@ def _parts(paths: Iterable[str], index: int) -> list[str]:
 
 def _section(heading: str, lines: Iterable[str]) -> list[str]:
     lines = list(lines)
-    return [f"{heading:<11}{len(lines) or 'none'}", *(f"           {line}" for line in lines)]
+    return [_line(heading, len(lines) or "none"), *(_line("", line) for line in lines)]
+
+
+def _line(heading: str, what: object) -> str:
+    return f"{heading:<{COLUMN}}{what}"

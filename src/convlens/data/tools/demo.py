@@ -1,6 +1,6 @@
 """The embedded data set: warped, colored glyphs on cluttered grounds, made on the spot.
 
-It stands in for Caltech-101 where there is no network: 101 classes, about 9,000 images of 64×64,
+It replaces Caltech-101 where there is no network: 101 classes, about 9,000 images of 64×64,
 some of them grayscale, unequal class sizes, split 90/10. The glyphs come from the DejaVu fonts
 that matplotlib ships. No class is the mirror image or an enlargement of another, so that flips
 and crops are as harmless here as on photographs.
@@ -15,16 +15,22 @@ import numpy as np
 import torch
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
-from rich.progress import Progress
 
+from convlens.data.progress import progress_bar
+from convlens.fields import check_least
 from convlens.files import whole_folder
 
 VERSION = 2  # part of the folder's name; raise it whenever the images change
 
 FONTS = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold",
-    "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+    "DejaVuSerif-Italic",
 )
 SIZE = 64
 CANVAS = 96  # pixels of a glyph as rendered once, before warping
@@ -54,9 +60,10 @@ GLYPHS = {
 def make_demo(target: Path, seed: int = 0, progress: bool = True) -> Path:
     """Make the demo set as a new folder `target` with train/ and validation/; returns target.
 
-    The same seed gives the same files on the same machine. Raises UserError when target exists
-    and is not empty, or cannot be written.
+    The same seed, from 0 up, gives the same files on the same machine. Raises UserError when target
+    exists and is not empty, or cannot be written.
     """
+    check_least("seed", seed, 0)
     names = sorted(GLYPHS)
     random = np.random.default_rng(seed)
     counts = class_sizes(len(names), random)
@@ -68,8 +75,7 @@ def make_demo(target: Path, seed: int = 0, progress: bool = True) -> Path:
         for i in range(len(labels))
     ]
     bank, first = _render_glyphs([GLYPHS[name] for name in names])
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
+    bar = progress_bar(progress)
     with whole_folder(target) as folder, ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for path in sorted({os.path.dirname(file) for file in files}):
             (folder / path).mkdir(parents=True)
@@ -135,13 +141,23 @@ def _draw(
     for _ in range(DISTRACTORS):
         angle = uniform(0, 2 * np.pi)
         center = uniform(0.5, 1.1, 1) * torch.stack([angle.cos(), angle.sin()], 1)
-        mask = _warp(bank[random.integers(0, len(bank), n)], uniform(-3.1, 3.1), uniform(0.4, 1.8),
-                     uniform(-0.3, 0.3), center)
+        mask = _warp(
+            bank[random.integers(0, len(bank), n)],
+            uniform(-3.1, 3.1),
+            uniform(0.4, 1.8),
+            uniform(-0.3, 0.3),
+            center,
+        )
         image = torch.lerp(image, uniform(0, 255, 3, 1, 1), mask * uniform(0.2, 0.6, 1, 1, 1))
     # The glyph itself, lighter or darker than the ground it stands on.
     chosen = random.integers(first[labels], first[labels + 1])
-    mask = _warp(bank[chosen], uniform(-0.3, 0.3), uniform(0.55, 1.0), uniform(-0.2, 0.2),
-                 uniform(-0.2, 0.2, 2))
+    mask = _warp(
+        bank[chosen],
+        uniform(-0.3, 0.3),
+        uniform(0.55, 1.0),
+        uniform(-0.2, 0.2),
+        uniform(-0.2, 0.2, 2),
+    )
     brightness = base.mean(1, keepdim=True)
     ink = uniform(0, 255, 3, 1, 1)
     away = torch.where(brightness < 128, 1, -1) * uniform(70, 160, 1, 1, 1)

@@ -15,10 +15,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from convlens.data.cache import TRAIN_FRACTION, to_rgb
+from convlens.data.cache import TRAIN_FRACTION
+from convlens.data.decode import to_rgb
+from convlens.data.progress import progress_bar
 from convlens.data.sources import IMAGE_SUFFIXES, cache_home
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
+from convlens.fields import check_least
 from convlens.files import whole_folder
 
 OFFICIAL_URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
@@ -43,6 +46,7 @@ def fetch_caltech101(
     Raises UserError when target exists and is not empty, the download fails or has the wrong
     checksum, or the archive is not laid out as expected. Then target is as it was.
     """
+    check_least("size", size, 1)
     with whole_folder(target) as folder:
         archive = _download(url, md5, progress)
         try:
@@ -89,8 +93,12 @@ class _Bar(Progress):
     def __init__(self, wanted: bool) -> None:
         console = Console(stderr=True)
         super().__init__(
-            "Downloading", BarColumn(), DownloadColumn(), TimeRemainingColumn(),
-            console=console, disable=not (wanted and console.is_terminal),
+            "Downloading",
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (wanted and console.is_terminal),
         )
         self.task = self.add_task("")
         self.total = 0
@@ -111,9 +119,7 @@ def _unpack(inner: io.BufferedIOBase, folder: Path, size: int, progress: bool) -
     Members are read as a stream and written under names of our own checking, so no member can
     leave the folder, whatever it is called.
     """
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
-    with tarfile.open(fileobj=inner, mode="r|gz") as archive, bar:
+    with tarfile.open(fileobj=inner, mode="r|gz") as archive, progress_bar(progress) as bar:
         task = bar.add_task("Unpacking and resizing", total=None)
         for member in archive:
             category, name = _checked(member)
@@ -123,7 +129,9 @@ def _unpack(inner: io.BufferedIOBase, folder: Path, size: int, progress: bool) -
                 continue
             path = folder / "all" / category / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_resized(archive.extractfile(member).read(), member.name, path, size)
+            content = archive.extractfile(member)
+            assert content is not None  # only of a member that is no file
+            _write_resized(content.read(), member.name, path, size)
             bar.advance(task)
 
 

@@ -18,12 +18,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
-from convlens.data.cache import decode
 from convlens.data.dataset import Split
+from convlens.data.decode import decode
+from convlens.data.progress import progress_bar
 from convlens.data.sources import cache_home
 from convlens.files import replacing
 
@@ -40,7 +39,7 @@ LEVELS = {8: 0.88, 16: 0.91, 32: 0.93}
 
 @dataclass(frozen=True)
 class Pairs:
-    """Near duplicates, each pair once, in the order of their rows; P of them.
+    """Near-duplicates, each pair once, in the order of their rows; P of them.
 
     first, second: int64, (P,), rows. similarity: float32, (P,), 0.9..1, see `_similarity`.
     """
@@ -84,8 +83,10 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def leaked(root: Path, train: Split, validation: Split, progress: bool = True) -> np.ndarray:
-    """Which images of `validation` have a near duplicate in `train`.
+def near_duplicates_in_train(
+    root: Path, train: Split, validation: Split, progress: bool = True
+) -> np.ndarray:
+    """Find the images of `validation` that have a near-duplicate in `train`.
 
     root: of the data set, whose files are read, so that the answer does not depend on the size they
     were loaded at. Returns bool, shape (len(validation),). It takes seconds, so it is kept in
@@ -97,7 +98,7 @@ def leaked(root: Path, train: Split, validation: Split, progress: bool = True) -
             stat = (root / path).stat()
             key.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
         key.update(b"\n")
-    kept = cache_home() / f"leaked-{key.hexdigest()[:16]}.npy"
+    kept = cache_home() / f"near-duplicates-{key.hexdigest()[:16]}.npy"
     with contextlib.suppress(OSError, ValueError):  # never kept, or damaged
         found = np.load(kept)
         if found.shape == (len(validation),):
@@ -115,14 +116,14 @@ def leaked(root: Path, train: Split, validation: Split, progress: bool = True) -
 
 
 def within(images: np.ndarray, progress: bool = True) -> Pairs:
-    """Near duplicates among `images`, uint8, (N, H, W, 3); `first` is the lower row."""
+    """Find near-duplicates among `images`, uint8, (N, H, W, 3); `first` is the lower row."""
     found = _find(images, images, same=True, progress=progress)
     rows = np.sort([found.part, found.whole], axis=0)
     return _once(*rows, found.similarity)
 
 
 def across(first: np.ndarray, second: np.ndarray, progress: bool = True) -> Pairs:
-    """Near duplicates of which one lies in `first` and one in `second`, uint8, (N, H, W, 3)."""
+    """Find near-duplicates, one in `first` and one in `second`, uint8, (N, H, W, 3)."""
     there = _find(first, second, same=False, progress=progress)
     back = _find(second, first, same=False, progress=progress)
     return _once(
@@ -147,13 +148,8 @@ def _find(parts: np.ndarray, wholes: np.ndarray, same: bool, progress: bool) -> 
     """
     parts, wholes = thumbnails(parts), thumbnails(wholes)
     threads = torch.get_num_threads()
-    console = Console(stderr=True)
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        Progress(
-            console=console, transient=True, disable=not (progress and console.is_terminal)
-        ) as bar,
-    ):
+    with ThreadPoolExecutor(threads) as pool, progress_bar(progress) as bar:
+
         def share(function: Callable[..., T], *chunks: Iterable, about: str = "") -> list[T]:
             total = len(chunks[0])
             return list(bar.track(pool.map(function, *chunks), total=total, description=about))
@@ -170,7 +166,7 @@ def _find(parts: np.ndarray, wholes: np.ndarray, same: bool, progress: bool) -> 
                 else:
                     gather = partial(_read, parts, wholes)
                 align = partial(_align, pairs, gather, side)
-                found = share(align, _chunks(len(pairs), 2048), about="Aligning near duplicates")
+                found = share(align, _chunks(len(pairs), 2048), about="Aligning near-duplicates")
                 pairs = _kept(pairs, found, least)
             judge = partial(_judge, pairs, partial(_read, parts, wholes))
             pairs = _kept(pairs, share(judge, _chunks(len(pairs), 512)), SIMILAR)
@@ -179,9 +175,7 @@ def _find(parts: np.ndarray, wholes: np.ndarray, same: bool, progress: bool) -> 
     return pairs
 
 
-def _kept(
-    pairs: _Candidates, found: list[tuple[Tensor, Tensor]], least: float
-) -> _Candidates:
+def _kept(pairs: _Candidates, found: list[tuple[Tensor, Tensor]], least: float) -> _Candidates:
     """The pairs that reach `least`, with their new similarities and windows."""
     if not found:
         return pairs
@@ -267,7 +261,7 @@ def _candidates(parts: Tensor, wholes: Tensor, same: bool, share: Callable) -> _
     crops = torch.stack([*crops, mirrored])  # (K, n, 48)
     # Half of the dimensions hold nearly all there is; what is found is compared in full below.
     _, basis = torch.linalg.eigh(described.T @ described)
-    basis = basis[:, -DESCRIPTOR**2 * 3 // 2 :]
+    basis = basis[:, -(DESCRIPTOR**2) * 3 // 2 :]
     queries, keys = described @ basis, crops @ basis
     few = min(max(len(wholes) // 256, 4), 40, len(wholes) - same)
 
@@ -296,9 +290,12 @@ def _candidates(parts: Tensor, wholes: Tensor, same: bool, share: Callable) -> _
     chosen = share(window_of, _chunks(len(part), 1024))
     index = torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.int64)
     return _Candidates(
-        part.numpy(), whole.numpy(), values[part, rank].numpy(), windows[index].numpy(),
+        part.numpy(),
+        whole.numpy(),
+        values[part, rank].numpy(),
+        windows[index].numpy(),
         (index == len(windows) - 1).numpy(),
-    )  # fmt: skip
+    )
 
 
 # alignment

@@ -6,6 +6,7 @@ from pathlib import Path
 from convlens.data.sources import scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
+from convlens.fields import check_least
 from convlens.files import whole_folder
 
 
@@ -13,18 +14,33 @@ def write_split(source: Path, out: Path, fraction: float = 0.9, seed: int = 0) -
     """Copy the unsplit data set `source` to the new folder `out` as train/ and validation/.
 
     The split is that of `split_per_class`, which is also how an unsplit data set is opened.
-    Returns out. Raises UserError when source is not in order or already split, out lies inside it
-    or is in use, or fraction is out of range.
+
+    Args:
+        source: A folder per class.
+        out: The new folder.
+        fraction: Share of each class's images that trains, between 0 and 1; rounded down.
+        seed: Of the draw, from 0 up.
+
+    Returns:
+        The new folder's full path.
+
+    Raises:
+        UserError: when `source` is not in order or already split, `out` lies inside it or is in
+            use, or a number is out of range.
     """
+    check_least("seed", seed, 0)
     source, out = Path(source).resolve(), Path(out).resolve()
     if not 0 < fraction < 1:
-        raise UserError(f"--fraction {fraction} must lie between 0 and 1")
+        raise UserError(f"`fraction` {fraction} must lie between 0 and 1", option="fraction")
     listing = scan(source)
     listing.check()
     if listing.num_train is not None:
         raise UserError(f"{source} is split already; use it as it is")
     if out.is_relative_to(source):
-        raise UserError(f"{out} lies inside the data set it is made from; name another folder")
+        raise UserError(
+            f"{out} lies inside the data set it is made from; give another folder with `out`",
+            option="out",
+        )
     parts = split_per_class(listing.labels, fraction, seed)
     with whole_folder(out) as folder:
         for split, rows in zip(("train", "validation"), parts, strict=True):
