@@ -1,262 +1,278 @@
 """Train the recipes whose results are quoted, and collect what was measured into small files."""
 
-import dataclasses
 import json
+import logging
 import shutil
-import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from tyro.conf import arg
 
-from convlens.reporting.card import mean, model_card
-from convlens.inference.ensemble import combine, log_mean
-from convlens.inference.metrics import compute_logits, score
-from convlens.files import replacing
-from convlens.recipes import RECIPES
-from convlens.training.run_folder import load_trained, save_weights, write_json
-from convlens.training.run import (
-    SUMMARY_FIELDS,
-    complete,
-    find_doubles,
-    open_for,
-    read_config,
-    read_confusion,
-)
+from convlens import formats
+from convlens.errors import UserError
+from convlens.fields import Bounds, check_bounds
+from convlens.files import replacing, write_json
+from convlens.inference.classifier import Classifier
+from convlens.inference.ensemble import ensemble, log_mean
+from convlens.inference.metrics import Evaluation, score
+from convlens.recipes import RECIPES, find_recipe
+from convlens.reporting.card import model_card
+from convlens.reporting.run_pages import write_evaluation
+from convlens.reporting.tables import ensembles_table, results_table, uncertainty_in_words
+from convlens.training.config import RunConfig, make_config
 from convlens.training.parallel import train_all
+from convlens.training.record import SUMMARY_FIELDS, find_near_duplicates, uncertainty
+from convlens.training.run import write_card
+from convlens.training.run_folder import RunFolder
+from convlens.training.splits import Monitored, monitored_splits
+
+logger = logging.getLogger(__name__)
 
 # What is kept of a run besides its record: what the notebook and the README draw on.
 KEPT = (
-    "metrics.json", "history.csv", "per_class.csv", "confusion.csv", "curves.png",
-    "confusion.png", "per_class.png", "worst.png", "batch.png", "reliability.png",
-)  # fmt: skip
+    "metrics.json",
+    "history.csv",
+    "per_class.csv",
+    "confusion.csv",
+    "curves.png",
+    "confusion.png",
+    "per_class.png",
+    "worst.png",
+    "batch.png",
+    "reliability.png",
+)
+# Networks in an ensemble at most: what it costs grows with each, what it gains less and less.
+ENSEMBLE = 5
 
 
-def reproduce(
-    names: tuple[str, ...],
-    *,
-    seeds: int,
-    epochs: int | None,
-    images: int,
-    data: Path | None,
-    runs: Path,
-    results: Path,
-    weights: Path,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = 1,
-) -> None:
-    """Train `names` with seeds 0 … seeds - 1 into `runs`, then fill `results` and `weights`.
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """How often and how long recipes are trained, on what, and where the results go."""
 
-    A finished run is kept, a cut one is resumed; what an older version did not measure of a
-    finished one is measured on its weights. summary.json, and summary.md with the same as a
-    table, are written after every run; records of other recipes and seeds in them stay.
-    workers: runs at a time.
+    seeds: Annotated[int, Bounds(1)] = 1
+    """Runs of each recipe, with seeds 0, 1, …."""
+    epochs: Annotated[int | None, Bounds(1)] = None
+    """For a short trial; else each recipe's own."""
+    max_train_images: Annotated[int | None, Bounds(1)] = None
+    """Train on about this many images at most, for a short trial; by default all."""
+    data: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."""
+    runs: Path = Path("runs/reproduce")
+    """The folder for the run folders."""
+    results: Path = Path("results")
+    """The folder for summary.json and, of seed 0, tables and pictures."""
+    weights: Path = Path("weights")
+    """The folder for the networks of seed 0, in half precision."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """cpu, cuda or mps; auto takes the fastest there is."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the training passes; auto measures which is faster."""
+    workers: Annotated[int, Bounds(1)] = 1
+    """Runs at a time, each with its share of the threads; their output goes to RUN.log."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the runs are not those whose results are quoted."""
+        return self.epochs is not None or self.max_train_images is not None
+
+    def config(self, name: str, seed: int) -> RunConfig:
+        """What decides a recipe's run with that seed."""
+        shared = ("max_train_images", "device", "precision")
+        options = {option: getattr(self, option) for option in shared}
+        if self.epochs is not None:
+            options["epochs"] = self.epochs
+        if self.data is not None:
+            options["data"] = self.data
+        return make_config(name, {**options, "seed": seed})
+
+
+def reproduce(names: Sequence[str] = (), options: ReproduceOptions | None = None) -> None:
+    """Train recipes from several seeds, then fill the folders of results and of weights.
+
+    A finished run is kept, a cut one continued; what an older version did not measure of a finished
+    one is measured on its weights. summary.json, and summary.md with the same as a table, are
+    written after every run; records of other recipes and seeds in them stay.
+
+    Args:
+        names: Of the recipes; all of them if there is none.
+        options: How they are trained, and where the results go.
+
+    Raises:
+        UserError: for an unknown recipe, bad options and a run that could not be trained.
     """
-    recipes = [RECIPES[name]() for name in names]
-    if epochs is not None:
-        recipes = [dataclasses.replace(recipe, epochs=epochs) for recipe in recipes]
-    asked = [
-        {
-            "recipe": recipe, "run": runs / f"{recipe.name}-s{seed}", "data": data, "seed": seed,
-            "images": images, "device": device, "precision": precision,
-        }
-        for seed in range(seeds)
-        for recipe in recipes
-    ]  # fmt: skip
-    for run in train_all(asked, workers):
-        _collect(complete(run, data), run, results, weights)
-    if epochs is None and not images:
+    options = options or ReproduceOptions()
+    check_bounds(options)
+    names = [find_recipe(name).name for name in names or RECIPES]
+    asked = {
+        options.runs / f"{name}-s{seed}": options.config(name, seed)
+        for seed in range(options.seeds)
+        for name in names
+    }
+    for run in train_all(asked, options.workers):
+        _collect(complete(run, options.data), run, options)
+    if not options.is_short:
         for name in names:
-            _average(name, runs, results, data)
-    print(noise(json.loads((results / "summary.json").read_text())))
+            _measure_ensembles(name, options)
+    logger.info("%s", uncertainty_in_words(_read_records(options.results / "summary.json")))
 
 
-def _collect(metrics: dict, run: Path, results: Path, weights: Path) -> None:
-    """Add one run to `results`; of seed 0 also the tables, the pictures and the weights."""
-    name, seed = metrics["recipe"], metrics["seed"]
+def complete(run: Path, data: Path | str | None = None) -> dict[str, Any]:
+    """The metrics of a finished run, with all fields.
+
+    Those that an older version did not measure are measured now, on the weights that the run has
+    left.
+
+    Args:
+        run: The run folder.
+        data: Where its data set lies now, if it has moved.
+
+    Raises:
+        UserError: when the weights are not as accurate on the data set as the run had found.
+    """
+    folder = RunFolder(run)
+    metrics = folder.read_metrics()
+    if set(SUMMARY_FIELDS) <= metrics.keys():
+        return metrics
+    config, classifier = folder.read_config(), folder.classifier("last")
+    dataset = folder.open_for(classifier, data)
+    splits = monitored_splits(config, dataset)
+    logger.info("measuring  %s once more, for what it was not asked then", run)
+    seen = classifier.evaluate(splits.monitored)
+    found_then = metrics[f"{splits.name}_accuracy"]
+    if abs(seen.accuracy - found_then) > 0.01:
+        raise UserError(
+            f"{run} found {found_then:.1%} right and its weights now find {seen.accuracy:.1%}; "
+            "give the data set it was trained on with `data`",
+            option="data",
+        )
+    near_duplicates = find_near_duplicates(dataset.root, splits)
+    found = {
+        "train_images": len(splits.train),
+        **uncertainty(splits.name, seen, near_duplicates),
+    }
+    metrics = {"format": formats.FORMAT, **metrics, **{**found, **metrics}}
+    write_evaluation(seen, splits.monitored.images, run)
+    write_card(folder, metrics)
+    folder.write_metrics(metrics)
+    return metrics
+
+
+def _collect(metrics: dict[str, Any], run: Path, options: ReproduceOptions) -> None:
+    """Add one run to the results; of seed 0 also the tables, the pictures and the weights."""
+    name, seed, results = metrics["recipe"], metrics["seed"], options.results
     results.mkdir(parents=True, exist_ok=True)
-    weights.mkdir(parents=True, exist_ok=True)
+    options.weights.mkdir(parents=True, exist_ok=True)
     path = results / "summary.json"
-    records = json.loads(path.read_text()) if path.exists() else []
-    records = [r for r in records if (r["recipe"], r["seed"]) != (name, seed)]
+    records = [r for r in _read_records(path) if (r["recipe"], r["seed"]) != (name, seed)]
     # what an older version did not measure stays empty until its run is collected again
     records = [{field: r.get(field) for field in SUMMARY_FIELDS} for r in [*records, metrics]]
     order = list(RECIPES)
     records.sort(key=lambda r: (order.index(r["recipe"]), r["seed"]))
     write_json(path, records)
     _write_tables(results)
-    mine = [r for r in records if r["recipe"] == name]
-    if (run.parent / f"{name}-s0" / "metrics.json").exists():
-        _write_card(mine, run.parent / f"{name}-s0", results / "cards")
+    first = RunFolder(run.parent / f"{name}-s0")
+    if first.is_finished:
+        _write_card([r for r in records if r["recipe"] == name], first, results / "cards")
     if seed == 0:
         (results / name).mkdir(exist_ok=True)
         for kept in KEPT:
             shutil.copyfile(run / kept, results / name / kept)
-        save_weights(weights / f"{name}.safetensors", load_trained(run), half=True)
+        Classifier.load(run).save(options.weights / f"{name}.safetensors", half=True)
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    """The records in a file of results, in today's words; none where there is no file."""
+    if not path.exists():
+        return []
+    return [formats.read_metrics(r) for r in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _write_tables(results: Path) -> None:
-    """summary.md: both tables, from what is in `results`."""
-    text = results_table(json.loads((results / "summary.json").read_text()))
-    if (results / "averaged.json").exists():
-        text += "\n" + averaged_table(json.loads((results / "averaged.json").read_text()))
+    """Write summary.md, both tables, from what is in `results`."""
+    text = results_table(_read_records(results / "summary.json"))
+    if ensembles := _read_records(results / "ensembles.json"):
+        text += "\n" + ensembles_table(ensembles)
     with replacing(results / "summary.md") as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
-# Networks in an ensemble at most: what it costs grows with each, what it gains less and less.
-ENSEMBLE = 5
-
-
-def _average(name: str, runs: Path, results: Path, data: Path | None) -> None:
-    """Measure what averaging views and seeds of the recipe gives, and put it into averaged.json.
-
-    Equal to `combine` of the same runs, but every network sees every view once.
-    """
-    folders = [runs / f"{name}-s{seed}" for seed in range(ENSEMBLE)]
-    folders = [folder for folder in folders if (folder / "metrics.json").exists()]
-    several = f"ten views and {len(folders)} seeds" if len(folders) > 1 else "ten views"
-    print(f"averaging  {name}: {several}", flush=True)
-    groups = [[folder] for folder in folders]
-    together = [folders] if len(folders) > 1 else []
-    records = _averages(name, together, views=False, data=data)
-    records += _averages(name, groups + together, views=True, data=data)
-    path = results / "averaged.json"
-    kept = json.loads(path.read_text()) if path.exists() else []
-    records += [record for record in kept if record["recipe"] != name]
-    order = list(RECIPES)
-    records.sort(key=lambda r: order.index(r["recipe"]))
-    write_json(path, records)
-    _write_tables(results)
-
-
-def _averages(
-    name: str, groups: list[list[Path]], *, views: bool, data: Path | None
-) -> list[dict[str, Any]]:
-    """The record of each group of runs, averaged."""
-    answers: dict[Path, Tensor] = {}
-    for folder in dict.fromkeys(folder for group in groups for folder in group):
-        trained = combine([load_trained(folder)], views)
-        dataset = open_for(trained, folder, data)
-        split = dataset.validation
-        logits = compute_logits(trained.model, split.images, trained.mean, trained.std)
-        answers[folder] = torch.from_numpy(logits) / trained.temperature
-    doubles = find_doubles(dataset, dataset.train, split) if groups else None
-    records = []
-    for group in groups:
-        mean_logits = log_mean([answers[folder] for folder in group]).numpy()
-        seen = score(mean_logits, np.asarray(split.labels))
-        rest = None if doubles is None or doubles.all() else seen.take(~doubles).accuracy
-        first, *others = map(str, group)
-        also = f" --also {' '.join(others)}" if others else ""
-        records.append({
-            "recipe": name,
-            "seeds": [int(folder.name.rpartition("-s")[2]) for folder in group],
-            "views": views,
-            "validation_loss": seen.loss,
-            "validation_accuracy": seen.accuracy,
-            "validation_mean_class_accuracy": seen.mean_class_accuracy,
-            "validation_accuracy_without_duplicates": rest,
-            "command": f"convlens evaluate {first}{also}{' --views' if views else ''}",
-        })  # fmt: skip
-    return records
-
-
-def _write_card(records: list[dict], run: Path, cards: Path) -> None:
-    """The recipe's model card; run: that of seed 0."""
+def _write_card(records: list[dict[str, Any]], run: RunFolder, cards: Path) -> None:
+    """Write the recipe's model card; run: that of seed 0."""
     cards.mkdir(exist_ok=True)
-    card = model_card(records, load_trained(run), read_config(run), read_confusion(run))
+    card = model_card(records, run.classifier(), run.read_config(), run.read_confusion())
     with replacing(cards / f"{records[0]['recipe']}.md") as temporary:
         temporary.write_text(card, encoding="utf-8")
 
 
-def results_table(records: list[dict]) -> str:
-    """The records as a Markdown table, a row a recipe, and what its figures are worth.
+def _measure_ensembles(name: str, options: ReproduceOptions) -> None:
+    """Measure what TTA and averaging the recipe's seeds gain, and put it into ensembles.json.
 
-    ± is the standard error over a recipe's seeds.
+    Equal to `ensemble` of the same runs, but every network sees every view once.
     """
-    header = (
-        "| recipe | seeds | epochs | train loss | train accuracy | validation loss | validation "
-        "accuracy | without near duplicates | mean per class | minutes | again by |\n"
-        "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: | :-- |\n"
-    )
-    rows = []
-    for name in dict.fromkeys(record["recipe"] for record in records):
-        mine = [record for record in records if record["recipe"] == name]
-        cells = [
-            f"`{name}`",
-            str(len(mine)),
-            str(mine[0]["epochs"]),
-            mean(mine, "train_loss", "{:.3f}"),
-            mean(mine, "train_accuracy", "{:.1%}"),
-            mean(mine, "validation_loss", "{:.3f}"),
-            mean(mine, "validation_accuracy", "{:.1%}"),
-            mean(mine, "validation_accuracy_without_duplicates", "{:.1%}"),
-            mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
-            _minutes(mine),
-            f"`convlens reproduce {name}`",
-        ]
-        rows.append("| " + " | ".join(cells) + " |\n")
-    return header + "".join(rows) + "\n" + noise(records) + "\n"
+    folders = [options.runs / f"{name}-s{seed}" for seed in range(ENSEMBLE)]
+    folders = [folder for folder in folders if RunFolder(folder).is_finished]
+    several = f"TTA and {len(folders)} seeds" if len(folders) > 1 else "TTA"
+    logger.info("averaging  %s: %s", name, several)
+    alone = [[folder] for folder in folders]
+    together = [folders] if len(folders) > 1 else []
+    records = _ensembles(name, together, tta=False, data=options.data)
+    records += _ensembles(name, alone + together, tta=True, data=options.data)
+    path = options.results / "ensembles.json"
+    records += [record for record in _read_records(path) if record["recipe"] != name]
+    order = list(RECIPES)
+    records.sort(key=lambda r: order.index(r["recipe"]))
+    write_json(path, records)
+    _write_tables(options.results)
 
 
-def _minutes(records: list[dict]) -> str:
-    """The mean of the runs' times, and on what they ran."""
-    mean_minutes = statistics.mean(record["seconds"] for record in records) / 60
-    devices = dict.fromkeys(record["device"] for record in records)
-    return f"{mean_minutes:.0f} on {', '.join(devices)}"
+def _ensembles(
+    name: str, groups: list[list[Path]], *, tta: bool, data: Path | None
+) -> list[dict[str, Any]]:
+    """The record of each group of runs, whose probabilities are averaged."""
+    if not groups:
+        return []
+    answers: dict[Path, Tensor] = {}
+    for folder in dict.fromkeys(folder for group in groups for folder in group):
+        run = RunFolder(folder)
+        member = ensemble([run.classifier()], tta)
+        dataset = run.open_for(member, data)
+        logits = torch.from_numpy(member.logits(dataset.validation.images))
+        answers[folder] = member.scaling(logits)
+    splits = Monitored(dataset.train, dataset.validation, "validation")
+    near_duplicates = find_near_duplicates(dataset.root, splits)
+    records = []
+    for group in groups:
+        averaged = log_mean([answers[folder] for folder in group]).numpy()
+        seen = score(averaged, np.asarray(dataset.validation.labels), dataset.classes)
+        records.append(_ensemble_record(name, group, tta, seen, near_duplicates))
+    return records
 
 
-def averaged_table(records: list[dict], commands: bool = True) -> str:
-    """The averaged answers as a Markdown table; of single networks the mean over the seeds.
-
-    commands: with a column of what prints each row, which needs a wide page.
-    """
-    titles = [
-        "averaged", "networks", "validation loss", "validation accuracy",
-        "without near duplicates", "mean per class", *["again by"] * commands,
-    ]  # fmt: skip
-    rules = [":--"] + ["--:"] * 5 + [":--"] * commands
-    header = f"| {' | '.join(titles)} |\n| {' | '.join(rules)} |\n"
-    rows = []
-    for recipe, size, views in dict.fromkeys(
-        (r["recipe"], len(r["seeds"]), r["views"]) for r in records
-    ):
-        mine = [
-            r for r in records
-            if (r["recipe"], len(r["seeds"]), r["views"]) == (recipe, size, views)
-        ]  # fmt: skip
-        cells = [
-            f"`{recipe}`" + ", ten views" * views,
-            f"{size}" + f" ({len(mine)} seeds)" * (len(mine) > 1),
-            mean(mine, "validation_loss", "{:.3f}"),
-            mean(mine, "validation_accuracy", "{:.1%}"),
-            mean(mine, "validation_accuracy_without_duplicates", "{:.1%}"),
-            mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
-            *[f"`{mine[0]['command']}`"] * commands,
-        ]
-        rows.append("| " + " | ".join(cells) + " |\n")
-    return header + "".join(rows)
-
-
-def noise(records: list[dict]) -> str:
-    """What the choice of the validation images adds to the figures, in words."""
-
-    def span(field: str, form: str = "{:.1f}", times: float = 100) -> str:
-        values = [record[field] for record in records if record[field] is not None]
-        if not values:
-            return "an unknown number"
-        low, high = (form.format(times * value) for value in (min(values), max(values)))
-        return low if low == high else f"{low} to {high}"
-
-    return (
-        f"On {span('validation_images', '{:,.0f}', 1)} images an accuracy has a standard error of "
-        f"{span('validation_standard_error')} points and a mean per class one of "
-        f"{span('validation_mean_class_standard_error')}; the accuracies on two random halves of "
-        f"them differ by {span('validation_standard_error', times=200)} points (one standard "
-        f"deviation). {span('validation_duplicates', '{:,.0f}', 1)} of them have a near duplicate "
-        "in `train/`."
-    )
+def _ensemble_record(
+    name: str,
+    group: list[Path],
+    tta: bool,
+    seen: Evaluation,
+    near_duplicates: np.ndarray | None,
+) -> dict[str, Any]:
+    """What stands in ensembles.json of one group of runs."""
+    rest = None
+    if near_duplicates is not None and not near_duplicates.all():
+        rest = seen.take(~near_duplicates).accuracy
+    first, *others = map(str, group)
+    also = f" --ensemble {' '.join(others)}" if others else ""
+    return {
+        "recipe": name,
+        "seeds": [int(folder.name.rpartition("-s")[2]) for folder in group],
+        "tta": tta,
+        "validation_loss": seen.loss,
+        "validation_accuracy": seen.accuracy,
+        "validation_mean_class_accuracy": seen.mean_class_accuracy,
+        "validation_accuracy_without_near_duplicates": rest,
+        "command": f"convlens evaluate {first}{also}{' --tta' if tta else ''}",
+    }

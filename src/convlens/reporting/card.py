@@ -3,7 +3,6 @@
 After Mitchell et al. 2019, "Model Cards for Model Reporting". Every number in it was measured.
 """
 
-import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convlens.inference.confusion import most_confused, row_shares
+from convlens.reporting.tables import mean
 
 if TYPE_CHECKING:
     from convlens.inference.classifier import Classifier
@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 
 
 def model_card(
-    records: Sequence[dict[str, Any]], classifier: "Classifier", config: "RunConfig", confusion: np.ndarray
+    records: Sequence[dict[str, Any]],
+    classifier: "Classifier",
+    config: "RunConfig",
+    confusion: np.ndarray,
 ) -> str:
     """The card as Markdown.
 
-    records: the metrics of one recipe's runs, one a seed. classifier, config, confusion: of the first
-    of them; the confusion matrix is int, shape (C, C), rows true.
+    Args:
+        records: The metrics of one recipe's runs, one a seed.
+        classifier: Of the first of them.
+        config: Of the first of them; its data set is named.
+        confusion: Of the first of them, int, shape (C, C), rows true.
     """
     first, n = records[0], len(records)
     split = "holdout" if "holdout_accuracy" in first else "validation"
@@ -57,10 +63,8 @@ def model_card(
         ("accuracy", "accuracy", "standard_error"),
         ("accuracy, mean per class", "mean_class_accuracy", "mean_class_standard_error"),
         ("accuracy without near-duplicates", "accuracy_without_near_duplicates", None),
-        (
-            "the same, mean per class", "mean_class_accuracy_without_near_duplicates", None,
-        ),
-    ):  # fmt: skip
+        ("the same, mean per class", "mean_class_accuracy_without_near_duplicates", None),
+    ):
         noise = f"{statistics.mean(r[f'{split}_{error}'] for r in records):.1%}" if error else ""
         lines.append(f"| {label} | {mean(records, f'{split}_{field}', '{:.1%}')} | {noise} |")
     lines += [
@@ -76,24 +80,13 @@ def model_card(
         "",
         *_limits(first, split, confusion, classifier),
         "",
-        "## Again",
+        "## Reproduce",
         "",
         f"`{first['command']}`; {first['seconds'] / 60:.0f} minutes on {first['device']}, "
         f"{first['precision']}, torch {first['torch']}.",
         "",
     ]
     return "\n".join(lines)
-
-
-def mean(records: Sequence[dict[str, Any]], field: str, form: str) -> str:
-    """The records' mean, with ± its standard error where there are several; – where none has it."""
-    values = [record[field] for record in records if record[field] is not None]
-    if not values:
-        return "–"
-    middle = form.format(statistics.mean(values))
-    if len(values) == 1:
-        return middle
-    return f"{middle} ± {form.format(statistics.stdev(values) / math.sqrt(len(values)))}"
 
 
 def _input(classifier: "Classifier") -> str:
@@ -139,8 +132,8 @@ def _limits(
     more = f" and {len(weak) - 10} more" if len(weak) > 10 else ""
     sure = "" if classifier.temperature != 1 else ", and no temperature was fitted"
     lines = [
-        f"- Images that show none of its {len(classifier.class_names)} classes: it names one all the "
-        "same.",
+        f"- Images that show none of its {len(classifier.class_names)} classes: it names one all "
+        "the same.",
         "- Other sources of images: it was measured on this data set alone, whose images are "
         "alike in how they were taken.",
         f"- Decisions that harm when they are wrong: {1 - record[f'{split}_accuracy']:.0%} of its "

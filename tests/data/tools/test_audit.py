@@ -115,7 +115,7 @@ def test_near_duplicates_are_counted_listed_and_drawn(pets, tmp_path_factory):
     out = tmp_path_factory.mktemp("pairs")
     (out / "pairs-07.png").touch()  # of an earlier audit that found more
     written = write_pairs(found, out)
-    assert written == [out / "duplicates.csv", out / "pairs-01.png"] == sorted(out.iterdir())
+    assert written == [out / "near-duplicates.csv", out / "pairs-01.png"] == sorted(out.iterdir())
     rows = list(csv.DictReader(written[0].read_text().splitlines()))
     assert [(row["first"], row["kind"], row["splits"], row["classes"]) for row in rows] == [
         ("train/cat/whole.png", "near", "2", "2"), ("train/cat/0.png", "same pixels", "1", "1"),

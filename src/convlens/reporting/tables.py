@@ -1,0 +1,137 @@
+"""Tables of trained runs as Markdown: what the README, the cards and the notebook quote."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of `values`, at least two: s/√n."""
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def mean(records: Sequence[Record], field: str, form: str) -> str:
+    """The records' mean of a field, with ± its standard error where there are several.
+
+    Args:
+        records: Those in which the field is None are left out; where none is left, the mean is –.
+        field: Of a record.
+        form: How a number is written, such as "{:.1%}".
+    """
+    values = [record[field] for record in records if record[field] is not None]
+    if not values:
+        return "–"
+    middle = form.format(statistics.mean(values))
+    if len(values) == 1:
+        return middle
+    return f"{middle} ± {form.format(standard_error(values))}"
+
+
+def results_table(records: Sequence[Record]) -> str:
+    """The records of results/summary.json, a row a recipe, and how far its figures can be trusted.
+
+    ± is the standard error over a recipe's seeds.
+    """
+    titles = [
+        "recipe",
+        "seeds",
+        "epochs",
+        "train loss",
+        "train accuracy",
+        "validation loss",
+        "validation accuracy",
+        "without near-duplicates",
+        "mean per class",
+        "minutes",
+        "reproduce with",
+    ]
+    rows = []
+    for name in dict.fromkeys(record["recipe"] for record in records):
+        mine = [record for record in records if record["recipe"] == name]
+        rows.append(
+            [
+                f"`{name}`",
+                str(len(mine)),
+                str(mine[0]["epochs"]),
+                mean(mine, "train_loss", "{:.3f}"),
+                mean(mine, "train_accuracy", "{:.1%}"),
+                mean(mine, "validation_loss", "{:.3f}"),
+                mean(mine, "validation_accuracy", "{:.1%}"),
+                mean(mine, "validation_accuracy_without_near_duplicates", "{:.1%}"),
+                mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
+                _minutes(mine),
+                f"`convlens reproduce {name}`",
+            ]
+        )
+    rules = [":--"] + ["--:"] * (len(titles) - 2) + [":--"]
+    return _table(titles, rules, rows) + "\n" + uncertainty_in_words(records) + "\n"
+
+
+def ensembles_table(records: Sequence[Record], commands: bool = True) -> str:
+    """The records of results/ensembles.json; of single networks the mean over the seeds.
+
+    Args:
+        records: The measured ensembles.
+        commands: With a column of what prints each row, which needs a wide page.
+    """
+    titles = [
+        "averaged",
+        "networks",
+        "validation loss",
+        "validation accuracy",
+        "without near-duplicates",
+        "mean per class",
+        *["reproduce with"] * commands,
+    ]
+    groups: dict[tuple[str, int, bool], list[Record]] = {}
+    for record in records:
+        key = (record["recipe"], len(record["seeds"]), record["tta"])
+        groups.setdefault(key, []).append(record)
+    rows = []
+    for (recipe, size, tta), mine in groups.items():
+        rows.append(
+            [
+                f"`{recipe}`" + ", TTA" * tta,
+                f"{size}" + f" ({len(mine)} seeds)" * (len(mine) > 1),
+                mean(mine, "validation_loss", "{:.3f}"),
+                mean(mine, "validation_accuracy", "{:.1%}"),
+                mean(mine, "validation_accuracy_without_near_duplicates", "{:.1%}"),
+                mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
+                *[f"`{mine[0]['command']}`"] * commands,
+            ]
+        )
+    return _table(titles, [":--"] + ["--:"] * 5 + [":--"] * commands, rows)
+
+
+def uncertainty_in_words(records: Sequence[Record]) -> str:
+    """What the choice of the validation images adds to the figures, and how many have leaked."""
+
+    def span(field: str, form: str = "{:.1f}", times: float = 100) -> str:
+        values = [record[field] for record in records if record[field] is not None]
+        if not values:
+            return "an unknown number"
+        low, high = (form.format(times * value) for value in (min(values), max(values)))
+        return low if low == high else f"{low} to {high}"
+
+    return (
+        f"On {span('validation_images', '{:,.0f}', 1)} images an accuracy has a standard error of "
+        f"{span('validation_standard_error')} points and a mean per class one of "
+        f"{span('validation_mean_class_standard_error')}; the accuracies on two random halves of "
+        f"them differ by {span('validation_standard_error', times=200)} points (one standard "
+        f"deviation). {span('validation_near_duplicates', '{:,.0f}', 1)} of them have a "
+        "near-duplicate in `train/`."
+    )
+
+
+def _table(titles: Sequence[str], rules: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (titles, rules, *rows))
+
+
+def _minutes(records: Sequence[Record]) -> str:
+    """The mean of the runs' times, and on what they ran."""
+    minutes = statistics.mean(record["seconds"] for record in records) / 60
+    devices = dict.fromkeys(record["device"] for record in records)
+    return f"{minutes:.0f} on {', '.join(devices)}"
