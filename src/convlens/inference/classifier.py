@@ -13,10 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from convlens.data import Dataset, Rows, Split, center_crop, loaded_size, open_dataset
-from convlens.data.batches import to_tensor
+from convlens.data.batches import batches_of, to_tensor
 from convlens.data.decode import decode, squash, to_rgb
 from convlens.data.normalize import Normalize
-from convlens.data.readahead import will_need
 from convlens.errors import UserError
 from convlens.inference import weights_file
 from convlens.inference.calibration import TemperatureScaling
@@ -172,11 +171,10 @@ class Classifier(nn.Module):
         self.model.eval()
         images = center_crop(images, self.size)
         try:
-            logits = []
-            for start in range(0, len(images), batch_size):
-                will_need(images, np.arange(start, min(start + batch_size, len(images))))
-                batch = to_tensor(images[start : start + batch_size]).to(self.device)
-                logits.append(self(batch).float().cpu())
+            logits = [
+                self(batch.to(self.device)).float().cpu()
+                for batch in batches_of(images, batch_size)
+            ]
         finally:
             self.model.train(training)
         return torch.cat(logits).numpy()
@@ -201,7 +199,7 @@ class Classifier(nn.Module):
             dataset = data if isinstance(data, Dataset) else self.open_dataset(data)
             self.check_classes(dataset)
             data = dataset.split(split)
-        logits = self.logits(data.images)
+        logits = self._finite(self.logits(data.images))
         return score(logits, np.asarray(data.labels), self.class_names, self.temperature)
 
     def predict(
@@ -218,12 +216,22 @@ class Classifier(nn.Module):
         predictions = []
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
-            logits = self.logits(np.stack([self.decode(path) for path in chunk]))
+            logits = self._finite(self.logits(np.stack([self.decode(path) for path in chunk])))
             best = torch.from_numpy(self.probabilities(logits)).topk(top)
             for path, values, rows in zip(chunk, best.values, best.indices, strict=True):
                 names = tuple(self.class_names[row] for row in rows)
                 predictions.append(Prediction(str(path), names, tuple(values.tolist())))
         return Predictions(predictions)
+
+    def _finite(self, logits: np.ndarray) -> np.ndarray:
+        """The logits; UserError where one is no number, of which no probability can be made."""
+        if np.isfinite(logits).all():
+            return logits
+        raise UserError(
+            f"{self.name} answers with what is no number: its weights are too large for its "
+            "arithmetic; train it again with a lower `learning_rate`",
+            option="learning_rate",
+        )
 
     # Data sets
 
