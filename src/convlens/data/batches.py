@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convlens.data.dataset import Split
+from convlens.data.dataset import Rows, Split
 from convlens.data.readahead import will_need
 
 
@@ -35,6 +35,29 @@ def to_tensor(images: np.ndarray) -> Tensor:
     """(N, H, W, 3) uint8 array → (N, 3, H, W) tensor, channels-last as the array already is."""
     # a memory map is read-only, which torch does not know of, so its rows are copied
     return torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)
+
+
+def batches_of(images: np.ndarray | Rows, batch_size: int) -> Iterator[Tensor]:
+    """All images in their order, up to `batch_size` at a time.
+
+    Of a memory map no more than that is held, and of a large one the next batch is read while the
+    caller computes with this one.
+
+    Args:
+        images: uint8, shape (N, H, W, 3).
+        batch_size: At least 1.
+
+    Yields:
+        uint8, shape (B, 3, H, W), channels-last in memory.
+    """
+
+    def ask_for(start: int) -> None:
+        will_need(images, np.arange(start, min(start + batch_size, len(images))))
+
+    ask_for(0)
+    for start in range(0, len(images), batch_size):
+        ask_for(start + batch_size)
+        yield to_tensor(np.asarray(images[start : start + batch_size]))
 
 
 def one_hot(labels: np.ndarray, num_classes: int) -> Tensor:
