@@ -1,0 +1,94 @@
+"""An executed notebook as a PDF, whose page `report.typ` beside this file sets up."""
+
+import base64
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+TEMPLATE = Path(__file__).with_name("report.typ")
+# Sizes of figures in cm, on the page that the template sets up: wide ones are so low that two stand
+# on a page, tall ones may take a page to themselves.
+TEXT_WIDTH, WIDE_HEIGHT, TALL_HEIGHT = 17.0, 11.6, 21.5
+PIXELS_PER_CM = 40  # about 100 dpi, below which a figure is not blown up to the text's width
+PANDOC_MARKDOWN = "markdown-raw_html-raw_tex-tex_math_dollars-yaml_metadata_block-smart-citations"
+
+
+def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
+    """The PDF's bytes. title: the notebook's first heading. folder: scratch space for pictures."""
+    import pypandoc
+    import typst
+
+    text = pypandoc.convert_text(
+        "\n\n".join(_markdown(notebook, title, folder)),
+        "typst",
+        format=PANDOC_MARKDOWN,
+        extra_args=[
+            "--standalone",
+            f"--template={TEMPLATE}",
+            f"--metadata=title:{title}",
+            "--syntax-highlighting=idiomatic",
+            "--wrap=none",
+            "--columns=10000",  # so that no table is taken for too wide and given fixed columns
+        ],
+    )
+    path = folder / "report-page.typ"
+    path.write_text(text, encoding="utf-8")
+    return typst.compile(str(path), root=str(folder))
+
+
+def _markdown(notebook: "NotebookNode", title: str, folder: Path) -> Iterator[str]:
+    """The notebook's blocks as pandoc's Markdown, its pictures written into `folder`.
+
+    A picture and the paragraph "**Figure …" after it become one figure with a caption.
+    """
+    blocks = list(_blocks(notebook, title))
+    skip = False
+    for number, (kind, content) in enumerate(blocks):
+        if skip:
+            skip = False
+        elif kind == "code":
+            yield f"````` python\n{content}\n`````"
+        elif kind == "output":
+            yield f"`````\n{content}\n`````"
+        elif kind == "markdown":
+            yield content
+        else:
+            picture = base64.b64decode(content)
+            path = folder / f"picture-{number}.png"
+            path.write_bytes(picture)
+            following = blocks[number + 1] if number + 1 < len(blocks) else ("", "")
+            skip = following[0] == "markdown" and following[1].startswith("**Figure")
+            caption = following[1] if skip else "\N{NO-BREAK SPACE}"
+            yield f"![{caption}]({path.name}){{width={_width(picture)}cm}}"
+
+
+def _blocks(notebook: "NotebookNode", title: str) -> Iterator[tuple[str, str]]:
+    """("markdown" | "code" | "output" | "png", content) in reading order."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            # The document's title is set by the template, from the metadata.
+            yield "markdown", cell.source.replace(f"# {title}\n", "", 1)
+            continue
+        if cell.cell_type == "code" and "hide-input" not in cell.metadata.get("tags", ()):
+            yield "code", cell.source
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if output.output_type == "stream":
+                yield "output", output.text.rstrip()
+            elif "image/png" in data:
+                yield "png", data["image/png"]
+            elif "text/markdown" in data:
+                yield "markdown", data["text/markdown"]
+            elif "text/plain" in data:
+                yield "output", data["text/plain"]
+
+
+def _width(picture: bytes) -> float:
+    """Width in cm at which a PNG fits the page: no wider, no taller, and not blown up."""
+    width, height = struct.unpack(">II", picture[16:24])  # the header chunk's first two numbers
+    limit = TALL_HEIGHT if height > 1.2 * width else WIDE_HEIGHT
+    return round(min(TEXT_WIDTH, width / PIXELS_PER_CM, limit * width / height), 2)
