@@ -7,11 +7,13 @@ the ascent finds noise that no eye can read.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convlens.inference.classifier import Classifier
 from convlens.models.hooks import check_numbers, layer_outputs
 
 # From frequencies to colors that are correlated as those of photographs are: the square root of
@@ -19,50 +21,67 @@ from convlens.models.hooks import check_numbers, layer_outputs
 COLORS = torch.tensor([[0.56, 0.19, 0.04], [0.58, 0.0, -0.05], [0.58, -0.19, 0.03]])
 
 
-def optimized(
-    model: nn.Module,
+@dataclass(frozen=True)
+class Ascent:
+    """How images are improved. steps: of Adam. jitter: pixels of the random shift, at most.
+
+    seed: of the first images and the shifts.
+    """
+
+    steps: int = 128
+    learning_rate: float = 0.01
+    jitter: int = 4
+    seed: int = 0
+
+
+def feature_visualization(
+    classifier: Classifier,
     layer: str | None,
     maps: Sequence[int],
-    mean: Tensor,
-    std: Tensor,
-    *,
-    size: int = 64,
     unit: tuple[int, int] | None = None,
-    steps: int = 128,
-    learning_rate: float = 0.01,
-    jitter: int = 4,
-    seed: int = 0,
+    ascent: Ascent | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An image for each of `maps` of `layer`, and how strongly each excites its map.
+    """Make an image for each of `maps` of `layer`, and say how strongly each excites its map.
 
-    layer: a name as in `look.activations`; None for the logits, of which `maps` are classes. unit:
-    (down, across) of the map; None for its mean. mean, std: (3,), what the model's input is
-    normalized by. jitter: pixels of the random shift, at most. Images: float32, (M, size, size, 3),
-    0..1. Activations: float32, (M,), of the finished images. The model is left as it was.
+    Args:
+        classifier: The network with its normalization; left as it was.
+        layer: A name as in `named_modules()`; None for the logits, of which `maps` are classes.
+        maps: M numbers.
+        unit: (down, across) of the map; None for its mean.
+        ascent: How the images are improved, by default as `Ascent` says.
 
-    UserError for a layer or a map that the model does not have.
+    Returns:
+        The images, float32, (M, size, size, 3), 0..1, and what they give, float32, (M,).
+
+    Raises:
+        UserError: for a layer or a map that the model does not have.
     """
-    device = next(model.parameters(), torch.empty(0)).device
-    generator = torch.Generator().manual_seed(seed)
+    ascent = ascent or Ascent()
+    model, device, size = classifier.model, classifier.device, classifier.size
+    generator = torch.Generator().manual_seed(ascent.seed)
     rows = torch.fft.fftfreq(size)[:, None]
     columns = torch.fft.rfftfreq(size)[None]
     falling = 1 / torch.sqrt(rows**2 + columns**2).clamp(min=1 / size)  # 1/f, as in photographs
     shape = (len(maps), 3, size, size // 2 + 1, 2)
     spectrum = (0.01 * torch.randn(shape, generator=generator)).to(device).requires_grad_()
     falling, colors = falling.to(device), COLORS.to(device)
-    shift, scale = mean.view(3, 1, 1).to(device), std.view(3, 1, 1).to(device)
+    shift, scale = (
+        values.view(3, 1, 1).to(device)
+        for values in (classifier.normalize.mean, classifier.normalize.std)
+    )
 
     def image() -> Tensor:
         waves = torch.view_as_complex(spectrum) * falling
         planes = torch.fft.irfft2(waves, s=(size, size), norm="ortho")
         return torch.einsum("rc,nchw->nrhw", colors, 4 * planes).sigmoid()
 
-    optimizer = torch.optim.Adam([spectrum], learning_rate)
+    optimizer = torch.optim.Adam([spectrum], ascent.learning_rate)
     wanted = [p.requires_grad for p in model.parameters()]
     model.requires_grad_(False)
     try:
-        for _ in range(steps):
-            down, right = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
+        low, high = -ascent.jitter, ascent.jitter + 1
+        for _ in range(ascent.steps):
+            down, right = torch.randint(low, high, (2,), generator=generator).tolist()
             pixels = torch.roll(image(), (down, right), (2, 3))
             value = _excitation(model, layer, maps, (pixels - shift) / scale, unit)
             optimizer.zero_grad()

@@ -6,21 +6,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
+from convlens.data.batches import batches_of
+from convlens.data.dataset import Rows, center_crop
 from convlens.errors import UserError
+from convlens.inference.classifier import BATCH, Classifier
 from convlens.models.hooks import hooked
 
 
 def features(
-    model: nn.Module, images: np.ndarray, mean: Tensor, std: Tensor, batch_size: int = 64
+    classifier: Classifier, images: np.ndarray | Rows, batch_size: int = BATCH
 ) -> np.ndarray:
     """What the last linear layer reads (the penultimate layer), float32, shape (N, features).
 
-    images: uint8, (N, size, size, 3); a memory map is read a batch at a time. mean, std: (3,), what
-    the model's input is normalized by. UserError where the model runs no linear layer.
+    Args:
+        classifier: The network with its normalization.
+        images: uint8, (N, size, size, 3), or larger by its `crop_pct`; a memory map is read a batch
+            at a time.
+        batch_size: Images in a forward pass.
+
+    Raises:
+        UserError: where the model runs no linear layer.
     """
-    device = next(model.parameters(), torch.empty(0)).device
     collected = []
     read: Tensor | None = None
 
@@ -29,13 +35,12 @@ def features(
         if isinstance(module, nn.Linear):
             (read,) = inputs
 
-    with hooked(model, hook), torch.no_grad():
-        for start in range(0, len(images), batch_size):
-            x = normalize(to_tensor(images[start : start + batch_size]), mean, std)
-            model(x.to(device))
+    with hooked(classifier.model, hook), torch.no_grad():
+        for batch in batches_of(center_crop(images, classifier.size), batch_size):
+            classifier(batch.to(classifier.device))
             if read is None:
                 raise UserError(
-                    f"{type(model).__name__} has no linear layer, before which the features are "
+                    f"{type(classifier.model).__name__} has no linear layer, before which the features are "
                     "read; choose a classifier"
                 )
             collected.append(read.flatten(1).float().cpu())

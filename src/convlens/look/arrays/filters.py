@@ -90,7 +90,7 @@ def composite_filters(
     Every nonlinearity is taken for the identity and every maximum for the mean of its window;
     convolutions, batch norms (a scale of each channel), average pools, sums and concatenations are
     what they are. Such a filter says what a map's weights add up to, not what excites it: for that
-    see `strongest_patches` and `deconvolution`.
+    see `top_activating_patches` and `deconvolution`.
 
     layer: any that gives maps, of which a unit in the middle is taken. size: side of the image that
     the model is run on, pixels. Returns float32, (C, h, w, 3): the receptive field, or the image

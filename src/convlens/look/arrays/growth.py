@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
 
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
-from convlens.models.hooks import check_numbers
+from convlens.data.dataset import Rows, center_crop
+from convlens.data.readahead import will_need
+from convlens.inference.classifier import Classifier
 from convlens.look.arrays.deconvolution import deconvolution
-from convlens.look.arrays.top_patches import crop, strongest_patches
+from convlens.look.arrays.top_patches import crop, top_activating_patches
+from convlens.models.hooks import check_numbers
 
 
 @dataclass(frozen=True)
@@ -33,35 +33,40 @@ class Growth:
 
 
 def growth(
-    models: Mapping[int, nn.Module],
-    images: np.ndarray,
-    mean: Tensor,
-    std: Tensor,
+    classifiers: Mapping[int, Classifier],
+    images: np.ndarray | Rows,
     layer: str,
     maps: Sequence[int] = (),
     count: int = 8,
 ) -> Growth:
-    """One pass over `images` for each epoch.
+    """Follow maps through the epochs of a run, with one pass over `images` for each epoch.
 
-    models: by epoch, the same network as it was after it. images: uint8, (N, size, size, 3); a
-    memory map is read a batch at a time. mean, std: (3,), what the models' input is normalized by.
-    maps: numbers; none takes the `count` strongest of the last epoch. UserError for a layer or map
-    that is not there.
+    Args:
+        classifiers: By epoch, the same network as it was after it.
+        images: uint8, (N, size, size, 3); a memory map is read a batch at a time.
+        layer: A layer that gives maps.
+        maps: Numbers; none takes the `count` strongest of the last epoch.
+        count: How many maps, where `maps` names none.
+
+    Raises:
+        UserError: for a layer or map that is not there.
     """
-    found = [strongest_patches(m, images, mean, std, layer, count=1) for m in models.values()]
+    found = [top_activating_patches(each, images, layer, 1) for each in classifiers.values()]
     check_numbers(maps, len(found[-1].values), f"layer {layer} has no map")
     chosen = list(maps) or found[-1].by_strength()[:count]
     projections, patches = [], []
-    for model, strongest in zip(models.values(), found, strict=True):
-        boxes = strongest.boxes[chosen, 0]
-        excited = np.stack([images[row] for row in strongest.rows[chosen, 0]])
-        x = normalize(to_tensor(excited), mean, std)
-        projected = deconvolution(model, x, layer, chosen, strongest.positions[chosen, 0])
+    for classifier, strongest in zip(classifiers.values(), found, strict=True):
+        boxes, rows = strongest.boxes[chosen, 0], strongest.rows[chosen, 0]
+        cropped = center_crop(images, classifier.size)
+        will_need(cropped, rows)
+        excited = np.stack([cropped[row] for row in rows])
+        x, positions = classifier.inputs(excited), strongest.positions[chosen, 0]
+        projected = deconvolution(classifier.model, x, layer, chosen, positions)
         projections.append([crop(*each, 0) for each in zip(projected, boxes, strict=True)])
         patches.append([crop(*each) for each in zip(excited, boxes, strict=True)])
     return Growth(
         layer,
-        tuple(models),
+        tuple(classifiers),
         tuple(chosen),
         np.stack([strongest.values[chosen, 0] for strongest in found]),
         np.stack([strongest.rows[chosen, 0] for strongest in found]),

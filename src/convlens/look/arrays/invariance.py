@@ -16,6 +16,7 @@ CHANGES: dict[str, tuple[float, ...]] = {
     "scale": tuple(np.round(np.linspace(0.5, 1.8, 14), 2).tolist()),  # times
     "rotation": tuple(range(0, 360, 15)),  # degrees, anticlockwise
 }
+UNCHANGED = {"translation": 0, "scale": 1, "rotation": 0}
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,24 @@ def invariance(
     change: str,
     values: Sequence[float] | None = None,
     layers: Sequence[str] | None = None,
+    temperature: float = 1.0,
 ) -> Invariance:
     """Change images step by step and follow the target's probability and the layers' outputs.
 
-    x: normalized float, (M, 3, H, W). targets: M classes. change: "translation" (pixels down),
-    "scale" (times) or "rotation" (degrees anticlockwise). values: the steps, by default CHANGES'.
-    layers: names as in `look.activations`; by default after the first and the last convolution's
-    ReLU. What comes in from beyond the border is the mean color. KeyError for another change.
+    What comes in from beyond the border is the mean color.
+
+    Args:
+        model: Any module with 2-D convolutions that gives logits.
+        x: Normalized float, (M, 3, H, W).
+        targets: M classes.
+        change: "translation" (pixels down), "scale" (times) or "rotation" (degrees anticlockwise).
+        values: The steps, by default those of CHANGES.
+        layers: Names as in `named_modules()`; by default those after the first and the last
+            convolution's ReLU.
+        temperature: What the logits are divided by, as a `Classifier` does.
+
+    Raises:
+        KeyError: for another change.
     """
     steps = CHANGES[change] if values is None else values
     if layers is None:
@@ -54,11 +66,12 @@ def invariance(
         layers = list(dict.fromkeys([first, last]))
     wanted = torch.as_tensor(list(targets))
     whole = activations(model, x, layers)
-    probability, distances = [], {layer: [] for layer in layers}
+    probability: list[np.ndarray] = []
+    distances: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
     for value in steps:
         changed = apply_change(x, change, value)
         outputs = activations(model, changed, [*layers, ""])  # "" is the model itself
-        shares = torch.from_numpy(outputs[""]).softmax(dim=1)
+        shares = (torch.from_numpy(outputs[""]) / temperature).softmax(dim=1)
         probability.append(shares.gather(1, wanted[:, None])[:, 0].numpy())
         for layer in layers:
             distances[layer].append(_distance(outputs[layer], whole[layer]))
@@ -76,6 +89,8 @@ def apply_change(x: Tensor, change: str, value: float) -> Tensor:
     A translation by whole pixels and no change at all are exact.
     """
     height = x.shape[2]
+    if UNCHANGED.get(change) == value:
+        return x  # sampling it anew would move the last digits
     if change == "translation":
         maps = [[1.0, 0.0, 0.0], [0.0, 1.0, -2 * value / height]]
     elif change == "scale":

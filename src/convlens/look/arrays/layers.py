@@ -129,7 +129,7 @@ def layer_table(model: nn.Module, size: int = 64) -> list[Layer]:
 def receptive_field(model: nn.Module, layer: str, size: int = 64) -> Field | None:
     """Where the units of any layer look; None where each reads the whole image, or may.
 
-    layer: a module's name, as in `look.activations`. size: side of the image the model is run on,
+    layer: a module's name, as in `look.arrays.activations`. size: side of the image the model is run on,
     pixels. UserError for a layer that the model does not run.
     """
     return receptive_fields(model, [layer], size)[layer]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from convlens.errors import UserError
-from convlens.models.hooks import check_maps, conv_relu_layers, layer_outputs
+from convlens.inference.classifier import BATCH
 from convlens.look.arrays.attribution import targets
+from convlens.models.hooks import check_maps, conv_relu_layers, layer_outputs
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Occlusion:
 
     target: the class whose probability is shown. layer, map: whose activation is. activation:
     float32, its sum over the map. probability: float32, 0..1, of the target. predicted: int64, the
-    most probable class. square, stride: pixels.
+    most probable class. square, stride: pixels. whole: the probability of the target where nothing
+    is hidden.
     """
 
     target: int
@@ -35,6 +37,7 @@ class Occlusion:
     predicted: np.ndarray
     square: int
     stride: int
+    whole: float
 
 
 def occlusion(
@@ -45,18 +48,25 @@ def occlusion(
     layer: str | None = None,
     square: int | None = None,
     stride: int | None = None,
-    batch_size: int = 64,
+    temperature: float = 1.0,
 ) -> Occlusion:
     """Slide a square of the mean color over one image and record what `model` makes of the rest.
 
-    x: normalized float, shape (1, 3, H, W), so that 0 is the mean color; moved to the model's
-    device. target: a class, by default the predicted one. layer: whose strongest map, the one of
-    the largest sum on the whole image, is followed; by default the last convolution's after its
-    ReLU. square: side, pixels, by default a quarter of the image. stride: from one place to the
-    next, pixels, by default a quarter of the square. Squares reach over the image's border, so that
-    the maps cover the image.
+    Squares reach over the image's border, so that the maps cover the image.
 
-    Raises UserError for an unknown target or layer, and for a square or stride below 1.
+    Args:
+        model: Any module with 2-D convolutions that gives logits.
+        x: Normalized float, shape (1, 3, H, W), so that 0 is the mean color; moved to the model's
+            device.
+        target: A class, by default the predicted one.
+        layer: Whose strongest map, the one of the largest sum on the whole image, is followed; by
+            default the last convolution's after its ReLU.
+        square: Side, pixels, by default a quarter of the image.
+        stride: From one place to the next, pixels, by default a quarter of the square.
+        temperature: What the logits are divided by, as a `Classifier` does.
+
+    Raises:
+        UserError: for an unknown target or layer, and for a square or stride below 1.
     """
     if x.dim() != 4 or len(x) != 1:
         raise ValueError(f"occlusion takes one image, shape (1, 3, H, W), not {tuple(x.shape)}")
@@ -65,24 +75,25 @@ def occlusion(
     stride = max(square // 4, 1) if stride is None else stride
     if square < 1 or stride < 1:
         raise UserError(
-            f"a square of {square} with stride {stride} hides nothing; choose 1 or more"
+            f"a `square` of {square} with `stride` {stride} hides nothing; choose 1 or more",
+            option=("square", "stride"),
         )
     target = int(targets(model, x, target))
     layer = conv_relu_layers(model, height)[-1] if layer is None else layer
     x = x.detach().to(next(model.parameters(), x).device)
 
-    sums, _ = _sums_and_probabilities(model, x, layer)
+    sums, whole = _sums_and_probabilities(model, x, layer, temperature)
     strongest = int(sums[0].argmax())
     places = [(top, left) for top in range(0, height, stride) for left in range(0, width, stride)]
     margin = (square - stride) // 2  # the square is centered on its cell
     activation, probability, predicted = [], [], []
-    for start in range(0, len(places), batch_size):
-        chunk = places[start : start + batch_size]
+    for start in range(0, len(places), BATCH):
+        chunk = places[start : start + BATCH]
         hidden = x.repeat(len(chunk), 1, 1, 1)
         for image, (top, left) in zip(hidden, chunk, strict=True):
             top, left = top - margin, left - margin
             image[:, max(top, 0) : top + square, max(left, 0) : left + square] = 0
-        sums, probabilities = _sums_and_probabilities(model, hidden, layer)
+        sums, probabilities = _sums_and_probabilities(model, hidden, layer, temperature)
         activation.append(sums[:, strongest])
         probability.append(probabilities[:, target])
         predicted.append(probabilities.argmax(dim=1))
@@ -91,15 +102,24 @@ def occlusion(
         return torch.cat(batches).reshape(-(-height // stride), -1).cpu().numpy()
 
     return Occlusion(
-        target, layer, strongest, as_map(activation), as_map(probability), as_map(predicted),
-        square, stride,
-    )  # fmt: skip
+        target,
+        layer,
+        strongest,
+        as_map(activation),
+        as_map(probability),
+        as_map(predicted),
+        square,
+        stride,
+        float(whole[0, target]),
+    )
 
 
-def _sums_and_probabilities(model: nn.Module, x: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+def _sums_and_probabilities(
+    model: nn.Module, x: Tensor, layer: str, temperature: float
+) -> tuple[Tensor, Tensor]:
     """The sum of each map of `layer`, shape (N, C), and the probabilities, (N, num_classes)."""
     with torch.no_grad():
         outputs = layer_outputs(model, x, [layer, ""])  # "" is the model itself
     check_maps(layer, outputs[layer])
     sums = outputs[layer].sum(dim=(2, 3), dtype=torch.float32)
-    return sums, outputs[""].float().softmax(dim=1)
+    return sums, (outputs[""].float() / temperature).softmax(dim=1)

@@ -16,7 +16,7 @@ from convlens.look.arrays.layers import ADAPTIVE_POOLS, POOLS, Field, layer_tabl
 
 @dataclass(frozen=True)
 class Stage:
-    """name: the layer whose output is shown, as in `look.activations`. kind: "conv 3×3/2, ReLU",
+    """name: the layer whose output is shown, as in `look.arrays.activations`. kind: "conv 3×3/2, ReLU",
     "max pool 2×2/2", "linear". shape: (C, h, w) or (features,). field: None where a unit reads the
     whole image. parameters, multiply_adds: since the stage before. convolution: the layer whose
     filters made the maps; None for a pooling or a linear layer."""

@@ -3,20 +3,21 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
+from convlens.data.batches import batches_of
+from convlens.data.dataset import Rows, center_crop
+from convlens.inference.classifier import BATCH, Classifier
 from convlens.look.arrays.activations import activations
-from convlens.models.hooks import check_maps, conv_relu_layers
 from convlens.look.arrays.layers import Field, receptive_field
+from convlens.models.hooks import check_maps, conv_relu_layers
 
 
 @dataclass(frozen=True)
-class Patches:
-    """For each of a layer's C maps its k strongest patches, strongest first, one an image at most.
+class TopPatches:
+    """Of each of a layer's C maps the k patches that excite it most, one an image at most.
 
-    values: float32, (C, k): the activations. rows: int64, (C, k): which images. positions: int64,
+    values: float32, (C, k): the activations, strongest first. rows: int64, (C, k): which images. positions: int64,
     (C, k, 2): which unit of the map, (down, across). boxes: int64, (C, k, 4): the unit's receptive
     field on the image, first row and column, then those after its last; it may reach over the
     image's border. A map whose values are not above 0 is dead: its patches excite nothing.
@@ -43,8 +44,10 @@ class Strongest:
     def __init__(self, count: int = 9):
         self.count = count
         self.seen = 0  # images
-        # (k, C) each, strongest first; None before the first batch
-        self.values = self.rows = self.units = None
+        # (k, C) each, strongest first; empty before the first batch
+        self.values = np.empty((0, 0), np.float32)
+        self.rows = self.units = np.empty((0, 0), np.int64)
+        self.shape: tuple[int, ...] = ()  # of a map
 
     def add(self, maps: np.ndarray) -> None:
         """maps: float32, (B, C, h, w), of the B images that follow those seen so far."""
@@ -64,49 +67,51 @@ class Strongest:
         )
         self.seen += len(maps)
 
-    def patches(self, layer: str, field: Field | None, size: int) -> Patches:
+    def patches(self, layer: str, field: Field | None, size: int) -> TopPatches:
         """field: the layer's receptive field, None for the whole image. size: the images' side."""
         positions = np.stack(np.unravel_index(self.units.T, self.shape), axis=-1)
-        return Patches(
-            layer, self.values.T.copy(), self.rows.T.copy(), positions,
-            boxes_of(positions, field, size),
-        )  # fmt: skip
+        boxes = boxes_of(positions, field, size)
+        return TopPatches(layer, self.values.T.copy(), self.rows.T.copy(), positions, boxes)
 
 
 def boxes_of(positions: np.ndarray, field: Field | None, size: int) -> np.ndarray:
-    """The `boxes` of Patches at its `positions`; the arguments are those of Strongest.patches."""
+    """The `boxes` of TopPatches at its `positions`; the arguments are those of Strongest.patches."""
     if field is None:
         return np.broadcast_to([0, 0, size, size], (*positions.shape[:2], 4)).copy()
     return np.array([[field.box(*unit) for unit in of_map] for of_map in positions.tolist()])
 
 
-def strongest_patches(
-    model: nn.Module,
-    images: np.ndarray,
-    mean: Tensor,
-    std: Tensor,
+def top_activating_patches(
+    classifier: Classifier,
+    images: np.ndarray | Rows,
     layer: str,
     count: int = 9,
-    batch_size: int = 64,
-) -> Patches:
-    """One pass over `images` that keeps the `count` strongest of each map, however many there are.
+    batch_size: int = BATCH,
+) -> TopPatches:
+    """Find the `count` strongest patches of each map of a layer, in one pass over `images`.
 
-    images: uint8, (N, size, size, 3); a memory map is read a batch at a time. mean, std: (3,), what
-    the model's input is normalized by. Ties are settled as `Strongest` says. UserError for a layer
-    that is not there or gives no maps.
+    Args:
+        classifier: The network with its normalization.
+        images: uint8, (N, size, size, 3), or larger by its `crop_pct`; a memory map is read a batch
+            at a time. The patches' boxes are on the middle size × size pixels.
+        layer: A layer that gives maps.
+        count: Patches of a map. Ties are settled as `Strongest` says.
+        batch_size: Images in a forward pass.
+
+    Raises:
+        UserError: for a layer that is not there or gives no maps.
     """
-    found = Strongest(count)
-    for start in range(0, len(images), batch_size):
-        x = normalize(to_tensor(images[start : start + batch_size]), mean, std)
+    found, model, size = Strongest(count), classifier.model, classifier.size
+    for batch in batches_of(center_crop(images, size), batch_size):
+        x = classifier.normalize(batch.to(classifier.device))
         maps = activations(model, x, [layer])[layer]
         check_maps(layer, maps)
         found.add(maps)
-    size = images.shape[1]
     return found.patches(layer, receptive_field(model, layer, size), size)
 
 
 def crop(image: np.ndarray, box: np.ndarray, fill: float = 128) -> np.ndarray:
-    """The part of `image`, shape (H, W, channels), in a box of `Patches.boxes`.
+    """The part of `image`, shape (H, W, channels), in a box of `TopPatches.boxes`.
 
     What lies beyond the border is `fill`; but a side on which the box is longer than the image is
     the image's own, for a deep layer's field can be many times larger than the image.
