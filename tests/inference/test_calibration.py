@@ -40,12 +40,30 @@ def test_the_temperature_that_made_the_labels_is_found(temperature):
     assert reliability(logits, labels, found).error < 0.03
 
 
-def test_the_fit_is_the_least_loss_of_a_fine_grid():
-    logits, labels = drawn(1.7, n=200)
+@pytest.mark.parametrize("prior", [0.7, 1.0, 3.0])
+def test_the_fit_is_the_least_loss_and_surprise_of_a_fine_grid(prior):
+    logits, labels = drawn(1.7, n=50)
     grid = np.exp(np.linspace(np.log(0.5), np.log(5), 2000))
     scores, targets = torch.from_numpy(logits).double(), torch.from_numpy(labels)
-    losses = [float(torch.nn.functional.cross_entropy(scores / t, targets)) for t in grid]
-    assert fit_temperature(logits, labels) == pytest.approx(grid[np.argmin(losses)], rel=0.002)
+    losses = [
+        50 * float(torch.nn.functional.cross_entropy(scores / t, targets))
+        + (np.log(t / prior) / 0.5) ** 2 / 2
+        for t in grid
+    ]
+    found = fit_temperature(logits, labels, prior)
+    assert found == pytest.approx(grid[np.argmin(losses)], rel=0.002)
+
+
+def test_a_few_images_overrule_the_prior_neither_at_all_nor_without_bound():
+    logits, labels = drawn(1.0, n=19)
+    assert fit_temperature(logits, labels, prior=1.3) == 1.3
+    # all told, so the likeliest temperature of all is 0
+    certain = 5 * np.eye(3, dtype=np.float32)[[0, 1, 2] * 10]
+    found = fit_temperature(certain, np.array([0, 1, 2] * 10))
+    assert 0.3 < found < 1
+    # and all wrong, for which it is infinite
+    found = fit_temperature(certain, np.array([1, 2, 0] * 10))
+    assert 1 < found < 20
 
 
 @given(st.floats(0.1, 10))

@@ -1,6 +1,5 @@
 """The exported files answer as the network does, in the programs that will run them."""
 
-import dataclasses
 import json
 import sys
 import zipfile
@@ -13,16 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from convlens import export as exporting
 from convlens.cli import main
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
+from convlens.data.normalize import Normalize
 from convlens.errors import UserError
-from convlens.inference.export import export_onnx, export_torch
-from convlens.look.arrays.activations import activations
-from convlens.models import MODELS
+from convlens.inference import Classifier, Origin
+from convlens.inference import export as exporting
 from convlens.inference.fast import FastInference
-from convlens.training.run_folder import Trained, load_trained
+from convlens.models import MODELS
+from convlens.models.hooks import layer_outputs
 
 CLASSES = ("ant", "bee", "Käfer")
 
@@ -48,33 +45,38 @@ class Counting(Users):
         return super().forward(x) * (2 if x.sum() > 0 else 1)
 
 
-def trained(model: nn.Module, size: int = 16) -> Trained:
-    return Trained(
-        model, type(model).__name__, {}, CLASSES, size, torch.tensor([0.2, 0.3, 0.4]),
-        torch.tensor([0.25, 0.2, 0.3]), recipe="mine", commit="", temperature=1.7,
-    )  # fmt: skip
+def classifier(model: nn.Module) -> Classifier:
+    return Classifier(
+        model,
+        CLASSES,
+        Normalize([0.2, 0.3, 0.4], [0.25, 0.2, 0.3]),
+        size=16,
+        temperature=1.7,
+        origin=Origin(type(model).__name__, recipe="mine"),
+    )
 
 
-def made(name: str) -> Trained:
+def made(name: str) -> Classifier:
     torch.manual_seed(0)
     if name == "Users":
-        return trained(Users().train())
+        return classifier(Users().train())
     if name == "FastInference":
-        return trained(FastInference(MODELS["ConvNet"](3)))
+        return classifier(FastInference(MODELS["ConvNet"](3)))
     if name != "LeNet5":
-        return trained(MODELS[name](3))
+        return classifier(MODELS[name](3))
     model = MODELS[name](3, size=16, batch_norm=True)
     model.conv2.algorithms = {(4, 4): "dense"}
-    return trained(model)
+    return classifier(model)
 
 
 def pictures(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
 
 
-def expected(network: Trained, images: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
-    x = normalize(to_tensor(images), network.mean, network.std)
-    outputs = activations(network.model, x, ["", *layers])
+def expected(network: Classifier, images: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
+    with torch.no_grad():
+        outputs = layer_outputs(network.model, network.inputs(images), ["", *layers])
+    outputs = {name: output.numpy() for name, output in outputs.items()}
     logits = outputs.pop("")
     scaled = np.exp((logits - logits.max(axis=1, keepdims=True)) / network.temperature)
     probabilities = scaled / scaled.sum(axis=1, keepdims=True)
@@ -85,11 +87,11 @@ def expected(network: Trained, images: np.ndarray, layers: list[str]) -> dict[st
 def test_both_files_answer_as_the_network_does(name, tmp_path):
     network = made(name)
     state = [module.training for module in network.model.modules()]
-    written = export_onnx(network, tmp_path / "model.onnx")
+    written = network.export(tmp_path / "model.onnx")
     layers = list(written.outputs[2:])
     if name == "Users":
         assert layers == ["relu", "relu#2"]
-    export_torch(network, tmp_path / "model.pt2", layers[:1])
+    network.export(tmp_path / "model.pt2", layers=layers[:1])
     assert [module.training for module in network.model.modules()] == state
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.pt2"}
 
@@ -112,7 +114,7 @@ def test_both_files_answer_as_the_network_does(name, tmp_path):
 
 def test_our_own_algorithms_become_plain_convolutions(tmp_path):
     network = made("LeNet5")
-    export_onnx(network, tmp_path / "model.onnx", [])
+    network.export(tmp_path / "model.onnx", layers=[])
     kinds = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
     assert kinds.count("Conv") == 2
     assert network.model.conv2.algorithms  # the network given is left alone
@@ -120,16 +122,16 @@ def test_our_own_algorithms_become_plain_convolutions(tmp_path):
 
 def test_the_file_tells_what_it_is_and_not_where_it_was_made(tmp_path):
     network = made("Users")
-    export_onnx(network, tmp_path / "model.onnx")
-    export_torch(network, tmp_path / "model.pt2")
+    network.export(tmp_path / "model.onnx")
+    network.export(str(tmp_path / "model.pt2"))
     metadata = onnxruntime.InferenceSession(tmp_path / "model.onnx").get_modelmeta()
     told = metadata.custom_metadata_map
-    assert json.loads(told["classes"]) == list(CLASSES)
+    assert json.loads(told["class_names"]) == list(CLASSES)
     assert json.loads(told["mean"]) == pytest.approx([0.2, 0.3, 0.4])
     assert (told["network"], told["size"], told["temperature"]) == ("Users", "16", "1.7")
     extra = {"convlens.json": ""}
     torch.export.load(tmp_path / "model.pt2", extra_files=extra)
-    assert json.loads(extra["convlens.json"])["classes"] == list(CLASSES)
+    assert json.loads(extra["convlens.json"])["class_names"] == list(CLASSES)
     with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
         inside = b"".join(archive.read(name) for name in archive.namelist())
     for content in inside, (tmp_path / "model.onnx").read_bytes():
@@ -138,17 +140,19 @@ def test_the_file_tells_what_it_is_and_not_where_it_was_made(tmp_path):
 
 def test_a_file_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "TOLERANCE", -1)
-    for export, file in (export_onnx, "model.onnx"), (export_torch, "model.pt2"):
+    for file in "model.onnx", "model.pt2":
         with pytest.raises(UserError, match="answers otherwise than the network: logits"):
-            export(made("Users"), tmp_path / file)
+            made("Users").export(tmp_path / file)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_exported_is_told(tmp_path):
     with pytest.raises(UserError, match="Counting cannot be exported"):
-        export_torch(dataclasses.replace(made("Users"), model=Counting()), tmp_path / "model.pt2")
+        classifier(Counting()).export(tmp_path / "model.pt2")
     with pytest.raises(UserError, match=r"Users has no layer 'third'.*, for instance"):
-        export_onnx(made("Users"), tmp_path / "model.onnx", ["third"])
+        made("Users").export(tmp_path / "model.onnx", layers=["third"])
+    with pytest.raises(UserError, match=r"model\.txt must end in \.onnx or \.pt2"):
+        made("Users").export(tmp_path / "model.txt")
     assert not list(tmp_path.iterdir())
 
 
@@ -156,14 +160,14 @@ def test_a_layer_may_not_be_called_what_the_file_calls_something_else(tmp_path):
     network = Users()
     network.logits, network.head = network.head, nn.Identity()
     with pytest.raises(UserError, match="the layer logits has the name of another input or outp"):
-        export_torch(trained(network), tmp_path / "net.pt2", ["first", "logits"])
+        classifier(network).export(tmp_path / "net.pt2", layers=["first", "logits"])
     assert not list(tmp_path.iterdir())
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"needs the package onnxruntime; pip install 'convlens\["):
-        export_onnx(made("Users"), tmp_path / "model.onnx")
+        made("Users").export(tmp_path / "model.onnx")
 
 
 def test_the_verb_writes_where_it_says(toy_weights, tmp_path, capsys):
@@ -177,7 +181,7 @@ def test_the_verb_writes_where_it_says(toy_weights, tmp_path, capsys):
     (answers,) = onnxruntime.InferenceSession(tmp_path / "toy.onnx").run(
         ["probabilities"], {"images": images}
     )
-    should = expected(load_trained(weights), images, [])["probabilities"]
+    should = expected(Classifier.load(weights), images, [])["probabilities"]
     np.testing.assert_allclose(answers, should, atol=1e-5)
     main(["export", str(weights), "--format", "torch", "--layers", "fc2", "--out",
           str(tmp_path / "a.pt2")])  # fmt: skip

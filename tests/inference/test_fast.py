@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from convlens.models import ConvNet, LeNet5, ResNet18
+from convlens.inference import Classifier
 from convlens.inference.fast import FastInference, fuse
-from convlens.training.optim import initialize
+from convlens.models import ConvNet, LeNet5, ResNet18
+from convlens.training.initialization import initialize
 
 
 @pytest.fixture(
@@ -61,3 +63,17 @@ def test_a_norm_stays_where_somebody_reads_what_comes_before_it():
     model.eval()
     x = torch.randn(2, 3, 4, 4)
     torch.testing.assert_close(fuse(model)(x), model(x))
+
+
+def test_a_fast_classifier_gives_the_same_answers(toy_weights, toy_data):
+    classifier = Classifier.load(toy_weights)
+    classifier.temperature = 0.7
+    fast, plain = classifier.fast(), classifier.evaluate(toy_data)
+    seen = fast.evaluate(toy_data)
+    np.testing.assert_allclose(seen.logits, plain.logits, rtol=1e-3, atol=1e-4)
+    assert seen.temperature == 0.7
+    assert (fast.class_names, fast.size, fast.origin) == (
+        classifier.class_names, classifier.size, classifier.origin,
+    )  # fmt: skip
+    fast.temperature = 2.0
+    assert classifier.temperature == 0.7

@@ -2,16 +2,11 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from torch import nn
 
-from convlens.data.dataset import Split
-from convlens.inference.metrics import compute_logits, evaluate, score
-
-HALF = torch.full((3,), 0.5)
+from convlens.inference.metrics import score
 
 
 def test_metrics_computed_by_hand():
@@ -25,7 +20,7 @@ def test_metrics_computed_by_hand():
     assert seen.class_accuracy.tolist() == [1, 0.5]
     assert seen.mean_class_accuracy == 0.75
     assert seen.predicted.tolist() == [0, 1, 0]
-    np.testing.assert_allclose(seen.probabilities()[1], [0.2689414, 0.7310586], rtol=1e-6)
+    np.testing.assert_allclose(seen.probabilities[1], [0.2689414, 0.7310586], rtol=1e-6)
 
 
 def test_a_class_without_images_does_not_count_in_the_mean():
@@ -67,58 +62,7 @@ def test_metrics_equal_those_of_plain_double_precision(case):
     np.testing.assert_array_equal(
         seen.confusion.sum(axis=1), np.bincount(labels, minlength=logits.shape[1])
     )
-    np.testing.assert_allclose(seen.probabilities().sum(axis=1), 1, rtol=1e-5)
-
-
-class Corner(nn.Module):
-    """The three colors of the first pixel as logits: exact, whatever the batch."""
-
-    def forward(self, x):
-        return x[:, :, 0, 0]
-
-
-def toy_split(n):
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
-    return Split(images, random.integers(0, 3, n), tuple(f"{i}.png" for i in range(n)))
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 7, 10, 11, 1000])
-def test_sums_do_not_depend_on_the_batch_size(batch_size):
-    split = toy_split(11)
-    whole = evaluate(Corner(), split, HALF, HALF)
-    seen = evaluate(Corner(), split, HALF, HALF, batch_size=batch_size)
-    assert (seen.loss, seen.accuracy, seen.mean_class_accuracy) == (
-        whole.loss, whole.accuracy, whole.mean_class_accuracy,
-    )  # fmt: skip
-    np.testing.assert_array_equal(seen.logits, whole.logits)
-
-
-def test_images_are_normalized_and_in_order():
-    split = toy_split(5)
-    logits = compute_logits(Corner(), split.images, HALF, HALF, batch_size=2)
-    assert logits.dtype == np.float32
-    np.testing.assert_allclose(logits, split.images[:, 0, 0] / 127.5 - 1, atol=1e-6)
-
-
-def test_the_network_is_evaluated_in_evaluation_mode_and_returned_in_its_own():
-    model = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(3), Corner())
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert model.training
-    first = compute_logits(model, toy_split(6).images, HALF, HALF)
-    assert model.training
-    np.testing.assert_array_equal(first, compute_logits(model, toy_split(6).images, HALF, HALF))
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    model.eval()
-    compute_logits(model, toy_split(6).images, HALF, HALF)
-    assert not model.training
-
-
-def test_a_network_that_fails_comes_back_in_its_own_mode():
-    model = nn.Sequential(nn.Linear(7, 2))
-    with pytest.raises(RuntimeError):
-        compute_logits(model, toy_split(2).images, HALF, HALF)
-    assert model.training
+    np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
 def drawn(random, accuracy, counts):
@@ -170,3 +114,31 @@ def test_some_of_the_images():
     assert some.confusion.sum() == 3
     mask = np.isin(np.arange(20), rows)
     assert sorted(seen.take(mask).losses) == sorted(some.losses)
+
+
+def test_probabilities_are_those_at_the_temperature():
+    logits = np.array([[2, 0], [0, 1], [3, 0]], dtype=np.float32)
+    seen = score(logits, np.array([0, 1, 1]), temperature=2.0)
+    np.testing.assert_allclose(seen.probabilities[:, 0], 1 / (1 + np.exp([-1, 0.5, -1.5])), 1e-6)
+    cold = seen.at(0.5)
+    np.testing.assert_allclose(cold.probabilities[:, 0], 1 / (1 + np.exp([-4, 2, -6])), 1e-6)
+    # what is told in nats is of the logits as they are, so that runs can be compared
+    assert cold.loss == seen.loss == score(logits, np.array([0, 1, 1])).loss
+    assert seen.take(np.array([0])).temperature == 2.0
+    assert seen.calibration() == {
+        "calibration_error": seen.at(1.0).reliability.error,
+        "calibrated_error": seen.reliability.error,
+        "temperature": 2.0,
+    }
+
+
+def test_it_tells_itself_in_a_line_and_as_a_table():
+    logits = np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1]]
+    names = ("<img src=x onerror=alert(1)>", "b")
+    seen = score(logits, np.array([0, 0, 0, 0, 1]), names)
+    assert repr(seen).startswith("Evaluation(5 images, loss ")
+    assert "accuracy 80.00% ± 17.89%" in repr(seen)
+    shown = seen._repr_html_()
+    assert "80.00% ± 17.89%" in shown
+    assert "1 (25%)" in shown  # of the first class's images one was taken for the second
+    assert "<img" not in shown and "&lt;img src=x onerror=alert(1)&gt;" in shown

@@ -7,14 +7,13 @@ from PIL import Image
 
 from convlens.data import open_dataset
 from convlens.errors import UserError
-from convlens.inference.metrics import evaluate
-from convlens.inference.prediction import find_images, predict
-from convlens.training.run_folder import load_trained
+from convlens.inference import Classifier, Prediction, Predictions
+from convlens.inference.prediction import find_images
 
 
 @pytest.fixture
-def trained(toy_weights):
-    return load_trained(toy_weights)
+def classifier(toy_weights):
+    return Classifier.load(toy_weights)
 
 
 @pytest.fixture
@@ -33,42 +32,43 @@ def odd_data(tmp_path):
     return tmp_path / "odd"
 
 
-def test_the_preprocessing_is_exactly_that_of_evaluation(trained, toy_data, odd_data):
+def test_the_preprocessing_is_exactly_that_of_evaluation(classifier, toy_data, odd_data):
     for root in (toy_data, odd_data):
-        dataset = open_dataset(root, size=trained.size)
+        dataset = open_dataset(root, size=classifier.size)
         for split in (dataset.train, dataset.validation):
-            logits = evaluate(trained.model, split, trained.mean, trained.std)
-            expected = logits.probabilities()
-            predictions = predict(trained, [root / path for path in split.paths], top=5)
+            logits = classifier.logits(split.images)
+            expected = classifier.probabilities(logits)
+            predictions = classifier.predict([root / path for path in split.paths], top=5)
             assert [p.path for p in predictions] == [str(root / path) for path in split.paths]
-            columns = {name: i for i, name in enumerate(trained.classes)}
+            columns = {name: i for i, name in enumerate(classifier.class_names)}
             for prediction, row in zip(predictions, expected, strict=True):
                 order = [columns[name] for name in prediction.classes]
                 np.testing.assert_array_equal(np.float32(prediction.probabilities), row[order])
 
 
-def test_the_temperature_is_applied(trained, toy_data):
+def test_the_temperature_is_applied(classifier, toy_data):
     path = toy_data / "train/red_cross/image_0001.png"
-    [sure] = predict(trained, [path], top=5)
-    [modest] = predict(dataclasses.replace(trained, temperature=2.0), [path], top=5)
+    [sure] = classifier.predict([path], top=5)
+    classifier.temperature = 2.0
+    [modest] = classifier.predict([path], top=5)
     assert modest.classes == sure.classes
     expected = np.sqrt(sure.probabilities)
     np.testing.assert_allclose(modest.probabilities, expected / expected.sum(), rtol=1e-4)
 
 
-def test_the_most_probable_classes_come_first(trained, toy_data):
-    [one] = predict(trained, [toy_data / "train/red_cross/image_0001.png"], top=2)
-    [all_of_them] = predict(trained, [toy_data / "train/red_cross/image_0001.png"], top=99)
+def test_the_most_probable_classes_come_first(classifier, toy_data):
+    [one] = classifier.predict([toy_data / "train/red_cross/image_0001.png"], top=2)
+    [all_of_them] = classifier.predict([toy_data / "train/red_cross/image_0001.png"], top=99)
     assert len(one.classes) == len(one.probabilities) == 2
-    assert sorted(all_of_them.classes) == sorted(trained.classes)
+    assert sorted(all_of_them.classes) == sorted(classifier.class_names)
     assert list(all_of_them.probabilities) == sorted(all_of_them.probabilities, reverse=True)
     assert sum(all_of_them.probabilities) == pytest.approx(1)
     assert all_of_them.classes[:2] == one.classes
 
 
-def test_the_order_is_kept_over_batches(trained, toy_data):
+def test_the_order_is_kept_over_batches(classifier, toy_data):
     paths = sorted((toy_data / "validation").rglob("*.png"))[::-1][:7]
-    at_once, apart = predict(trained, paths), predict(trained, paths, batch_size=3)
+    at_once, apart = classifier.predict(paths), classifier.predict(paths, batch_size=3)
     assert [p.path for p in apart] == [str(path) for path in paths]
     assert [p.classes for p in apart] == [p.classes for p in at_once]
     np.testing.assert_allclose(
@@ -76,10 +76,10 @@ def test_the_order_is_kept_over_batches(trained, toy_data):
     )
 
 
-def test_an_unreadable_image_is_named(trained, tmp_path):
+def test_an_unreadable_image_is_named(classifier, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     with pytest.raises(UserError, match=r"broken\.png cannot be decoded"):
-        predict(trained, [tmp_path / "broken.png"])
+        classifier.predict([tmp_path / "broken.png"])
 
 
 def test_images_are_found_anywhere_below_a_folder_in_order(tmp_path, toy_data):
@@ -104,7 +104,34 @@ def test_what_holds_no_image_is_named(tmp_path):
         find_images([tmp_path / "nowhere.png"])
 
 
-def test_a_prediction_is_plain_data(trained, toy_data):
-    [prediction] = predict(trained, [toy_data / "train/red_cross/image_0001.png"])
+def test_a_prediction_is_plain_data(classifier, toy_data):
+    [prediction] = classifier.predict([toy_data / "train/red_cross/image_0001.png"])
     assert {type(value) for value in dataclasses.astuple(prediction)} == {str, tuple}
     assert type(prediction.probabilities[0]) is float
+
+
+def test_one_image_or_folder_may_be_given_as_it_is(classifier, toy_data):
+    path = toy_data / "train/red_cross/image_0001.png"
+    assert classifier.predict(path) == classifier.predict([path]) == classifier.predict(str(path))
+    assert len(classifier.predict(toy_data / "validation")) == 20
+
+
+def test_predictions_show_the_picture_and_a_bar_a_class(classifier, toy_data):
+    predictions = classifier.predict(toy_data / "validation/red_cross", top=2)
+    assert isinstance(predictions, Predictions) and isinstance(predictions[:2], list)
+    shown = predictions._repr_html_()
+    assert shown.count("data:image/png;base64,") == 4
+    assert f"{predictions[0].probabilities[0]:.1%}" in shown
+
+
+def test_names_of_classes_and_files_are_text_on_the_page(tmp_path, toy_data):
+    hostile = '"><img src=x onerror=alert(1)>'
+    path = tmp_path / f"{hostile}.png".replace("/", "")
+    shutil.copy(toy_data / "train/red_cross/image_0001.png", path)
+    here = Prediction(str(path), (hostile, "b"), (0.75, 0.25))
+    gone = Prediction(str(tmp_path / hostile), (hostile,), (1.0,))
+    for shown in here._repr_html_(), gone._repr_html_(), Predictions([here])._repr_html_():
+        assert "<img src=x" not in shown
+        assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+    assert "75.0%" in here._repr_html_()
+    assert "data:image/png" not in gone._repr_html_()
