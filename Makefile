@@ -1,51 +1,80 @@
-# `make run` does the whole main job in its short form; `make test` runs the tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SHORT := runs/short
 
-.PHONY: run test reproduce report gallery bench clean
+.PHONY: help run test lint lint-page docs wheel reproduce report gallery bench clean
 
-run: $(VENV)/installed
+help:  ## What can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 12
+
+run: $(VENV)/installed  ## The whole main job in its short form
 	rm -rf $(SHORT)
-	$(BIN)/convlens reproduce --epochs 3 --images 2000 --runs $(SHORT)/runs --results $(SHORT)/results --weights $(SHORT)/weights
+	$(BIN)/convlens reproduce --epochs 3 --max-train-images 2000 --runs $(SHORT)/runs --results $(SHORT)/results --weights $(SHORT)/weights
 	$(BIN)/convlens look $(SHORT)/weights/convnet.safetensors --out $(SHORT)/looks
 	$(BIN)/convlens report --results $(SHORT)/results --weights $(SHORT)/weights --out $(SHORT)
 	@echo "done: notebook, HTML and PDF are $(SHORT)/assignment2.*, pictures are in $(SHORT)/looks and $(SHORT)/results"
 
-test: $(VENV)/installed-test
-	$(BIN)/ruff check .
+test: lint  ## Lints, then tests, two at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Trains everything that the README quotes (see --help for more seeds); continues where it was cut.
-reproduce: $(VENV)/installed
+lint: $(VENV)/installed-test lint-page  ## Style, types, and which part imports which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+# Biome formats and lints the explorer's page; without npm this is skipped, but not in CI.
+lint-page:
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory node_modules/.installed && npm run --silent lint; \
+	elif [ "$$CI" = true ]; then \
+	  echo "lint-page: npm is missing, and CI needs it" >&2; exit 1; \
+	else \
+	  echo "lint-page: skipped, for npm is not installed; the explorer's page goes unlinted"; \
+	fi
+
+docs: $(VENV)/installed-docs  ## The documentation, in build/site/; a warning is an error
+	$(BIN)/zensical build --clean --strict
+
+wheel: $(VENV)/installed-test  ## The package to hand over, in dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+reproduce: $(VENV)/installed  ## Trains all that the README quotes; goes on where it was cut
 	$(BIN)/convlens reproduce
 	$(BIN)/convlens report
 
-report: $(VENV)/installed
+report: $(VENV)/installed  ## The notebook with its HTML and PDF, from results/ and weights/
 	$(BIN)/convlens report
 
-# The pictures of docs/gallery.md, anew from weights/convnet.safetensors.
-gallery: $(VENV)/installed
+gallery: $(VENV)/installed  ## The pictures of docs/gallery.md, from weights/convnet.safetensors
 	$(BIN)/python docs/gallery.py
 
-# Ours against the loops people write today; needs a quiet machine.
-bench: $(VENV)/installed
+bench: $(VENV)/installed  ## Ours against the loops people write today; needs a quiet machine
 	$(BIN)/convlens bench --long
 
-clean:
-	rm -rf $(VENV) $(SHORT)
+clean:  ## Removes what was installed, built and made in short form
+	rm -rf $(VENV) $(SHORT) node_modules build dist
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ConvLens needs Python 3.11 or newer; name one with make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(PIP) torch==2.13.0
 	touch $@
 
 $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(PIP) -e '.[all]'
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(PIP) -e '.[test,development]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) -e '.[docs]'
+	touch $@
+
+node_modules/.installed: package.json package-lock.json .npmrc
+	npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
