@@ -8,11 +8,11 @@ from PIL import Image, ImageOps
 from convlens.errors import UserError
 
 # What Pillow decodes within this process. EPS is not among them: for it Pillow starts whatever
-# program is called `gs`, and a file is known by its content, not by its name.
+# program is called `gs`, and a file is known by its content, not by its name. MPO, several JPEGs in
+# one file, comes with JPEG: Pillow has no entry of its own for it.
 FORMATS = (
     "PNG",
     "JPEG",
-    "MPO",
     "WEBP",
     "GIF",
     "BMP",
