@@ -13,77 +13,82 @@ import argparse
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from convlens import logs
 from convlens.data.augment import Augment
 from convlens.errors import UserError
-from convlens.inference.metrics import evaluate
-from convlens.files import replacing
+from convlens.fields import replace
+from convlens.files import replacing, write_json
 from convlens.recipes import RECIPES, Recipe
-from convlens.training.run_folder import load_trained, write_json
-from convlens.training.trainer import monitored_splits
-from convlens.training.run import open_for, read_config, read_metrics
+from convlens.reporting.tables import standard_error
+from convlens.training.config import RunConfig, make_config
 from convlens.training.parallel import train_all
+from convlens.training.run_folder import RunFolder
+from convlens.training.splits import monitored_splits
 
 HOLDOUT = 0.15
 
 
-def augment(**changes: float) -> Callable[[Recipe], Recipe]:
-    return lambda r: dataclasses.replace(r, augment=dataclasses.replace(r.augment, **changes))
+def changed(options: dict[str, object]) -> Callable[[Recipe], Recipe]:
+    """A variant with other values of a recipe's options, by their dotted names."""
+    return lambda r: replace(r, options)
 
 
-def model(**options: object) -> Callable[[Recipe], Recipe]:
-    return lambda r: dataclasses.replace(r, model_options={**r.model_options, **options})
-
-
-def recipe(**changes: object) -> Callable[[Recipe], Recipe]:
-    return lambda r: dataclasses.replace(r, **changes)
+def times(factor: float, *names: str) -> Callable[[Recipe], Recipe]:
+    """A variant with some of a recipe's numbers multiplied."""
+    return lambda r: dataclasses.replace(
+        r, **{name: type(getattr(r, name))(factor * getattr(r, name)) for name in names}
+    )
 
 
 BASE = "as it is"
 VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     BASE: lambda r: r,
-    "half the epochs": lambda r: dataclasses.replace(r, epochs=r.epochs // 2),
-    "twice the epochs": lambda r: dataclasses.replace(r, epochs=2 * r.epochs),
-    "AdamW at 2e-3, decay 0.1": recipe(optimizer="adamw", learning_rate=2e-3, weight_decay=0.1),
-    "a quarter of the learning rate": lambda r: dataclasses.replace(
-        r, learning_rate=r.learning_rate / 4
+    "half the epochs": times(0.5, "epochs"),
+    "twice the epochs": times(2, "epochs"),
+    "AdamW at 2e-3, decay 0.1": changed(
+        {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.1}
     ),
-    "half the weight decay": lambda r: dataclasses.replace(r, weight_decay=r.weight_decay / 2),
-    "twice the weight decay": lambda r: dataclasses.replace(r, weight_decay=2 * r.weight_decay),
+    "a quarter of the learning rate": times(0.25, "learning_rate"),
+    "half the weight decay": times(0.5, "weight_decay"),
+    "twice the weight decay": times(2, "weight_decay"),
     "no augmentation but flips": lambda r: dataclasses.replace(
-        r, zoom=1.0, augment=Augment(flip=r.augment.flip)
+        r, crop_pct=1.0, augment=Augment(flip=r.augment.flip)
     ),
-    "crops from 50 % of the area, zoom 1.14": lambda r: dataclasses.replace(
-        augment(scale=0.5)(r), zoom=1.14
+    "crops from 50 % of the area, crop_pct 0.877": changed(
+        {"augment.scale": 0.5, "crop_pct": 0.877}
     ),
-    "no TrivialAugment": augment(trivial=0.0),
-    "TrivialAugment on all": augment(trivial=1.0),
-    "no erasing": augment(erase=0.0),
-    "no cutmix": augment(cutmix=0.0),
-    "mixup for cutmix": lambda r: augment(cutmix=0.0, mixup=r.augment.cutmix)(r),
-    "no label smoothing": recipe(label_smoothing=0.0),
-    "last weights, no average": recipe(average=0.0),
-    "SWA over the last quarter": recipe(average=0.0, swa=0.25),
-    "dropout 0.2": model(dropout=0.2),
-    "stochastic depth 0.1": model(stochastic_depth=0.1),
-    "squeeze-excite": model(squeeze_excite=True),
-    "anti-aliased stem": model(anti_aliased=True),
-    "two blocks in stages 2 to 4": model(depths=(1, 2, 2, 2)),
-    "zoom 1": recipe(zoom=1.0),
-    "zoom 1.14": recipe(zoom=1.14),
-    "48×48 for the first half": recipe(early_size=48, early_share=0.5),
-    "logit adjustment 0.5": recipe(balance=0.5),
-    "logit adjustment 1": recipe(balance=1.0),
-    "pretrained on rotations, 10 epochs": recipe(pretraining=10),
-    "distilled from the base run": recipe(distillation=0.7),
-    "distilled from three base runs": recipe(distillation=0.7),
+    "no TrivialAugment": changed({"augment.trivial_augment": 0.0}),
+    "TrivialAugment on all": changed({"augment.trivial_augment": 1.0}),
+    "no erasing": changed({"augment.erase": 0.0}),
+    "no cutmix": changed({"augment.cutmix": 0.0}),
+    "mixup for cutmix": lambda r: replace(
+        r, {"augment.cutmix": 0.0, "augment.mixup": r.augment.cutmix}
+    ),
+    "no label smoothing": changed({"label_smoothing": 0.0}),
+    "last weights, no EMA": changed({"ema_decay": 0.0}),
+    "SWA over the last quarter": changed({"ema_decay": 0.0, "swa_fraction": 0.25}),
+    "dropout 0.2": changed({"model_options.dropout": 0.2}),
+    "drop path 0.1": changed({"model_options.drop_path": 0.1}),
+    "squeeze-excite": changed({"model_options.squeeze_excite": True}),
+    "anti-aliased stem": changed({"model_options.anti_aliased": True}),
+    "two blocks in stages 2 to 4": changed({"model_options.depths": [1, 2, 2, 2]}),
+    "crop_pct 1": changed({"crop_pct": 1.0}),
+    "crop_pct 0.877": changed({"crop_pct": 0.877}),
+    "48×48 for the first half": changed({"early_size": 48, "early_fraction": 0.5}),
+    "logit adjustment 0.5": changed({"logit_adjust_tau": 0.5}),
+    "logit adjustment 1": changed({"logit_adjust_tau": 1.0}),
+    "pretrained on rotations, 10 epochs": changed({"pretraining": 10}),
+    "distilled from the base run": changed({"distillation": 0.7}),
+    "distilled from three base runs": changed({"distillation": 0.7}),
 }
 # How many runs of the base a variant learns from: of its own seed and those that follow.
 TEACHERS = {"distilled from the base run": 1, "distilled from three base runs": 3}
+Key = tuple[str, int]  # a variant and a seed
 
 
 def main() -> None:
@@ -91,9 +96,10 @@ def main() -> None:
     parser.add_argument("variants", nargs="*", help="all if none is given")
     parser.add_argument("--recipe", choices=RECIPES, default="convnet")
     parser.add_argument(
-        "--coarse", action="store_true",
+        "--coarse",
+        action="store_true",
         help="ConvNet with a stem that halves the image at once: a fifth of the time",
-    )  # fmt: skip
+    )
     parser.add_argument("--epochs", type=int, default=20, help="of the base and most variants")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
@@ -104,35 +110,44 @@ def main() -> None:
     for name in args.variants:
         if name not in VARIANTS:
             parser.error(f"there is no variant {name!r}; there are: {', '.join(VARIANTS)}")
+    logs.to_stdout()
     base = dataclasses.replace(RECIPES[args.recipe](), epochs=args.epochs)
     label = args.recipe
     if args.coarse:
-        base, label = model(stem_stride=2)(base), f"{args.recipe}-coarse"
-    variants = args.variants or VARIANTS
+        base, label = changed({"model_options.stem_stride": 2})(base), f"{args.recipe}-coarse"
     folder = args.runs / f"{label}-{args.epochs}"
-    asked = [(name, seed) for seed in range(args.seeds) for name in variants]
-    taught = {
-        (name, seed): [(BASE, seed + other) for other in range(TEACHERS[name])]
-        for name, seed in asked if name in TEACHERS
-    }  # fmt: skip
-    teachers = [teacher for several in taught.values() for teacher in several]
-    first = dict.fromkeys(teachers + [one for one in asked if one not in taught], ())
-    for group in first, taught:
-        by_run = {run_folder(folder, *one): one for one in group}
-        runs = [
-            {
-                "recipe": VARIANTS[name](base), "run": run, "data": args.data, "seed": seed,
-                "holdout": HOLDOUT,
-                "teacher": [run_folder(folder, *teacher) for teacher in group[name, seed]],
-            }
-            for run, (name, seed) in by_run.items()
-        ]  # fmt: skip
+    asked = [(name, seed) for seed in range(args.seeds) for name in args.variants or VARIANTS]
+    for group in in_order(asked):
+        by_run = {run_folder(folder, *key): key for key in group}
+        runs = {
+            run: config_of(base, name, seed, args.data, [run_folder(folder, *t) for t in taught_by])
+            for (run, (name, seed)), taught_by in zip(by_run.items(), group.values(), strict=True)
+        }
         for run in train_all(runs, args.workers):
             name, seed = by_run[run]
-            collect(args.out, {
-                "recipe": label, "epochs": args.epochs, "variant": name, "seed": seed,
-                **measured(run, args.data),
-            })  # fmt: skip
+            about = {"recipe": label, "epochs": args.epochs, "variant": name, "seed": seed}
+            collect(args.out, {**about, **measured(run, args.data)})
+
+
+def in_order(asked: Sequence[Key]) -> tuple[dict[Key, list[Key]], dict[Key, list[Key]]]:
+    """What is trained first and what learns from that, each with its teachers."""
+    taught = {
+        (name, seed): [(BASE, seed + other) for other in range(TEACHERS[name])]
+        for name, seed in asked
+        if name in TEACHERS
+    }
+    teachers = [teacher for several in taught.values() for teacher in several]
+    first: dict[Key, list[Key]] = {}
+    for key in teachers + [key for key in asked if key not in taught]:
+        first[key] = []
+    return first, taught
+
+
+def config_of(
+    base: Recipe, name: str, seed: int, data: Path | None, teachers: Sequence[Path]
+) -> RunConfig:
+    options = {"holdout": HOLDOUT, "seed": seed, "data": data, "teachers": teachers}
+    return make_config(VARIANTS[name](base), options)
 
 
 def run_folder(folder: Path, name: str, seed: int) -> Path:
@@ -141,16 +156,22 @@ def run_folder(folder: Path, name: str, seed: int) -> Path:
 
 
 def measured(run: Path, data: Path | None) -> dict[str, object]:
-    metrics = read_metrics(run)
-    kept = ("accuracy", "mean_class_accuracy", "loss")
-    trained = load_trained(run / "last.safetensors")
-    held_out = monitored_splits(read_config(run), open_for(trained, run, data))["holdout"]
-    seen = evaluate(trained.model, held_out, trained.mean, trained.std)
-    return {f"holdout_{what}": metrics[f"holdout_{what}"] for what in kept} | {
-        "images": metrics["holdout_images"],
+    """The record of a run: its last epoch's figures, and which held-out images it had right.
+
+    Of the last epoch, for the best one is chosen on the very images.
+    """
+    folder = RunFolder(run)
+    metrics, classifier = folder.read_metrics(), folder.classifier("last")
+    splits = monitored_splits(folder.read_config(), folder.open_for(classifier, data))
+    seen = classifier.evaluate(splits.monitored)
+    return {
+        "holdout_accuracy": seen.accuracy,
+        "holdout_mean_class_accuracy": seen.mean_class_accuracy,
+        "holdout_loss": seen.loss,
+        "images": len(seen.labels),
         "right": np.packbits(seen.predicted == seen.labels).tobytes().hex(),
-        "train_accuracy": metrics["train_accuracy"],
-        "calibrated_error": metrics["calibrated_error"],
+        "train_accuracy": classifier.evaluate(splits.train).accuracy,
+        "calibrated_error": seen.calibration()["calibrated_error"],
         "seconds": metrics["seconds"],
         "commit": metrics["commit"],
     }
@@ -161,13 +182,13 @@ def collect(out: Path, record: dict) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "ablation.json"
     key = ("recipe", "epochs", "variant", "seed")
-    records = json.loads(path.read_text()) if path.exists() else []
+    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     records = [r for r in records if any(r[k] != record[k] for k in key)] + [record]
     order = list(VARIANTS)
     records.sort(key=lambda r: (r["recipe"], r["epochs"], order.index(r["variant"]), r["seed"]))
     write_json(path, records)
     with replacing(out / "ablation.md") as temporary:
-        temporary.write_text(table(records))
+        temporary.write_text(table(records), encoding="utf-8")
 
 
 def table(records: list[dict]) -> str:
@@ -211,7 +232,7 @@ def _right(record: dict) -> np.ndarray:
 
 
 def _difference(by_image: np.ndarray) -> str:
-    error = by_image.std(ddof=1) / np.sqrt(len(by_image))
+    error = standard_error(by_image.tolist())
     return f"{100 * by_image.mean():+.1f} ± {100 * error:.1f}"
 
 

@@ -155,7 +155,7 @@ def complete(run: Path, data: Path | str | None = None) -> dict[str, Any]:
         "train_images": len(splits.train),
         **uncertainty(splits.name, seen, near_duplicates),
     }
-    metrics = {"format": formats.FORMAT, **metrics, **{**found, **metrics}}
+    metrics = {"format": formats.FORMAT, **metrics, **found, **metrics}
     write_evaluation(seen, splits.monitored.images, run)
     write_card(folder, metrics)
     folder.write_metrics(metrics)
