@@ -78,10 +78,7 @@ def replace(options: T, changes: Mapping[str, Any]) -> T:
     Values of a dictionary field may be new ones. Raises UserError for a field that is not there and
     for a value of another kind than the field's.
     """
-    if not isinstance(options, type) and dataclasses.is_dataclass(options):
-        hints = typing.get_type_hints(type(options))
-    else:
-        raise TypeError(f"{options!r} is no dataclass")
+    hints = typing.get_type_hints(type(options))
     own: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
@@ -107,7 +104,7 @@ def replace(options: T, changes: Mapping[str, Any]) -> T:
                     message = message.replace(f"`{inner}`", f"`{field}.{inner}`")
                 inner_options = [f"{field}.{inner}" for inner in problem.options]
                 raise UserError(message, option=inner_options) from None
-    return dataclasses.replace(options, **own)
+    return dataclasses.replace(options, **own)  # pyright: ignore[reportArgumentType]
 
 
 def _has_fields(value: Any) -> bool:
@@ -151,7 +148,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         raise UserError(f"`{name}` is {value!r}; it must be options by their names", option=name)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else from_dict(hint, value, f"{name}.")
-    return _convert_plain(value, hint, name)
+    return _convert_plain(value, typing.cast(type, hint), name)
 
 
 def _convert_plain(value: Any, kind: type, name: str) -> Any:

@@ -91,6 +91,7 @@ def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -
             dynamic_shapes={"images": {0: "batch"}}, opset_version=OPSET, dynamo=True,
             verbose=False,
         )  # fmt: skip
+    assert written is not None  # as torch's exporter promises for dynamo=True
     written.model.metadata_props.update(
         {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
          for key, value in metadata.items()}

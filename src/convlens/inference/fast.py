@@ -5,6 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from convlens.models.memory import channels_last
+
 
 class FastInference(nn.Module):
     """The logits of `model` in evaluation mode, several times as fast on a CPU.
@@ -17,7 +19,7 @@ class FastInference(nn.Module):
     def __init__(self, model: nn.Module, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.dtype = dtype
-        self.network = fuse(model).to(dtype, memory_format=torch.channels_last)
+        self.network = channels_last(fuse(model).to(dtype))
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,8 +29,15 @@ class FastInference(nn.Module):
 class _Tracer(torch.fx.Tracer):
     """Takes a convolution of any kind as one step, our own too."""
 
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, name)
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _module_of(node: object, modules: dict[str, nn.Module]) -> nn.Module | None:
+    """The module that a step of the graph calls, if it calls one."""
+    if isinstance(node, torch.fx.Node) and node.op == "call_module":
+        return modules[str(node.target)]
+    return None
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -40,15 +49,17 @@ def fuse(model: nn.Module) -> nn.Module:
     fused = torch.fx.GraphModule(model, _Tracer().trace(model))
     modules = dict(fused.named_modules())
     for node in list(fused.graph.nodes):
-        if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):
+        norm = _module_of(node, modules)
+        before = node.args[0] if node.args else None
+        convolution = _module_of(before, modules)
+        if not isinstance(norm, nn.BatchNorm2d) or not isinstance(convolution, nn.Conv2d):
             continue
-        before = node.args[0]
-        if before.op != "call_module" or not isinstance(modules[before.target], nn.Conv2d):
-            continue
+        assert isinstance(before, torch.fx.Node)
         if len(before.users) > 1:  # somebody else reads what comes before the norm
             continue
-        joined = nn.utils.fuse_conv_bn_eval(modules[before.target], modules[node.target])
-        fused.set_submodule(before.target, joined)
+        fused.set_submodule(
+            str(before.target), nn.utils.fuse_conv_bn_eval(convolution, norm)
+        )
         node.replace_all_uses_with(before)
         fused.graph.erase_node(node)
     fused.delete_all_unused_submodules()

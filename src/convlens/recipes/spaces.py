@@ -1,5 +1,6 @@
 """Where `convlens tune` looks: for each recipe the options that matter most, and their ranges."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ class Range:
 
 
 # From an option, as the command line names it, to its range or to the values it may have.
-Space = dict[str, Range | tuple[Any, ...]]
+Space = Mapping[str, Range | tuple[Any, ...]]
 
 _RATE: Space = {"learning_rate": Range(5e-4, 2e-2, log=True)}
 _DECAY: Space = {"weight_decay": Range(0.01, 0.5, log=True), "label_smoothing": Range(0, 0.2)}
@@ -26,7 +27,8 @@ _CROPS: Space = {
     "augment.aspect": Range(0, 0.4),
     "augment.rotate": Range(0, 25),
     "augment.color": Range(0, 0.5),
-    "crop_pct": (1.0, 0.926, 0.909, 0.877, 0.833, 0.8),  # few, for each has the data set decoded to its size
+    # few, for each has the data set decoded to its size
+    "crop_pct": (1.0, 0.926, 0.909, 0.877, 0.833, 0.8),
 }
 _MIXES: Space = {
     "augment.erase": Range(0, 0.6),
@@ -35,17 +37,17 @@ _MIXES: Space = {
 }
 
 # The recipe's own setting lies in its space: it is the first one tried.
-SPACES: dict[str, Space] = {
+SPACES: Mapping[str, Space] = {
     "lenet5": {
         "learning_rate": Range(1e-4, 1e-2, log=True),
         "batch_size": (32, 64, 128, 256),
         "optimizer": ("adamw", "sgd", "muon"),
     },
-    "lenet5plus": _RATE | _DECAY | {"model_options.dropout": Range(0, 0.6)} | _CROPS,
-    "convnet": _RATE | _DECAY | _CROPS | _MIXES,
-    "resnet18": _RATE | _DECAY | _CROPS | _MIXES,
-    "resnet18_stride2": _RATE | _DECAY | _CROPS | _MIXES,
-    "quick": _RATE | _DECAY | _CROPS | {"batch_size": (64, 128, 256)},
+    "lenet5plus": {**_RATE, **_DECAY, "model_options.dropout": Range(0, 0.6), **_CROPS},
+    "convnet": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
+    "resnet18": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
+    "resnet18_stride2": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
+    "quick": {**_RATE, **_DECAY, **_CROPS, "batch_size": (64, 128, 256)},
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from convlens import figures
+from convlens.data.dataset import Rows
 from convlens.data.normalize import Normalize
 from convlens.files import replacing
 from convlens.inference.metrics import Evaluation
@@ -37,7 +38,7 @@ def write_batch(
     figures.save(picture, folder / "batch.png")
 
 
-def write_evaluation(evaluation: Evaluation, images: np.ndarray, folder: Path) -> None:
+def write_evaluation(evaluation: Evaluation, images: np.ndarray | Rows, folder: Path) -> None:
     """Write confusion.csv and .png, per_class.csv and .png, reliability.png and worst.png.
 
     images: uint8, (N, H, W, 3), of the evaluated split.

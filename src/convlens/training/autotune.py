@@ -1,12 +1,15 @@
 """Which algorithm computes each convolution fastest on this machine: measured, kept and printed."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from convlens.errors import UserError
 from convlens.models.layers.convolution import ALGORITHMS, Conv2d
+from convlens.models.memory import channels_last
 from convlens.recipes.recipe import Recipe
 from convlens.training.config import ConvolutionPlan
 from convlens.training.device import Machine, Measurements
@@ -27,8 +30,7 @@ def choose_algorithms(
     measurements = Measurements(machine.device)
     plan: ConvolutionPlan = {}
     with torch.random.fork_rng([]):  # the weights do not matter, and nobody's draws are disturbed
-        model = recipe.build(num_classes)
-        model.to(machine.device, memory_format=torch.channels_last)
+        model = channels_last(recipe.build(num_classes).to(machine.device))
         batch_size = recipe.batch_size // processes
         inputs = [
             shapes
@@ -81,10 +83,16 @@ def _input_shapes(
 ) -> list[tuple[str, Conv2d, tuple[int, int, int]]]:
     """Each convolution, by name, and the shape (C, H, W) of its input for images of `size`."""
     shapes: list[tuple[str, Conv2d, tuple[int, int, int]]] = []
+
+    def watched(name: str, layer: Conv2d) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            channels, height, width = inputs[0].shape[1:]
+            shapes.append((name, layer, (channels, height, width)))
+
+        return hook
+
     hooks = [
-        module.register_forward_pre_hook(
-            lambda module, x, name=name: shapes.append((name, module, tuple(x[0].shape[1:])))
-        )
+        module.register_forward_pre_hook(watched(name, module))
         for name, module in model.named_modules()
         if isinstance(module, Conv2d)
     ]

@@ -15,6 +15,7 @@ from torch import nn
 from convlens.data.sources import cache_home
 from convlens.errors import UserError
 from convlens.files import replacing
+from convlens.models.memory import channels_last
 
 Precision = Literal["fp32", "bf16"]
 
@@ -73,7 +74,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Machine:
             f"`device` {device} is not available on this machine; use auto or cpu", option="device"
         ) from None
     keep_memory()
-    if precision != "auto":
+    if precision in ("fp32", "bf16"):
         return Machine(chosen, precision, "as asked")
     gain, kept = _bf16_gain(chosen)
     better = "bf16" if gain >= WORTHWHILE else "fp32"
@@ -152,10 +153,14 @@ class Measurements:
 
 def _time_step(device: torch.device, bf16: bool, repeats: int = 5) -> float:
     """Median seconds of a forward and backward pass of three convolutions on 64 images."""
-    model = nn.Sequential(
-        nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 128, 3, stride=2, padding=1),
-        nn.ReLU(), nn.Conv2d(128, 256, 3, stride=2, padding=1),
-    ).to(device, memory_format=torch.channels_last)  # fmt: skip
+    layers = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 128, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(128, 256, 3, stride=2, padding=1),
+    )
+    model = channels_last(layers.to(device))
     x = torch.randn(64, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(repeats + 1):

@@ -6,6 +6,9 @@ gradients are averaged (`World.wrap`), and what touches the run folder is done b
 alone (`World.first`). A process of its own is a world of size 1, in which all of this is nothing.
 """
 
+# torch lists its stores, which it documents, among its private names
+# pyright: reportPrivateImportUsage=false
+
 import contextlib
 import gc
 import os

@@ -37,7 +37,9 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     fused = all(p.device.type in ("cpu", "cuda", "mps") for p in model.parameters())
     if recipe.optimizer == "adamw":
         betas = (recipe.momentum, 0.999)
-        optimizers = [torch.optim.AdamW(groups, recipe.learning_rate, betas, fused=fused)]
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, recipe.learning_rate, betas, fused=fused)
+        ]
     elif recipe.optimizer == "sgd":
         optimizers = [
             torch.optim.SGD(
@@ -71,7 +73,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         # On a CPU what is not a matrix product waits for memory: each line is one pass over it.
         for group in self.param_groups:
             for p in group["params"]:

@@ -18,6 +18,7 @@ from convlens.data.normalize import Normalize
 from convlens.errors import Diverged, UserError
 from convlens.inference.classifier import Classifier, Origin
 from convlens.inference.metrics import Evaluation
+from convlens.models.memory import channels_last
 from convlens.training.autotune import apply_plan
 from convlens.training.config import RunConfig
 from convlens.training.criterion import Criterion, load_teachers, make_teacher
@@ -182,7 +183,7 @@ class Trainer:
         torch.manual_seed(mix_seed(self.config.seed))
         model = self.recipe.build(self.dataset.num_classes)
         initialize(model, self.recipe.initialization)
-        model.to(self.machine.device, memory_format=torch.channels_last)
+        model = channels_last(model.to(self.machine.device))
         apply_plan(model, self.config.convolutions)
         return model
 

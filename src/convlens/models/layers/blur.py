@@ -11,6 +11,8 @@ class Blur(nn.Module):
     Input and output: (N, channels, H, W).
     """
 
+    kernel: Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         # on the CPU even where a network is built on the meta device, for no file holds it

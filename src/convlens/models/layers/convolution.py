@@ -12,6 +12,7 @@ Which one is fastest depends on the machine and the shape; `train.autotune` meas
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +31,13 @@ class Conv2d(nn.Conv2d):
     state dict: it says how to compute, not what.
     """
 
-    def __init__(self, *arguments, **options):
+    def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
         self.algorithms: dict[tuple[int, int], str] = {}
 
-    def forward(self, x: Tensor) -> Tensor:
-        algorithm = self.algorithms.get(tuple(x.shape[2:]))
+    def forward(self, input: Tensor) -> Tensor:
+        x = input
+        algorithm = self.algorithms.get((x.shape[2], x.shape[3]))
         if algorithm is None:
             return super().forward(x)
         weight, bias = self.weight, self.bias
@@ -43,7 +45,8 @@ class Conv2d(nn.Conv2d):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
-        y = ALGORITHMS[algorithm].apply(x, weight, self.stride[0], self.padding[0])
+        padding = int(self.padding[0])  # `choices` offers no algorithm where it is a word
+        y = ALGORITHMS[algorithm].apply(x, weight, self.stride[0], padding)
         return y if bias is None else y + bias.view(1, -1, 1, 1)
 
     def choices(self, height: int, width: int) -> list[str]:
@@ -53,7 +56,8 @@ class Conv2d(nn.Conv2d):
         if not (plain and square and len(set(self.padding)) == 1) or height * width > MOST_PIXELS:
             return []
         sides = zip((height, width), self.kernel_size, strict=True)
-        out = [(n + 2 * self.padding[0] - k) // self.stride[0] + 1 for n, k in sides]
+        padding = int(self.padding[0])
+        out = [(n + 2 * padding - k) // self.stride[0] + 1 for n, k in sides]
         small = height * width * out[0] * out[1] <= MOST_BLOCKS
         return ["patches", "dense"] if small else ["patches"]
 
@@ -71,7 +75,7 @@ class Patches(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        windows = _windows(_rows(x), weight.shape[2:], stride, padding)  # (N, h, w, kh, kw, C)
+        windows = _windows(_rows(x), (weight.shape[2], weight.shape[3]), stride, padding)  # (N, h, w, kh, kw, C)
         n, h, w = windows.shape[:3]
         rows = windows.reshape(n * h * w, -1)
         ctx.save_for_backward(rows, weight)
@@ -80,7 +84,8 @@ class Patches(torch.autograd.Function):
         return y.view(n, h, w, -1).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
         rows, weight = ctx.saved_tensors
         (n, c, height, width), (_, h, w), stride, padding = ctx.shapes
         o, _, kh, kw = weight.shape
@@ -130,7 +135,8 @@ class Dense(torch.autograd.Function):
         return (flat @ matrix.T).view(n, h, w, o).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
         flat, matrix = ctx.saved_tensors
         (height, width), (h, w), (kh, kw), *_ = ctx.geometry
         n, o = grad.shape[:2]
