@@ -13,13 +13,21 @@ from typing import Any
 
 import numpy as np
 
-import convlens
 from convlens.errors import UserError
 from convlens.explorer import pictures
-from convlens.explorer.attribution import METHODS, Picture, methods_of
-from convlens.explorer.images import MOST_BYTES, MOST_PIXELS
+from convlens.explorer.attribution import METHODS, draw
 from convlens.explorer.inside import Explorer
-from convlens.explorer.network import Network, short
+from convlens.explorer.lookup import (
+    NotThere,
+    class_of,
+    map_of,
+    network_of,
+    pixels_of,
+    stage_of,
+    survey_of,
+)
+from convlens.explorer.pictures import Picture, short
+from convlens.explorer.site import describe
 from convlens.explorer.survey import NotYet, Survey
 from convlens.look.arrays.features import embedding, nearest
 
@@ -31,10 +39,6 @@ KINDS = {  # of the page's own files
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-
-
-class NotThere(UserError):
-    """No answer lies at this path; the sentence says why."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def slow(path: str) -> bool:
 
 
 def as_json(content: Any, final: bool = True) -> Answer:
+    """What JSON can hold, as an answer."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return Answer(text.encode(), JSON, final)
 
@@ -87,118 +92,16 @@ def _png(pixels: np.ndarray) -> Answer:
     return Answer(pictures.png(pixels), PNG)
 
 
-# What is asked about
-
-
-def _network(explorer: Explorer, run: str) -> Network:
-    if int(run) >= len(explorer.networks):
-        raise NotThere(f"there is no run {run}")
-    return explorer.networks[int(run)]
-
-
-def _survey(explorer: Explorer, run: str) -> Survey:
-    _network(explorer, run)
-    if not explorer.surveys:
-        raise NotThere("this needs a data set; start the explorer with --data DIR")
-    if explorer.surveyor.failure:
-        raise NotThere(explorer.surveyor.failure)
-    return explorer.surveys[int(run)]
-
-
-def _pixels(explorer: Explorer, image: str, network: Network) -> np.ndarray:
-    try:
-        return explorer.pixels(image, network)
-    except KeyError:
-        if image[0] == "u":
-            raise NotThere("this image is no longer kept; choose it again") from None
-        raise NotThere(f"there is no image {image}") from None
-
-
-def _stage(network: Network, layer: str) -> int:
-    if int(layer) >= len(network.stages):
-        raise NotThere(f"{network.name} has no layer {layer}")
-    return int(layer)
-
-
-def _map(network: Network, stage: int, number: str) -> int:
-    count = network.stages[stage].shape[0]
-    if int(number) >= count:
-        name = network.layers[stage]
-        raise NotThere(f"layer {name} has no map {number}; its last is {count - 1}")
-    return int(number)
-
-
-def _class(network: Network, number: str) -> int:
-    if int(number) >= len(network.trained.classes):
-        raise NotThere(f"{network.name} has no class {number}")
-    return int(number)
-
-
 # The answers
 
 
 def site(explorer: Explorer) -> Answer:
+    """What there is to see."""
     return as_json(describe(explorer))
 
 
-def describe(explorer: Explorer) -> dict:
-    """What there is to see; a static copy changes what it has not."""
-    split = explorer.dataset.validation if explorer.dataset else None
-    return {
-        "version": convlens.__version__,
-        "static": False,
-        "runs": [_describe(number, network) for number, network in enumerate(explorer.networks)],
-        "data": {
-            "name": explorer.dataset.name,
-            "train": len(explorer.dataset.train),
-            "validation": len(split),
-        } if split else None,
-        "images": [
-            {"id": f"v{row}", "path": path, "label": int(label)}
-            for row, (path, label) in enumerate(zip(split.paths, split.labels, strict=True))
-        ] if split else [],
-        "examples": explorer.examples(),
-        "methods": [
-            {"id": name, "name": method.name, "about": method.about}
-            for name, method in METHODS.items()
-        ],
-        "targets": "any",
-        "upload": {"bytes": MOST_BYTES, "pixels": MOST_PIXELS},
-    }  # fmt: skip
-
-
-def _describe(number: int, network: Network) -> dict:
-    trained = network.trained
-    return {
-        "id": number,
-        "name": network.name,
-        "network": trained.network,
-        "recipe": trained.recipe,
-        "size": trained.size,
-        "classes": trained.classes,
-        "temperature": trained.temperature,
-        "parameters": sum(p.numel() for p in trained.model.parameters()),
-        "summary": network.summary,
-        "methods": methods_of(network),
-        "features": network.reads_features,
-        "layers": [
-            {
-                "name": stage.name,
-                "kind": stage.kind,
-                "shape": stage.shape,
-                "field": stage.field and stage.field.size,
-                "stride": stage.field and stage.field.stride,
-                "start": stage.field and stage.field.start,
-                "parameters": stage.parameters,
-                "multiply_adds": stage.multiply_adds,
-                "filters": stage.convolution is not None,
-            }
-            for stage in network.stages
-        ],
-    }
-
-
 def progress(explorer: Explorer) -> Answer:
+    """How far the surveys are."""
     tasks = [
         {"name": task.name, "done": task.done, "total": task.total}
         for survey in explorer.surveys
@@ -209,35 +112,38 @@ def progress(explorer: Explorer) -> Answer:
 
 def image(explorer: Explorer, run: str, name: str) -> Answer:
     """As that run's network is given it."""
-    return _png(_pixels(explorer, name, _network(explorer, run)))
+    return _png(pixels_of(explorer, name, network_of(explorer, run)))
 
 
 def validation_images(explorer: Explorer) -> Answer:
+    """All of them as thumbnails in one picture."""
     if explorer.dataset is None:
-        raise NotThere("there is no data set; start the explorer with --data DIR")
+        raise NotThere("there is no data set; start it with `convlens explore RUN --data DIR`")
     return _png(pictures.thumbnails(explorer.dataset.validation.images))
 
 
 def prediction(explorer: Explorer, run: str, name: str) -> Answer:
-    network = _network(explorer, run)
-    seen = network.look(name, _pixels(explorer, name, network))
-    label, classes = explorer.images.label(name), network.trained.classes
+    """The probability of each class, at the run's temperature, and the true class if known."""
+    network = network_of(explorer, run)
+    seen = network.look(name, pixels_of(explorer, name, network))
+    label, classes = explorer.images.label(name), network.classifier.class_names
     return as_json(
         {
-            "probabilities": short(network.probabilities(seen.logits)[0], 6),
+            "probabilities": short(network.classifier.probabilities(seen.logits)[0], 6),
             "label": classes.index(label) if label in classes else None,
         }
     )
 
 
 def layers(explorer: Explorer, run: str, name: str) -> Answer:
-    network = _network(explorer, run)
-    seen = network.look(name, _pixels(explorer, name, network))
+    """Of each layer, figures of its maps."""
+    network = network_of(explorer, run)
+    seen = network.look(name, pixels_of(explorer, name, network))
     pairs = zip(seen.maps, seen.scales, strict=True)
     return as_json([_statistics(maps[0], scale) for maps, scale in pairs])
 
 
-def _statistics(maps: np.ndarray, scale: float) -> dict:
+def _statistics(maps: np.ndarray, scale: float) -> dict[str, Any]:
     """Of a stage's maps, (C, h, w); the strongest has the largest maximum."""
     flat = maps.reshape(len(maps), -1)
     highest = flat.max(axis=1)
@@ -252,19 +158,21 @@ def _statistics(maps: np.ndarray, scale: float) -> dict:
 
 
 def layer(explorer: Explorer, run: str, name: str, number: str) -> Answer:
-    network = _network(explorer, run)
-    stage = _stage(network, number)
-    seen = network.look(name, _pixels(explorer, name, network))
+    """A layer's maps in one picture."""
+    network = network_of(explorer, run)
+    stage = stage_of(network, number)
+    seen = network.look(name, pixels_of(explorer, name, network))
     return _png(pictures.sprite(seen.maps[stage][0], seen.scales[stage]))
 
 
 def deconvolution(explorer: Explorer, run: str, name: str, number: str, map_: str) -> Answer:
-    network = _network(explorer, run)
-    stage = _stage(network, number)
-    chosen = _map(network, stage, map_)
+    """What in the image excites a map most."""
+    network = network_of(explorer, run)
+    stage = stage_of(network, number)
+    chosen = map_of(network, stage, map_)
     if len(network.stages[stage].shape) != 3:
         raise NotThere(f"layer {network.layers[stage]} has no maps to project")
-    values = network.deconvolution(_pixels(explorer, name, network), stage, [chosen])[0]
+    values = network.deconvolution(pixels_of(explorer, name, network), stage, [chosen])[0]
     return _png(projection(values))
 
 
@@ -274,30 +182,33 @@ def projection(values: np.ndarray) -> np.ndarray:
 
 
 def attribution(explorer: Explorer, run: str, name: str, method: str, number: str) -> Answer:
+    """What speaks for a class, as a picture."""
     return _png(_attribution(explorer, run, name, method, number).pixels)
 
 
 def caption(explorer: Explorer, run: str, name: str, method: str, number: str) -> Answer:
+    """The scale of that picture."""
     return as_json(_attribution(explorer, run, name, method, number).caption)
 
 
 def _attribution(explorer: Explorer, run: str, name: str, method: str, number: str) -> Picture:
-    network = _network(explorer, run)
-    target = _class(network, number)
+    network = network_of(explorer, run)
+    target = class_of(network, number)
     if method not in METHODS:
         raise NotThere(f"there is no view {method}; there are {', '.join(METHODS)}")
-    pixels = _pixels(explorer, name, network)
-    return network.draw(METHODS[method], name, pixels, target)
+    pixels = pixels_of(explorer, name, network)
+    return draw(network, method, name, pixels, target)
 
 
 def neighbors(explorer: Explorer, run: str, name: str) -> Answer:
-    network, survey = _network(explorer, run), _survey(explorer, run)
-    pixels = _pixels(explorer, name, network)
+    """The training images of the most similar features."""
+    network, survey = network_of(explorer, run), survey_of(explorer, run)
+    pixels = pixels_of(explorer, name, network)
     query, known = network.look(name, pixels).features, survey.seen("train").features
-    if query is None:
+    if query is None or known is None:
         raise NotThere(f"{network.name} has no linear layer, before which features are read")
     near = nearest(query, known, NEIGHBORS + 1)
-    images, labels = survey.dataset.train.images, explorer.labels(network, "train")
+    images, labels = survey.dataset.train.images, survey.labels("train")
     found = [
         {"image": f"t{row}", "label": _label(labels[row]), "similarity": round(float(alike), 4)}
         for row, alike in zip(near.rows[0].tolist(), near.similarity[0], strict=True)
@@ -307,18 +218,20 @@ def neighbors(explorer: Explorer, run: str, name: str) -> Answer:
 
 
 def filters(explorer: Explorer, run: str, number: str, map_: str) -> Answer:
-    network = _network(explorer, run)
-    stage = _stage(network, number)
-    found = network.filter(stage, _map(network, stage, map_))
+    """The weights that make a map."""
+    network = network_of(explorer, run)
+    stage = stage_of(network, number)
+    found = network.filter(stage, map_of(network, stage, map_))
     if found is None:
         raise NotThere(f"layer {network.layers[stage]} has no filters")
     return as_json(found)
 
 
 def patches(explorer: Explorer, run: str, number: str) -> Answer:
-    network, survey = _network(explorer, run), _survey(explorer, run)
-    found = survey.strongest(_stage(network, number))
-    labels = explorer.labels(network, "train")
+    """The training patches that excite each of a layer's maps most."""
+    network, survey = network_of(explorer, run), survey_of(explorer, run)
+    found = survey.top_patches(stage_of(network, number))
+    labels = survey.labels("train")
     maps = [
         [
             {"image": f"t{row}", "label": _label(labels[row]), "value": value, "box": box}
@@ -333,27 +246,29 @@ def patches(explorer: Explorer, run: str, number: str) -> Answer:
 
 def dead(explorer: Explorer, run: str) -> Answer:
     """By layer, the maps that no training image excites."""
-    survey = _survey(explorer, run)
+    survey = survey_of(explorer, run)
     return as_json({"dead": [_dead(survey, stage) for stage in range(len(survey.network.stages))]})
 
 
 def _dead(survey: Survey, stage: int) -> list[int]:
-    return np.flatnonzero(survey.strongest(stage).values[:, 0] <= 0).tolist()
+    return np.flatnonzero(survey.top_patches(stage).values[:, 0] <= 0).tolist()
 
 
 def history(explorer: Explorer, run: str) -> Answer:
-    content = _network(explorer, run).history
+    """The columns and rows of history.csv, under its names: with a hold-out, holdout_loss, …"""
+    content = network_of(explorer, run).history
     rows = [[value if np.isfinite(value) else None for value in row] for row in content["rows"]]
     return as_json({"columns": content["columns"], "rows": rows})
 
 
 def evaluation(explorer: Explorer, run: str) -> Answer:
-    network, survey = _network(explorer, run), _survey(explorer, run)
-    probabilities = network.probabilities(survey.seen("validation").logits)
-    labels = explorer.labels(network, "validation")
+    """What the network says of all validation images."""
+    network, survey = network_of(explorer, run), survey_of(explorer, run)
+    probabilities = network.classifier.probabilities(survey.seen("validation").logits)
+    labels = survey.labels("validation")
     accuracy = None
     if survey.training is not None:
-        right = survey.training.logits.argmax(axis=1) == explorer.labels(network, "train")
+        right = survey.training.logits.argmax(axis=1) == survey.labels("train")
         accuracy = round(float(right.mean()), 5)
     of_label = probabilities[np.arange(len(labels)), labels]
     return as_json(
@@ -369,7 +284,8 @@ def evaluation(explorer: Explorer, run: str) -> Answer:
 
 
 def places(explorer: Explorer, run: str) -> Answer:
-    network, survey = _network(explorer, run), _survey(explorer, run)
+    """Where the features of the validation images lie in two dimensions."""
+    network, survey = network_of(explorer, run), survey_of(explorer, run)
     vectors = survey.seen("validation").features
     if vectors is None:
         raise NotThere(f"{network.name} has no linear layer, before which features are read")
@@ -377,7 +293,7 @@ def places(explorer: Explorer, run: str) -> Answer:
     return as_json({"points": [short(point) for point in points], "share": round(share, 4)})
 
 
-def _label(number: int) -> int | None:
+def _label(number: int | np.ndarray) -> int | None:
     return None if number < 0 else int(number)
 
 

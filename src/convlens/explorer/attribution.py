@@ -4,37 +4,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import nn
 
 from convlens.explorer import pictures
 from convlens.explorer.network import Network
-
-
-@dataclass(frozen=True)
-class Picture:
-    """pixels: uint8, (size, size, 3 or 4). caption: low and high end of the scale, its unit, …"""
-
-    pixels: np.ndarray
-    caption: dict
+from convlens.explorer.pictures import Picture
 
 
 @dataclass(frozen=True)
 class Method:
-    """slow: takes more than half a second, so it is asked of the network's copy."""
+    """A way to ask which pixels speak for a class.
+
+    name, about: for the page. make: draws one image, uint8 (size, size, 3), for the class of that
+    number. slow: takes more than half a second, so it is asked of the network's copy.
+    """
 
     name: str
     about: str
-    draw: Callable[[Network, np.ndarray, int], Picture]
+    make: Callable[[Network, np.ndarray, int], Picture]
     slow: bool = False
+
+
+def draw(network: Network, method: str, name: str, image: np.ndarray, target: int) -> Picture:
+    """What one of METHODS shows of an image.
+
+    It is kept for a while by the image's name: its pixels and its caption are asked for one after
+    the other.
+    """
+    key = method, name, target
+    found = network.drawn.get(key)
+    return found or network.drawn.put(key, METHODS[method].make(network, image, target))
 
 
 def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
     from convlens.look.arrays.attribution import grad_cam, grad_cam_layer
 
-    model = network.trained.model
-    layer = grad_cam_layer(model, network.size)
-    values = grad_cam(model, network.normalized(image), target, layer)[0]
+    layer = grad_cam_layer(network.model, network.size)
+    values = grad_cam(network.model, network.normalized(image), target, layer)[0]
     high = float(values.max())
     return Picture(
         pictures.heat(values, high or 1),
@@ -45,7 +51,7 @@ def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
 def _guided(network: Network, image: np.ndarray, target: int) -> Picture:
     from convlens.look.arrays.attribution import guided_backprop
 
-    values = guided_backprop(network.trained.model, network.normalized(image), target)[0]
+    values = guided_backprop(network.model, network.normalized(image), target)[0]
     limit = pictures.magnitude_of(values)
     return Picture(
         pictures.on_gray(values.transpose(1, 2, 0), limit),
@@ -65,13 +71,12 @@ def _integrated(network: Network, image: np.ndarray, target: int) -> Picture:
 
 
 def _occlusion(network: Network, image: np.ndarray, target: int) -> Picture:
+    """Its caption has the probability of the whole image, `whole`, and of each square's place."""
     from convlens.look.arrays.occlusion import occlusion
 
     x = network.normalized(image)
-    seen = occlusion(network.copy, x, target)
-    with torch.inference_mode():
-        whole = float(network.copy(x).softmax(dim=1)[0, target])
-    fall = whole - seen.probability  # (rows, columns) of cells of stride × stride pixels
+    seen = occlusion(network.copy, x, target, temperature=network.classifier.temperature)
+    fall = seen.whole - seen.probability  # (rows, columns) of cells of stride × stride pixels
     limit = float(np.abs(fall).max())
     pixels = fall.repeat(seen.stride, axis=0).repeat(seen.stride, axis=1)
     return Picture(
@@ -82,6 +87,7 @@ def _occlusion(network: Network, image: np.ndarray, target: int) -> Picture:
             "unit": f"fall of the probability under a square of {seen.square} pixels",
             "square": seen.square,
             "stride": seen.stride,
+            "whole": pictures.short([seen.whole], 6)[0],
             "probability": np.round(seen.probability, 4).tolist(),
             "predicted": seen.predicted.tolist(),
         },
@@ -119,5 +125,5 @@ METHODS = {
 
 def methods_of(network: Network) -> list[str]:
     """Those of METHODS that work on this network."""
-    relu = any(isinstance(module, nn.ReLU) for module in network.trained.model.modules())
+    relu = any(isinstance(module, nn.ReLU) for module in network.model.modules())
     return [name for name in METHODS if relu or name != "guided-backpropagation"]

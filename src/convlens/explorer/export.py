@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -18,10 +19,11 @@ from rich.progress import Progress, TaskID
 
 from convlens.errors import UserError
 from convlens.explorer import pictures
-from convlens.explorer.answers import Answer, answer, as_json, describe, page_files, projection
+from convlens.explorer.answers import Answer, answer, as_json, page_files, projection
 from convlens.explorer.attribution import methods_of
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
+from convlens.explorer.site import describe
 from convlens.inference.prediction import find_images
 
 EXAMPLES = 4
@@ -29,12 +31,19 @@ MISTAKES = 4
 AT_ONCE = 32  # deconvolutions in a pass
 
 
-def write_page(explorer: Explorer, out: Path, images: Sequence[Path] = ()) -> Path:
-    """Write the page into the folder `out`, which is made, and returned.
+def write_page(explorer: Explorer, out: Path, images: Sequence[Path | str] = ()) -> Path:
+    """Write the page into a folder; one that was written there before is replaced.
 
-    images: files or folders; by default a few validation images and the worst mistakes. A page that
-    was written there before is replaced, once the new one is whole. UserError where `out` holds
-    anything else, and for an image that cannot be read.
+    Args:
+        explorer: What it shows.
+        out: The folder, which is made; an old page stays there until the new one is whole.
+        images: Files or folders; by default a few validation images and the worst mistakes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: where `out` holds anything else, and for an image that cannot be read.
     """
     out = out.resolve()
     _check(out)
@@ -81,7 +90,7 @@ def _check(out: Path) -> None:
             return
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise UserError(f"--export {out} holds something else than an exported page; name another")
+    raise UserError(f"{out} holds something else than an exported page; name another folder")
 
 
 def _put(temporary: Path, out: Path) -> None:
@@ -93,14 +102,17 @@ def _put(temporary: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _choose(explorer: Explorer, images: Sequence[Path]) -> list[dict]:
+def _choose(explorer: Explorer, images: Sequence[Path | str]) -> list[dict[str, Any]]:
     """What `site.json` tells of each image: its name, where it is from, its class if known."""
     if images:
         return [_add(explorer, path) for path in find_images(images)]
     if explorer.dataset is None:
-        raise UserError("there is no data set to take images from; give --images or --data")
+        raise UserError(
+            "there is no data set to take images from; give `images` or `data`",
+            option=("images", "data"),
+        )
     seen = explorer.surveys[0].seen("validation")
-    probabilities = explorer.networks[0].probabilities(seen.logits)
+    probabilities = explorer.networks[0].classifier.probabilities(seen.logits)
     split = explorer.dataset.validation
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != split.labels)
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
@@ -112,7 +124,7 @@ def _choose(explorer: Explorer, images: Sequence[Path]) -> list[dict]:
     ]
 
 
-def _add(explorer: Explorer, path: Path) -> dict:
+def _add(explorer: Explorer, path: Path) -> dict[str, Any]:
     try:
         upload = explorer.images.add(path.read_bytes())
     except UserError as problem:
@@ -126,14 +138,14 @@ def _targets(explorer: Explorer, image: str) -> list[int]:
     for network in explorer.networks:
         pixels = explorer.pixels(image, network)
         label = explorer.images.label(image)
-        if label in network.trained.classes:
-            found.append(network.trained.classes.index(label))
+        if label in network.classifier.class_names:
+            found.append(network.classifier.class_names.index(label))
         found.append(int(network.look(image, pixels).logits[0].argmax()))
     return sorted(set(found), key=found.index)
 
 
 def _everything(
-    explorer: Explorer, site: dict, targets: dict[str, list[int]]
+    explorer: Explorer, site: dict[str, Any], targets: dict[str, list[int]]
 ) -> Iterator[tuple[str, Answer]]:
     """Every path with its answer."""
     yield from page_files().items()
@@ -141,7 +153,7 @@ def _everything(
     related: set[tuple[str, str]] = set()  # runs and images that their answers name
     for path in _paths(explorer, targets):
         found = answer(explorer, path)
-        named: list[dict] = []
+        named: list[dict[str, Any]] = []
         if "/patches-" in path:
             named = [patch for of_map in json.loads(found.body)["maps"] for patch in of_map]
         elif path.endswith("/neighbors.json"):
@@ -185,7 +197,7 @@ def _paths(explorer: Explorer, targets: dict[str, list[int]]) -> Iterator[str]:
             if explorer.dataset is not None and network.reads_features:
                 yield f"{here}/neighbors.json"
             for method, target in itertools.product(methods_of(network), classes):
-                if target < len(network.trained.classes):
+                if target < len(network.classifier.class_names):
                     yield f"{here}/{method}-{target}.png"
                     yield f"{here}/{method}-{target}.json"
 

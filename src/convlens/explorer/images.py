@@ -11,16 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from convlens.data.cache import squash, to_rgb
 from convlens.data.dataset import Dataset, Split
+from convlens.data.decode import FORMATS, squash, to_rgb
 from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 
 MOST_BYTES = 16_000_000
 MOST_PIXELS = 50_000_000  # what the largest telephones make
 UPLOADS_KEPT = 256
-# What decodes within this process: not EPS, for which Pillow starts Ghostscript.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "TGA", "JPEG2000")
 SPLITS = {"v": "validation", "t": "train"}
 
 
@@ -74,7 +72,7 @@ class Images:
         row = int(name[1:])
         if size not in self.datasets:
             raise KeyError(name)
-        split = getattr(self.datasets[size], SPLITS[name[0]])
+        split = self.datasets[size].split(SPLITS[name[0]])
         if row >= len(split):
             raise KeyError(name)
         return split, row

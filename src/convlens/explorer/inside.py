@@ -5,18 +5,24 @@ from pathlib import Path
 
 import numpy as np
 
-from convlens.data.dataset import Dataset, center
+from convlens.data.dataset import Dataset, center_crop
 from convlens.explorer.images import UPLOADS_KEPT, Images
 from convlens.explorer.network import Network
 from convlens.explorer.survey import Survey, Surveyor
-from convlens.training.run import check_classes, open_as
+from convlens.training.run_folder import RunFolder
 
 EXAMPLES = 8
 
 
 class Explorer:
-    """networks: to be compared, the first one's data set is theirs all. datasets: by the size that
-    their images are decoded to, one for each size of the networks; empty without a data set."""
+    """What the page can ask about.
+
+    Args:
+        networks: To be compared; the first one's data set is that of all.
+        datasets: By the size that their images are decoded to, one for each size of the networks;
+            empty without a data set.
+        keep: How many uploaded images are kept.
+    """
 
     def __init__(
         self,
@@ -29,46 +35,46 @@ class Explorer:
         self.dataset = datasets.get(self.networks[0].loaded_size)
         self.images = Images(datasets, {network.loaded_size for network in networks}, keep)
         self.surveys = [
-            Survey(network, datasets[network.loaded_size].center(network.size))
-            for network in networks if datasets
-        ]  # fmt: skip
+            Survey(network, datasets[network.loaded_size].center_crop(network.size))
+            for network in networks
+            if datasets
+        ]
         self.surveyor = Surveyor(self.surveys)
 
     @classmethod
     def open(
-        cls, runs: Sequence[Path], data: Path | None = None, keep: int = UPLOADS_KEPT
+        cls, runs: Sequence[Path], data: Path | str | None = None, keep: int = UPLOADS_KEPT
     ) -> "Explorer":
-        """Of run folders or weights files. data: as for `open_for` of the first.
+        """Open run folders or weights files, and the data set of the first.
 
-        Where none is given and the usual one has other classes, there is none: images can be
-        uploaded all the same. UserError for what cannot be opened.
+        Args:
+            runs: One or two.
+            data: The data set; else the first run's own, else as in training. Where none is given
+                and the usual one has other classes, there is none: images can be uploaded all the
+                same.
+            keep: How many uploaded images are kept.
+
+        Raises:
+            UserError: for what cannot be opened, and for a data set that was asked for and has
+                other classes.
         """
         networks = [Network.of_run(run) for run in runs]
-        first = networks[0]
-        dataset = open_as(runs[0], data, first.loaded_size)
+        first, folder = networks[0], RunFolder(runs[0])
+        dataset = folder.open_dataset(first.loaded_size, data)
         if data is not None:
-            check_classes(first.trained, runs[0], dataset)
-        elif dataset.classes != first.trained.classes:
+            first.classifier.check_classes(dataset, str(folder))
+        elif dataset.classes != first.classifier.class_names:
             return cls(networks, keep=keep)
         datasets = {first.loaded_size: dataset}
         for network in networks[1:]:
             size = network.loaded_size
             if size not in datasets:
-                datasets[size] = open_as(runs[0], dataset.root, size)
+                datasets[size] = folder.open_dataset(size, dataset.root)
         return cls(networks, datasets, keep)
 
     def pixels(self, image: str, network: Network) -> np.ndarray:
         """An image as the network is given it, uint8, (size, size, 3). KeyError as `Images`."""
-        return center(self.images.pixels(image, network.loaded_size), network.size)
-
-    def labels(self, network: Network, split: str) -> np.ndarray:
-        """int64, (N,): the classes of "validation" or "train" by the network's own numbers.
-
-        -1 where it was not trained on the class.
-        """
-        known = {name: number for number, name in enumerate(network.trained.classes)}
-        numbers = np.array([known.get(name, -1) for name in self.dataset.classes])
-        return numbers[getattr(self.dataset, split).labels]
+        return center_crop(self.images.pixels(image, network.loaded_size), network.size)
 
     def examples(self) -> list[str]:
         """Validation images to begin with, of classes spread over all of them."""
@@ -85,4 +91,5 @@ class Explorer:
         self.surveyor.start()
 
     def close(self) -> None:
+        """End the surveys."""
         self.surveyor.stop()

@@ -3,17 +3,41 @@
 import math
 import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from convlens.data.dataset import Rows
+
 PERCENTILE = 99.5  # of the magnitudes that fill a scale; one bright pixel would leave the rest dark
 OPAQUE = 0.85  # of the strongest heat, so that the image below it is still seen
-# red speaks for a class, blue against it, in the colors that the sheets of `convlens look` use
+# red speaks for a class, blue against it, in the colors that the views of `convlens look` use
 FOR, AGAINST = np.array([178, 24, 43.0]), np.array([33, 102, 172.0])
 GRAY = 128.0
 THUMBNAIL = 32  # pixels, the side of those in the sprite of all validation images
 THUMBNAILS = 32  # in a row of it
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A view of an image, to lie beside or over it.
+
+    pixels: uint8, (size, size, 3 or 4). caption: low and high end of the scale, its unit, …
+    """
+
+    pixels: np.ndarray
+    caption: dict[str, Any]
+
+
+def short(values: Sequence[float] | np.ndarray, digits: int = 4) -> list[float | None]:
+    """As many digits as a picture or a caption shows; None for what JSON has no word for."""
+    return [
+        float(f"{value:.{digits}g}") if math.isfinite(value) else None
+        for value in np.asarray(values).tolist()
+    ]
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -30,7 +54,7 @@ def png(pixels: np.ndarray) -> bytes:
         rows[:, 0] = 1
         rows[:, 1 + channels :] -= pixels[:, :-1].reshape(height, -1)
     packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    packed = packer.compress(rows) + packer.flush()
+    packed = packer.compress(rows.data) + packer.flush()
     kind = {1: 0, 3: 2, 4: 6}[channels]
     header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -64,12 +88,13 @@ def tiled(cells: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(-1, columns * width, *colors)
 
 
-def thumbnails(images: np.ndarray) -> np.ndarray:
+def thumbnails(images: np.ndarray | Rows) -> np.ndarray:
     """uint8 (N, size, size, 3) → one sprite of thumbnails in raster order, uint8 (H, W, 3)."""
     count = -(-len(images) // THUMBNAILS) * THUMBNAILS  # whole rows
     cells = np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8)
-    for cell, image in zip(cells, images, strict=False):
-        cell[:] = Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    for row in range(len(images)):
+        image = Image.fromarray(np.asarray(images[row]))
+        cells[row] = np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     return tiled(cells, THUMBNAILS)
 
 

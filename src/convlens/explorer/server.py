@@ -9,16 +9,12 @@ stay in memory, so no request reaches the file system.
 import asyncio
 import contextlib
 import hashlib
-import ipaddress
 import secrets
-import socket
-import webbrowser
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -40,7 +36,6 @@ READING = 8  # uploads in memory at once; the others wait their turn, at most
 TURN_SECONDS = 5.0
 UPLOAD_SECONDS = 30.0  # for one of them to arrive
 DRAINED = 4 * MOST_BYTES  # of an upload that is too large, so that the client hears why
-CONNECTIONS = 400
 COOKIE = "convlens-token"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
@@ -83,6 +78,7 @@ class Lane:
             self.waiting -= 1
 
     def close(self) -> None:
+        """Answer no more; who still waits is told so."""
         self._pool.shutdown(cancel_futures=True)
 
 
@@ -211,9 +207,7 @@ class Guard:
             response.set_cookie(COOKIE, self.token, httponly=True, samesite="lax")
             return response
         elif not _equal(request.cookies.get(COOKIE, ""), self.token):
-            return _error(
-                403, "open the address with the token that `convlens explore` printed"
-            )
+            return _error(403, "open the address with the token that `convlens explore` printed")
         if request.method not in ("GET", "HEAD"):
             origin = request.headers.get("origin")
             if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
@@ -281,6 +275,18 @@ async def _failed(request: Request, problem: Exception) -> Response:
     return _error(500, "the explorer failed at this; its terminal says how", headers)
 
 
+HANDLERS: dict[Any, Any] = {  # Starlette's type for it takes none of a kind of exception
+    NotThere: _not_there,
+    NotYet: _not_yet,
+    Busy: _busy,
+    TooLarge: _too_large,
+    UserError: _no_image,
+    HTTPException: _http,
+    ClientDisconnect: _gone,
+    Exception: _failed,
+}
+
+
 def application(explorer: Explorer, token: str | None = None) -> ASGIApp:
     """The ASGI application. token: None where it is served on the loopback address."""
     service = Service(explorer)
@@ -289,58 +295,7 @@ def application(explorer: Explorer, token: str | None = None) -> ASGIApp:
             Route("/images", service.post, methods=["POST"]),
             Route("/{path:path}", service.get, methods=["GET"]),
         ],
-        exception_handlers={
-            NotThere: _not_there, NotYet: _not_yet, Busy: _busy, TooLarge: _too_large,
-            UserError: _no_image, HTTPException: _http, ClientDisconnect: _gone,
-            Exception: _failed,
-        },
+        exception_handlers=HANDLERS,
         lifespan=service.life,
-    )  # fmt: skip
+    )
     return Guard(app, token)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to bind to is reached from this computer only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> None:
-    """Serve until the user stops it. port: 0 for any that is free. browser: open the page in it.
-
-    UserError where the address cannot be bound to.
-    """
-    token = None if is_loopback(host) else secrets.token_urlsafe(16)
-    config = uvicorn.Config(
-        application(explorer, token), log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=60,
-        timeout_graceful_shutdown=2, ws="none",
-    )  # fmt: skip
-    with _bound(host, port) as listening:
-        name = f"[{host}]" if ":" in host else host
-        if host in ("0.0.0.0", "::"):
-            name = socket.gethostname()
-        address = f"http://{name}:{listening.getsockname()[1]}/"
-        address += f"?token={token}" if token else ""
-        print(f"explore    {address} (Ctrl-C ends it)", flush=True)
-        if browser:  # which waits for the server, for the socket listens already
-            webbrowser.open(address)
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    if not 0 <= port < 2**16:
-        raise UserError(f"--port {port} is out of range; give 0 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family)
-        # Head and body are two packets, and the second would wait 40 ms for the first's receipt.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
-    except OSError as problem:
-        raise UserError(
-            f"{host}:{port} cannot be used ({problem.strerror}); give another with --host or "
-            "--port (0 takes any port that is free)"
-        ) from None

@@ -1,13 +1,13 @@
 """What a network makes of a whole data set: read once in the background, and kept on disk.
 
 One pass over each split answers everything: predictions, features and, of the training images, the
-strongest patches of every map of every stage.
+top-activating patches of every map of every stage.
 """
 
 import copy
 import hashlib
 import json
-import sys
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,17 +18,19 @@ import numpy as np
 from torch import nn
 
 import convlens
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
+from convlens.data.batches import batches_of
 from convlens.data.dataset import Dataset
 from convlens.data.sources import cache_home
 from convlens.explorer.network import Network, look_inside
 from convlens.files import replacing
-from convlens.look.arrays.top_patches import Patches, Strongest, boxes_of
+from convlens.look.arrays.top_patches import Strongest, TopPatches, boxes_of
 
 BATCH = 16  # images: few, so that a question asked meanwhile does not wait long
+HASHED = 256  # images at once, for the kept file's name
 FORMAT = 1  # of the kept file
-STRONGEST = 9  # patches of each map
+PATCHES = 9  # of each map
+
+logger = logging.getLogger(__name__)
 
 
 class NotYet(Exception):
@@ -50,8 +52,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Seen:
-    """A split as the network sees it. logits: float32, (N, num_classes). features: float32, (N, F),
-    what the last linear layer reads; None where there is none."""
+    """A split as the network sees it.
+
+    logits: float32, (N, num_classes). features: float32, (N, F), what the last linear layer reads;
+    None where there is none.
+    """
 
     logits: np.ndarray
     features: np.ndarray | None
@@ -69,12 +74,12 @@ class Survey:
     dataset: Dataset
     validation: Seen | None = None
     training: Seen | None = None
-    patches: list[Patches] | None = None
+    patches: list[TopPatches] | None = None
     tasks: dict[str, Task] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.tasks = {
-            split: Task(f"{self.network.name}: {split} images", len(getattr(self.dataset, split)))
+            split: Task(f"{self.network.name}: {split} images", len(self.dataset.split(split)))
             for split in ("validation", "train")
         }
 
@@ -85,14 +90,24 @@ class Survey:
             raise NotYet(self.tasks[split])
         return found
 
-    def strongest(self, stage: int) -> Patches:
-        """The strongest training patches of a stage's maps."""
+    def top_patches(self, stage: int) -> TopPatches:
+        """The training patches that excite a stage's maps most."""
         if self.patches is None:
             raise NotYet(self.tasks["train"])
         return self.patches[stage]
 
+    def labels(self, split: str) -> np.ndarray:
+        """int64, (N,): the classes of "validation" or "train" by the network's own numbers.
+
+        -1 where it was not trained on the class.
+        """
+        known = {name: i for i, name in enumerate(self.network.classifier.class_names)}
+        numbers = np.array([known.get(name, -1) for name in self.dataset.classes])
+        return numbers[self.dataset.split(split).labels]
+
     @property
     def done(self) -> bool:
+        """Whether everything is known."""
         return self.validation is not None and self.patches is not None
 
     def read_validation(self, model: nn.Module, between: Callable[[], None]) -> None:
@@ -111,36 +126,46 @@ class Survey:
     def _read(
         self, split: str, model: nn.Module, between: Callable[[], None], layers: list[str]
     ) -> tuple[Seen, list[Strongest]]:
-        images, task = getattr(self.dataset, split).images, self.tasks[split]
-        trained = self.network.trained
-        strongest = [Strongest(STRONGEST) for _ in layers]
+        task = self.tasks[split]
+        task.done = 0
+        strongest = [Strongest(PATCHES) for _ in layers]
         logits, features = [], []
-        for start in range(0, len(images), BATCH):
-            x = normalize(to_tensor(images[start : start + BATCH]), trained.mean, trained.std)
-            seen = look_inside(model, x, layers)
+        normalize = self.network.classifier.normalize
+        for images in batches_of(self.dataset.split(split).images, BATCH):
+            seen = look_inside(model, normalize(images), layers)
             for found, maps in zip(strongest, seen.maps, strict=True):
                 found.add(maps)
             logits.append(seen.logits)
-            features.append(seen.features)
-            task.done = start + len(x)
+            if seen.features is not None:
+                features.append(seen.features)
+            task.done += len(images)
             between()
-        known = features[0] is not None
-        return Seen(np.concatenate(logits), np.concatenate(features) if known else None), strongest
+        known = np.concatenate(features) if features else None
+        return Seen(np.concatenate(logits), known), strongest
 
     def file(self) -> Path:
-        """Where it is kept: named by everything that it depends on."""
+        """Where it is kept: named by everything that it depends on.
+
+        The temperature is not part of that, because logits are kept and not probabilities.
+        """
         digest = hashlib.sha256()
-        trained = self.network.trained
+        normalize = self.network.classifier.normalize
         about = [
-            FORMAT, convlens.__version__, self.network.layers, trained.mean.tolist(),
-            trained.std.tolist(), self.network.size,
-        ]  # fmt: skip
+            FORMAT,
+            convlens.__version__,
+            self.network.layers,
+            normalize.mean.tolist(),
+            normalize.std.tolist(),
+            self.network.size,
+        ]
         digest.update(json.dumps(about).encode())
-        for tensor in trained.model.state_dict().values():
-            digest.update(tensor.cpu().contiguous().numpy())
+        for tensor in self.network.model.state_dict().values():
+            digest.update(tensor.cpu().contiguous().numpy().data)
         for split in (self.dataset.train, self.dataset.validation):
-            for start in range(0, len(split), 1024):
-                digest.update(np.ascontiguousarray(split.images[start : start + 1024]))
+            for images in batches_of(split.images, HASHED):
+                digest.update(
+                    images.permute(0, 2, 3, 1).numpy().data
+                )  # the bytes as they lie there
         return cache_home() / "explorer" / f"{digest.hexdigest()[:32]}.npz"
 
     def load(self, path: Path) -> bool:
@@ -154,7 +179,7 @@ class Survey:
                     arrays[f"{what}-{number}"] for what in ("values", "rows", "positions")
                 )
                 boxes = boxes_of(positions, stage.field, self.network.size)
-                patches.append(Patches(stage.name, values, rows, positions, boxes))
+                patches.append(TopPatches(stage.name, values, rows, positions, boxes))
             validation, training = (
                 Seen(arrays[f"{split}-logits"], arrays.get(f"{split}-features"))
                 for split in ("validation", "train")
@@ -168,18 +193,19 @@ class Survey:
 
     def save(self, path: Path) -> None:
         """Write everything to the file `path`."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for split in ("validation", "train"):
             seen = self.seen(split)
             arrays[f"{split}-logits"] = seen.logits
             if seen.features is not None:
                 arrays[f"{split}-features"] = seen.features
-        for number, found in enumerate(self.patches):
+        for number in range(len(self.network.stages)):
+            found = self.top_patches(number)
             for what in ("values", "rows", "positions"):
                 arrays[f"{what}-{number}"] = getattr(found, what)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            np.savez(temporary, **arrays)
+            np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 class Stopped(Exception):
@@ -216,10 +242,11 @@ class Surveyor:
         """Make all surveys here and now."""
         files = [survey.file() for survey in self.surveys]
         missing = [
-            (survey, file) for survey, file in zip(self.surveys, files, strict=True)
+            (survey, file)
+            for survey, file in zip(self.surveys, files, strict=True)
             if not survey.load(file)
-        ]  # fmt: skip
-        models = [copy.deepcopy(survey.network.trained.model) for survey, _ in missing]
+        ]
+        models = [copy.deepcopy(survey.network.model) for survey, _ in missing]
         for (survey, _), model in zip(missing, models, strict=True):
             survey.read_validation(model, self._between)
         for (survey, file), model in zip(missing, models, strict=True):
@@ -227,7 +254,7 @@ class Surveyor:
             try:
                 survey.save(file)
             except OSError as problem:  # the next start will take as long as this one, no more
-                print(f"not kept   {file}: {problem.strerror or problem}", file=sys.stderr)
+                logger.warning("not kept   %s: %s", file, problem.strerror or problem)
 
     def _work(self) -> None:
         try:

@@ -1,0 +1,184 @@
+"""The explorer as it is started: runs are opened, and their page is served or written as files.
+
+Of a plain installation nothing here but `serve` is missing anything: only that needs the packages
+of the extra "explorer", and says so.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convlens.errors import UserError
+from convlens.explorer.export import write_page
+from convlens.explorer.inside import Explorer
+
+if TYPE_CHECKING:
+    import uvicorn
+
+CONNECTIONS = 400  # at once
+
+logger = logging.getLogger(__name__)
+
+
+def explore(
+    run: Path | str,
+    other: Path | str | None = None,
+    *,
+    data: Path | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    browser: bool = False,
+) -> None:
+    """Serve a page on which to look inside a network, or two side by side, until it is stopped.
+
+    It ends with Ctrl-C; in a notebook, when the cell is interrupted.
+
+    Args:
+        run: A run folder or a weights file.
+        other: A second one, shown beside the first on the same images.
+        data: The data set; else the run's own, else as in training.
+        host: The address to listen at; all but this computer's own ask for a token.
+        port: The port to listen at, 0 to 65535; 0 takes any that is free.
+        browser: Open the page in the browser.
+
+    Raises:
+        UserError: for what cannot be opened, an address that cannot be listened at, and where the
+            extra "explorer" is not installed.
+    """
+    _check_installed()  # before minutes are spent on opening a data set
+    serve(open_explorer(run, other, data=data), host, port, browser)
+
+
+def export_page(
+    run: Path | str,
+    other: Path | str | None = None,
+    *,
+    out: Path | str,
+    data: Path | str | None = None,
+    images: Sequence[Path | str] = (),
+) -> Path:
+    """Write that page with all its views into a folder, for any file server.
+
+    Args:
+        run, other, data: As `explore` takes them.
+        out: The folder; a page that was written there before is replaced.
+        images: Files or folders; by default a few validation images and the worst mistakes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: for what cannot be opened, an image that cannot be read and a folder that holds
+            something else.
+    """
+    return write_page(open_explorer(run, other, data=data), Path(out), images)
+
+
+def open_explorer(
+    run: Path | str, other: Path | str | None = None, *, data: Path | str | None = None
+) -> Explorer:
+    """What `explore` shows, nothing of it surveyed yet; the data set is logged."""
+    runs = [Path(run)] if other is None else [Path(run), Path(other)]
+    explorer = Explorer.open(runs, data)
+    dataset = explorer.dataset
+    about = dataset.describe() if dataset else "none that has the run's classes"
+    logger.info("data set   %s", about)
+    return explorer
+
+
+def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> None:
+    """Serve until the user stops it.
+
+    Args:
+        explorer: What is served.
+        host, port, browser: As `explore` takes them.
+
+    Raises:
+        UserError: where the address cannot be bound to, and where the extra is not installed.
+    """
+    _check_installed()
+    import uvicorn
+
+    from convlens.explorer.server import application
+
+    token = None if is_loopback(host) else secrets.token_urlsafe(16)
+    config = uvicorn.Config(
+        application(explorer, token),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=2,
+        ws="none",
+    )
+    with _bound(host, port) as listening:
+        name = f"[{host}]" if ":" in host else host
+        if host in ("0.0.0.0", "::"):
+            name = socket.gethostname()
+        address = f"http://{name}:{listening.getsockname()[1]}/"
+        address += f"?token={token}" if token else ""
+        # as a warning, for that is also seen where nobody has asked to see what is logged, and
+        # without the address there is nothing to look at
+        logger.warning("explore    %s (Ctrl-C ends it)", address)
+        if browser:  # which waits for the server, for the socket listens already
+            webbrowser.open(address)
+        _run(uvicorn.Server(config), listening)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to bind to is reached from this computer only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_installed() -> None:
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"explore needs {missing.name}; install it with `pip install 'convlens[explorer]'`"
+        ) from None
+
+
+def _run(server: "uvicorn.Server", listening: socket.socket) -> None:
+    """Until it is stopped; also in a notebook, whose own event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return server.run(sockets=[listening])
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        thread.join()
+    finally:  # the cell was interrupted
+        server.should_exit = True
+        thread.join()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise UserError(f"`port` {port} is out of range; give 0 to 65535", option="port")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+        # Head and body are two packets, and the second would wait 40 ms for the first's receipt.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except OSError as problem:
+        raise UserError(
+            f"{host}:{port} cannot be used ({problem.strerror}); give another `host` or `port` "
+            "(0 takes any port that is free)",
+            option=("host", "port"),
+        ) from None
