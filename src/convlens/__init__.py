@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from convlens.inference.classifier import load as load
     from convlens.recipes.recipe import Recipe as Recipe
     from convlens.reporting.notebook import report as report
-    from convlens.training.run import Run as Run
+    from convlens.training.result import Run as Run
     from convlens.training.run import resume as resume
     from convlens.training.run import train as train
 
@@ -40,7 +40,7 @@ _PUBLIC = {
     "Classifier": "convlens.inference.classifier",
     "Dataset": "convlens.data.dataset",
     "Recipe": "convlens.recipes.recipe",
-    "Run": "convlens.training.run",
+    "Run": "convlens.training.result",
     "UserError": "convlens.errors",
     "ensemble": "convlens.inference.ensemble",
     "explore": "convlens.explorer.serving",

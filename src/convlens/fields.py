@@ -50,9 +50,7 @@ def check_bounds(options: Any) -> None:
     """Raise UserError for the first number that lies outside its field's bounds."""
     for name, value, bounds in _bounded(options, ""):
         if value is not None and value not in bounds:
-            raise UserError(
-                f"`{name}` {value} is out of range; give {bounds}", option=name
-            )
+            raise UserError(f"`{name}` {value} is out of range; give {bounds}", option=name)
 
 
 def check_least(name: str, value: float, least: float) -> None:
@@ -184,9 +182,7 @@ def from_dict(kind: type[T], values: Any, prefix: str = "") -> T:
     unknown = [name for name in values if name not in hints]
     if unknown:
         raise UserError(f"there is no option `{prefix}{unknown[0]}`")
-    found = {
-        name: convert(value, hints[name], f"{prefix}{name}") for name, value in values.items()
-    }
+    found = {name: convert(value, hints[name], f"{prefix}{name}") for name, value in values.items()}
     try:
         return kind(**found)
     except TypeError as problem:  # a field without a default is missing

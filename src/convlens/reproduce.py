@@ -27,7 +27,7 @@ from convlens.reporting.tables import ensembles_table, results_table, uncertaint
 from convlens.training.config import RunConfig, make_config
 from convlens.training.parallel import train_all
 from convlens.training.record import SUMMARY_FIELDS, find_near_duplicates, uncertainty
-from convlens.training.run import write_card
+from convlens.training.finish import write_card
 from convlens.training.run_folder import RunFolder
 from convlens.training.splits import Monitored, monitored_splits
 

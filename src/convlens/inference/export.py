@@ -53,9 +53,7 @@ class Export:
     difference: float
 
 
-def export(
-    classifier: "Classifier", path: Path, layers: Sequence[str] | None = None
-) -> Export:
+def export(classifier: "Classifier", path: Path, layers: Sequence[str] | None = None) -> Export:
     """Write a network as one file for other programs, and check the file in its own runtime.
 
     Args:
@@ -189,9 +187,7 @@ def _program(network: _Portable) -> torch.export.ExportedProgram:
     return program
 
 
-def _largest_difference(
-    network: _Portable, run: Callable[[Tensor], dict[str, Tensor]]
-) -> float:
+def _largest_difference(network: _Portable, run: Callable[[Tensor], dict[str, Tensor]]) -> float:
     """Of all outputs, for one image and for three; UserError where it is not rounding."""
     worst = 0.0
     for count in (1, 3):

@@ -47,7 +47,7 @@ def fuse(model: nn.Module) -> nn.Module:
     """
     model = copy.deepcopy(model).eval()
     fused = torch.fx.GraphModule(model, _Tracer().trace(model))
-    modules = dict(fused.named_modules())
+    modules: dict[str, nn.Module] = dict(fused.named_modules())
     for node in list(fused.graph.nodes):
         norm = _module_of(node, modules)
         before = node.args[0] if node.args else None
@@ -57,9 +57,7 @@ def fuse(model: nn.Module) -> nn.Module:
         assert isinstance(before, torch.fx.Node)
         if len(before.users) > 1:  # somebody else reads what comes before the norm
             continue
-        fused.set_submodule(
-            str(before.target), nn.utils.fuse_conv_bn_eval(convolution, norm)
-        )
+        fused.set_submodule(str(before.target), nn.utils.fuse_conv_bn_eval(convolution, norm))
         node.replace_all_uses_with(before)
         fused.graph.erase_node(node)
     fused.delete_all_unused_submodules()

@@ -54,7 +54,9 @@ def write(path: Path, model: nn.Module, about: About, *, half: bool = False) -> 
     )
     with replacing(path) as temporary:
         # not safetensors' save_file, which makes a file that only its owner may read
-        temporary.write_bytes(safetensors_torch.save(tensors, {"format": "pt", "convlens": content}))
+        temporary.write_bytes(
+            safetensors_torch.save(tensors, {"format": "pt", "convlens": content})
+        )
 
 
 def read(path: Path | str) -> tuple[nn.Module, About]:

@@ -112,15 +112,15 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # shapes for 64×64 images, stem_stride 1     (N, 3, 64, 64)
-        x = self.relu1(self.bn1(self.conv1(x)))    # (N, 32, 64, 64)
-        x = self.blur(x)                           # (N, 32, 64, 64)
-        x = self.relu2(self.bn2(self.conv2(x)))    # (N, 64, 32, 32)
-        x = self.stage1(x)                         # (N, 64, 32, 32)
-        x = self.stage2(x)                         # (N, 128, 16, 16)
-        x = self.stage3(x)                         # (N, 256, 8, 8)
-        x = self.stage4(x)                         # (N, 320, 4, 4)
-        x = self.avgpool(x).flatten(1)             # (N, 320)
-        return self.fc(self.dropout(x))            # (N, num_classes)
+        x = self.relu1(self.bn1(self.conv1(x)))  # (N, 32, 64, 64)
+        x = self.blur(x)  # (N, 32, 64, 64)
+        x = self.relu2(self.bn2(self.conv2(x)))  # (N, 64, 32, 32)
+        x = self.stage1(x)  # (N, 64, 32, 32)
+        x = self.stage2(x)  # (N, 128, 16, 16)
+        x = self.stage3(x)  # (N, 256, 8, 8)
+        x = self.stage4(x)  # (N, 320, 4, 4)
+        x = self.avgpool(x).flatten(1)  # (N, 320)
+        return self.fc(self.dropout(x))  # (N, num_classes)
 
     def predict_proba(self, x: Tensor) -> Tensor:
         """Class probabilities, shape (N, num_classes), rows summing to 1."""

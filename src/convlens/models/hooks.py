@@ -81,7 +81,9 @@ def conv_relu_layers(model: nn.Module, size: int = 64) -> list[str]:
         if isinstance(module, nn.Conv2d):
             convolutions.append(layer)
             channels = module.out_channels
-        elif not (isinstance(module, NONLINEARITIES) and isinstance(output, Tensor) and output.ndim == 4):
+        elif not (
+            isinstance(module, NONLINEARITIES) and isinstance(output, Tensor) and output.ndim == 4
+        ):
             return  # squeeze-excite's nonlinearities, between linear layers, give no maps
         elif output.shape[1] == channels:
             nonlinearities.append(layer)

@@ -72,14 +72,14 @@ class LeNet5(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # shapes for 64×64 images                            (N, 3, 64, 64)
-        x = self.bn1(self.conv1(x))                        # (N, 32, 64, 64)
-        x = pool_rectified(self.relu1, self.pool1, x)      # (N, 32, 16, 16)
-        x = self.bn2(self.conv2(x))                        # (N, 64, 16, 16)
-        x = pool_rectified(self.relu2, self.pool2, x)      # (N, 64, 4, 4)
-        x = x.flatten(1)                                   # (N, 1024)
+        x = self.bn1(self.conv1(x))  # (N, 32, 64, 64)
+        x = pool_rectified(self.relu1, self.pool1, x)  # (N, 32, 16, 16)
+        x = self.bn2(self.conv2(x))  # (N, 64, 16, 16)
+        x = pool_rectified(self.relu2, self.pool2, x)  # (N, 64, 4, 4)
+        x = x.flatten(1)  # (N, 1024)
         x = self.relu3(self.bn3(self.fc1(self.drop1(x))))  # (N, 1021)
         x = self.relu4(self.bn4(self.fc2(self.drop2(x))))  # (N, 84)
-        return self.fc3(x)                                 # (N, num_classes)
+        return self.fc3(x)  # (N, num_classes)
 
     def predict_proba(self, x: Tensor) -> Tensor:
         """Class probabilities, shape (N, num_classes), rows summing to 1: the softmax layer."""

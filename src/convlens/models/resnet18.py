@@ -51,9 +51,7 @@ class ResNet18(nn.Module):
     Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
     """
 
-    def __init__(
-        self, num_classes: int = 101, *, conv2_stride: int = 1, drop_path: float = 0.0
-    ):
+    def __init__(self, num_classes: int = 101, *, conv2_stride: int = 1, drop_path: float = 0.0):
         super().__init__()
         if conv2_stride not in (1, 2):
             raise ValueError(f"conv2_stride is 1 or 2, not {conv2_stride}")
@@ -72,14 +70,14 @@ class ResNet18(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # shapes for 64×64 images, conv2_stride 1           (N, 3, 64, 64)
-        x = self.bn1(self.conv1(x))                       # (N, 64, 32, 32)
-        x = pool_rectified(self.relu, self.maxpool, x)    # (N, 64, 16, 16)
-        x = self.layer1(x)                                # (N, 64, 16, 16)
-        x = self.layer2(x)                                # (N, 128, 8, 8)
-        x = self.layer3(x)                                # (N, 256, 4, 4)
-        x = self.layer4(x)                                # (N, 512, 2, 2)
-        x = self.avgpool(x).flatten(1)                    # (N, 512)
-        return self.fc(x)                                 # (N, num_classes)
+        x = self.bn1(self.conv1(x))  # (N, 64, 32, 32)
+        x = pool_rectified(self.relu, self.maxpool, x)  # (N, 64, 16, 16)
+        x = self.layer1(x)  # (N, 64, 16, 16)
+        x = self.layer2(x)  # (N, 128, 8, 8)
+        x = self.layer3(x)  # (N, 256, 4, 4)
+        x = self.layer4(x)  # (N, 512, 2, 2)
+        x = self.avgpool(x).flatten(1)  # (N, 512)
+        return self.fc(x)  # (N, num_classes)
 
     def predict_proba(self, x: Tensor) -> Tensor:
         """Class probabilities, shape (N, num_classes), rows summing to 1."""

@@ -25,8 +25,15 @@ def convnet() -> Recipe:
         initialization="kaiming",
         ema_decay=0.995,
         augment=Augment(
-            scale=0.65, aspect=0.25, rotate=12, flip=0.5, color=0.3, grayscale=0.05, trivial_augment=0.5,
-            erase=0.25, cutmix=0.5,
+            scale=0.65,
+            aspect=0.25,
+            rotate=12,
+            flip=0.5,
+            color=0.3,
+            grayscale=0.05,
+            trivial_augment=0.5,
+            erase=0.25,
+            cutmix=0.5,
         ),
         temperature=0.62,
     )

@@ -28,8 +28,15 @@ def resnet18() -> Recipe:
         initialization="kaiming",
         ema_decay=0.99,
         augment=Augment(
-            scale=0.65, aspect=0.25, rotate=12, flip=0.5, color=0.3, grayscale=0.05, trivial_augment=0.5,
-            erase=0.25, cutmix=0.5,
+            scale=0.65,
+            aspect=0.25,
+            rotate=12,
+            flip=0.5,
+            color=0.3,
+            grayscale=0.05,
+            trivial_augment=0.5,
+            erase=0.25,
+            cutmix=0.5,
         ),
         temperature=0.75,
     )

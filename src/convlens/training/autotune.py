@@ -18,6 +18,7 @@ from convlens.training.device import Machine, Measurements
 WORTHWHILE = 1.15
 REPEATS = 9
 
+
 def choose_algorithms(
     recipe: Recipe, num_classes: int, machine: Machine, processes: int = 1
 ) -> ConvolutionPlan:

@@ -144,9 +144,7 @@ def _as_arguments(name: str, value: Any) -> list[str]:
     return [option, str(value)]
 
 
-def make_config(
-    recipe: str | Path | Recipe | RunConfig, options: Mapping[str, Any]
-) -> RunConfig:
+def make_config(recipe: str | Path | Recipe | RunConfig, options: Mapping[str, Any]) -> RunConfig:
     """The configuration of a recipe, with the options of a run or of the recipe changed.
 
     Args:

@@ -50,9 +50,7 @@ class Machine:
 
     def autocast(self) -> torch.autocast:
         """The context of a training step's forward pass."""
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Machine:

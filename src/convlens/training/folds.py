@@ -83,9 +83,7 @@ def cross_validate(
         asked = dataclasses.replace(config, folds=folds, fold=fold)
         run = train_or_continue(asked, folder / f"fold-{fold}", world=world)
         records.append(world.first(lambda run=run: run.metrics))
-    result = CrossValidation(
-        format=formats.FORMAT, recipe=config.recipe.name, folds=folds
-    )
+    result = CrossValidation(format=formats.FORMAT, recipe=config.recipe.name, folds=folds)
     for name, source in MEASURES.items():
         values = [record[source] for record in records]
         result[name] = statistics.mean(values)

@@ -1,100 +1,27 @@
 """A run from its start to its finished folder: what `convlens train` does."""
 
 import dataclasses
-import html
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from convlens.data import Dataset, open_dataset
-from convlens.data.augment import augment
 from convlens.errors import UserError
-from convlens.files import replacing
-from convlens.html import Picture, picture, table
-from convlens.inference.calibration import fit_temperature
-from convlens.inference.classifier import Classifier
-from convlens.inference.metrics import Evaluation
 from convlens.recipes import Recipe
-from convlens.reporting.card import model_card
-from convlens.reporting.run_pages import write_batch, write_curves, write_evaluation
 from convlens.training.autotune import choose_algorithms
 from convlens.training.config import RunConfig, absolute, make_config
 from convlens.training.criterion import load_teachers
-from convlens.training.device import Machine, choose
+from convlens.training.device import choose
 from convlens.training.distributed import ALONE, World
-from convlens.training.record import find_near_duplicates, record
+from convlens.training.finish import finish
+from convlens.training.result import Run
 from convlens.training.run_folder import RunFolder
-from convlens.training.step import TrainState
-from convlens.training.trainer import EpochStats, Trainer, best_epoch
+from convlens.training.trainer import EpochStats, Trainer
 
 logger = logging.getLogger(__name__)
 
 OnEpoch = Callable[[EpochStats], None]
-
-
-class Run:
-    """A finished run: its figures, its pictures and its network.
-
-    Args:
-        folder: The run folder.
-    """
-
-    def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
-        self._files = RunFolder(self.folder)
-
-    @property
-    def config(self) -> RunConfig:
-        """Everything that decided the run."""
-        return self._files.read_config()
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """Loss and accuracy on both splits, and what is known of their uncertainty."""
-        return self._files.read_metrics()
-
-    @property
-    def history(self) -> dict[str, np.ndarray]:
-        """The columns of history.csv, each of shape (epochs,)."""
-        return self._files.read_history()
-
-    @property
-    def classifier(self) -> Classifier:
-        """The network to use, in evaluation mode."""
-        return self._files.classifier()
-
-    @property
-    def figures(self) -> dict[str, Picture]:
-        """The run's pictures by their names: curves, confusion, per_class, worst, …"""
-        return {path.stem: Picture(path) for path in sorted(self.folder.glob("*.png"))}
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
-
-    def _repr_html_(self) -> str:
-        """Its figures and its curves, for a notebook."""
-        metrics = self.metrics
-        splits = [name.removesuffix("_loss") for name in metrics if name.endswith("_loss")]
-        rows = [
-            (
-                split,
-                f"{metrics[f'{split}_loss']:.4f}",
-                f"{metrics[f'{split}_accuracy']:.2%}",
-                f"{metrics[f'{split}_mean_class_accuracy']:.2%}",
-            )
-            for split in splits
-            if not split.startswith("last")
-        ]
-        about = (
-            f"{metrics['recipe']}: {metrics['model']}, {metrics['epochs']} epochs, seed "
-            f"{metrics['seed']}, {metrics['seconds'] / 60:.1f} minutes on {metrics['device']}"
-        )
-        curves = picture((self.folder / "curves.png").read_bytes(), "learning curves", 640)
-        figures = table(("", "loss, nats", "accuracy", "mean per class"), rows)
-        return f"<p>{html.escape(about)}</p>{figures}{curves}"
 
 
 def train(
@@ -153,9 +80,7 @@ def train(
         precision=machine.precision,
     )
     trainer = Trainer(config, dataset, machine, world)  # refuses what cannot be trained
-    plan = world.first(
-        choose_algorithms, config.recipe, dataset.num_classes, machine, world.size
-    )
+    plan = world.first(choose_algorithms, config.recipe, dataset.num_classes, machine, world.size)
     trainer.config = dataclasses.replace(config, convolutions=plan)
     with folder.held():
         folder.check_free(overwrite)  # once more: somebody may have been faster
@@ -281,7 +206,7 @@ def _execute(
             raise
         raise folder.damaged("state.pt", problem) from None
     trainer.fit(state, folder, on_epoch or (lambda stats: None))
-    _finish(trainer, state, folder)
+    finish(trainer, state, folder)
     return Run(folder.path)
 
 
@@ -295,83 +220,3 @@ def _announce(trainer: Trainer) -> None:
     size = trainer.world.size
     each = f"{size} processes, each on " if size > 1 else ""
     logger.info("device     %s%s", each, trainer.machine.describe())
-
-
-def _finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
-    """Measure the network that is to be used, and write the run's record and pages."""
-    config = trainer.config
-    classifier = trainer.classifier(state)
-    found: dict[str, Any] = {}
-    if config.has_holdout:
-        evaluations = _calibrated(trainer, classifier, folder, "last")
-        last = evaluations[config.monitored]
-        found = {
-            "last_holdout_loss": last.loss,
-            "last_holdout_accuracy": last.accuracy,
-            "last_holdout_mean_class_accuracy": last.mean_class_accuracy,
-            "best_epoch": best_epoch(state.history),
-        }
-        if found["best_epoch"] < len(state.history):
-            classifier = folder.classifier("best").to(trainer.machine.device)
-            evaluations = _calibrated(trainer, classifier, folder, "best")
-        else:
-            folder.first(classifier.save, folder.path / "best.safetensors")
-    else:
-        evaluations = trainer.evaluate(classifier)
-    near_duplicates = _near_duplicates(trainer, folder)
-    metrics = record(
-        config, classifier, evaluations, near_duplicates, trainer.machine, trainer.world
-    )
-    seconds = sum(row["seconds"] for row in state.history)
-    metrics = {**metrics, **found, "seconds": round(seconds, 1)}
-    evaluation = evaluations[config.monitored]
-    folder.first(_write_pages, trainer, state, evaluation, folder)
-    folder.first(write_card, folder, metrics)
-    folder.write_metrics(metrics)
-
-
-def _near_duplicates(trainer: Trainer, folder: RunFolder) -> np.ndarray | None:
-    """As `find_near_duplicates`; None also where the files are not there any more: what a run has
-    decoded is enough to end it."""
-    try:
-        return folder.first(find_near_duplicates, trainer.dataset.root, trainer.splits)
-    except (UserError, OSError) as problem:
-        logger.info("not known  which images have near-duplicates: %s", problem)
-        return None
-
-
-def _calibrated(
-    trainer: Trainer, classifier: Classifier, folder: RunFolder, name: str
-) -> dict[str, Evaluation]:
-    """What the network makes of both splits, at the temperature that its hold-out asks for, which
-    its weights file is given too."""
-    evaluations = trainer.evaluate(classifier)
-    held_out = evaluations[trainer.config.monitored]
-    classifier.temperature = fit_temperature(
-        held_out.logits, held_out.labels, trainer.recipe.temperature
-    )
-    folder.first(classifier.save, folder.path / f"{name}.safetensors")
-    return {split: seen.at(classifier.temperature) for split, seen in evaluations.items()}
-
-
-def _write_pages(
-    trainer: Trainer, state: TrainState, evaluation: Evaluation, folder: RunFolder
-) -> None:
-    """Everything in a run folder that is drawn or tabulated from the finished network."""
-    folder.write_history(state.history)  # again, should the file have been damaged meanwhile
-    write_curves(folder.read_history(), folder.path)
-    write_evaluation(evaluation, trainer.splits.monitored.images, folder.path)
-    normalize = trainer.normalize.to("cpu")
-    first = next(trainer.batches.epoch(0))
-    recipe = trainer.recipe
-    images, targets = augment(first, recipe.augment, normalize, recipe.size_at(0))
-    write_batch(images, targets, normalize, trainer.dataset.classes, folder.path)
-
-
-def write_card(folder: RunFolder, metrics: dict[str, Any]) -> None:
-    """Write MODEL_CARD.md, atomically; everything else but metrics.json is in the run folder."""
-    card = model_card(
-        [metrics], folder.classifier(), folder.read_config(), folder.read_confusion()
-    )
-    with replacing(folder.path / "MODEL_CARD.md") as temporary:
-        temporary.write_text(card, encoding="utf-8")

@@ -162,9 +162,7 @@ class RunFolder:
         try:
             return RunConfig.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError:
-            raise UserError(
-                f"{self.path} holds no config.yaml; give the folder of a run"
-            ) from None
+            raise UserError(f"{self.path} holds no config.yaml; give the folder of a run") from None
         except (yaml.YAMLError, UserError, ValueError, RecursionError) as problem:
             reason = " ".join(str(problem).split())  # YAML's tells where, over several lines
             raise UserError(f"{path} is damaged ({reason}); start a new run") from None

@@ -17,9 +17,7 @@ class Monitored:
 
     def center_crop(self, size: int) -> "Monitored":
         """The middle size × size pixels of every image."""
-        return Monitored(
-            self.train.center_crop(size), self.monitored.center_crop(size), self.name
-        )
+        return Monitored(self.train.center_crop(size), self.monitored.center_crop(size), self.name)
 
     def named(self) -> dict[str, Split]:
         """Both by their names, train first."""

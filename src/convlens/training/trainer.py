@@ -73,16 +73,19 @@ class Trainer:
         UserError: for a batch too small to be shared out, and a teacher of other classes.
     """
 
-    def __init__(
-        self, config: RunConfig, dataset: Dataset, machine: Machine, world: World = ALONE
-    ):
+    def __init__(self, config: RunConfig, dataset: Dataset, machine: Machine, world: World = ALONE):
         self.config, self.dataset, self.machine, self.world = config, dataset, machine, world
         self.recipe = config.recipe
         loaded = monitored_splits(config, dataset)
         self.splits = loaded.center_crop(self.recipe.size)
         self.normalize = Normalize.of(loaded.train.images).to(machine.device)
         self.batches = Batches(  # of whole images, of which augmentation takes its own part
-            loaded.train, dataset.num_classes, self.recipe.batch_size, config.seed, world.rank, world.size
+            loaded.train,
+            dataset.num_classes,
+            self.recipe.batch_size,
+            config.seed,
+            world.rank,
+            world.size,
         )
         if self.batches.size < 2 * world.size:
             raise UserError(

@@ -75,7 +75,9 @@ class Patches(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        windows = _windows(_rows(x), (weight.shape[2], weight.shape[3]), stride, padding)  # (N, h, w, kh, kw, C)
+        windows = _windows(
+            _rows(x), (weight.shape[2], weight.shape[3]), stride, padding
+        )  # (N, h, w, kh, kw, C)
         n, h, w = windows.shape[:3]
         rows = windows.reshape(n * h * w, -1)
         ctx.save_for_backward(rows, weight)

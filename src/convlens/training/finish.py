@@ -1,0 +1,99 @@
+"""The end of a run: what its network is worth, and the pages that say so."""
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from convlens.data.augment import augment
+from convlens.errors import UserError
+from convlens.files import replacing
+from convlens.inference.calibration import fit_temperature
+from convlens.inference.classifier import Classifier
+from convlens.inference.metrics import Evaluation
+from convlens.reporting.card import model_card
+from convlens.reporting.run_pages import write_batch, write_curves, write_evaluation
+from convlens.training.record import find_near_duplicates, record
+from convlens.training.run_folder import RunFolder
+from convlens.training.step import TrainState
+from convlens.training.trainer import Trainer, best_epoch
+
+logger = logging.getLogger(__name__)
+
+
+def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
+    """Measure the network that is to be used, and write the run's record and pages."""
+    config = trainer.config
+    classifier = trainer.classifier(state)
+    found: dict[str, Any] = {}
+    if config.has_holdout:
+        evaluations = _calibrated(trainer, classifier, folder, "last")
+        last = evaluations[config.monitored]
+        found = {
+            "last_holdout_loss": last.loss,
+            "last_holdout_accuracy": last.accuracy,
+            "last_holdout_mean_class_accuracy": last.mean_class_accuracy,
+            "best_epoch": best_epoch(state.history),
+        }
+        if found["best_epoch"] < len(state.history):
+            classifier = folder.classifier("best").to(trainer.machine.device)
+            evaluations = _calibrated(trainer, classifier, folder, "best")
+        else:
+            folder.first(classifier.save, folder.path / "best.safetensors")
+    else:
+        evaluations = trainer.evaluate(classifier)
+    near_duplicates = _near_duplicates(trainer, folder)
+    metrics = record(
+        config, classifier, evaluations, near_duplicates, trainer.machine, trainer.world
+    )
+    seconds = sum(row["seconds"] for row in state.history)
+    metrics = {**metrics, **found, "seconds": round(seconds, 1)}
+    evaluation = evaluations[config.monitored]
+    folder.first(_write_pages, trainer, state, evaluation, folder)
+    folder.first(write_card, folder, metrics)
+    folder.write_metrics(metrics)
+
+
+def _near_duplicates(trainer: Trainer, folder: RunFolder) -> np.ndarray | None:
+    """As `find_near_duplicates`; None also where the files are not there any more: what a run has
+    decoded is enough to end it."""
+    try:
+        return folder.first(find_near_duplicates, trainer.dataset.root, trainer.splits)
+    except (UserError, OSError) as problem:
+        logger.info("not known  which images have near-duplicates: %s", problem)
+        return None
+
+
+def _calibrated(
+    trainer: Trainer, classifier: Classifier, folder: RunFolder, name: str
+) -> dict[str, Evaluation]:
+    """What the network makes of both splits, at the temperature that its hold-out asks for, which
+    its weights file is given too."""
+    evaluations = trainer.evaluate(classifier)
+    held_out = evaluations[trainer.config.monitored]
+    classifier.temperature = fit_temperature(
+        held_out.logits, held_out.labels, trainer.recipe.temperature
+    )
+    folder.first(classifier.save, folder.path / f"{name}.safetensors")
+    return {split: seen.at(classifier.temperature) for split, seen in evaluations.items()}
+
+
+def _write_pages(
+    trainer: Trainer, state: TrainState, evaluation: Evaluation, folder: RunFolder
+) -> None:
+    """Everything in a run folder that is drawn or tabulated from the finished network."""
+    folder.write_history(state.history)  # again, should the file have been damaged meanwhile
+    write_curves(folder.read_history(), folder.path)
+    write_evaluation(evaluation, trainer.splits.monitored.images, folder.path)
+    normalize = trainer.normalize.to("cpu")
+    first = next(trainer.batches.epoch(0))
+    recipe = trainer.recipe
+    images, targets = augment(first, recipe.augment, normalize, recipe.size_at(0))
+    write_batch(images, targets, normalize, trainer.dataset.classes, folder.path)
+
+
+def write_card(folder: RunFolder, metrics: dict[str, Any]) -> None:
+    """Write MODEL_CARD.md, atomically; everything else but metrics.json is in the run folder."""
+    card = model_card([metrics], folder.classifier(), folder.read_config(), folder.read_confusion())
+    with replacing(folder.path / "MODEL_CARD.md") as temporary:
+        temporary.write_text(card, encoding="utf-8")

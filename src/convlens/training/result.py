@@ -1,0 +1,74 @@
+"""A finished run, as a person asks for it."""
+
+import html
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convlens.html import Picture, picture, table
+from convlens.inference.classifier import Classifier
+from convlens.training.config import RunConfig
+from convlens.training.run_folder import RunFolder
+
+
+class Run:
+    """A finished run: its figures, its pictures and its network.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        self._files = RunFolder(self.folder)
+
+    @property
+    def config(self) -> RunConfig:
+        """Everything that decided the run."""
+        return self._files.read_config()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Loss and accuracy on both splits, and what is known of their uncertainty."""
+        return self._files.read_metrics()
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """The columns of history.csv, each of shape (epochs,)."""
+        return self._files.read_history()
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network to use, in evaluation mode."""
+        return self._files.classifier()
+
+    @property
+    def figures(self) -> dict[str, Picture]:
+        """The run's pictures by their names: curves, confusion, per_class, worst, …"""
+        return {path.stem: Picture(path) for path in sorted(self.folder.glob("*.png"))}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        """Its figures and its curves, for a notebook."""
+        metrics = self.metrics
+        splits = [name.removesuffix("_loss") for name in metrics if name.endswith("_loss")]
+        rows = [
+            (
+                split,
+                f"{metrics[f'{split}_loss']:.4f}",
+                f"{metrics[f'{split}_accuracy']:.2%}",
+                f"{metrics[f'{split}_mean_class_accuracy']:.2%}",
+            )
+            for split in splits
+            if not split.startswith("last")
+        ]
+        about = (
+            f"{metrics['recipe']}: {metrics['model']}, {metrics['epochs']} epochs, seed "
+            f"{metrics['seed']}, {metrics['seconds'] / 60:.1f} minutes on {metrics['device']}"
+        )
+        curves = picture((self.folder / "curves.png").read_bytes(), "learning curves", 640)
+        figures = table(("", "loss, nats", "accuracy", "mean per class"), rows)
+        return f"<p>{html.escape(about)}</p>{figures}{curves}"
