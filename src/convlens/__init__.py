@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from convlens.errors import UserError as UserError
     from convlens.explorer.serving import explore as explore
     from convlens.inference.classifier import Classifier as Classifier
-    from convlens.inference.ensemble import ensemble as ensemble
     from convlens.inference.classifier import load as load
+    from convlens.inference.ensemble import ensemble as ensemble
     from convlens.recipes.recipe import Recipe as Recipe
     from convlens.reporting.notebook import report as report
     from convlens.training.result import Run as Run

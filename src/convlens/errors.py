@@ -7,8 +7,8 @@ class UserError(Exception):
     """Bad input, told in one sentence that names the file or the parameter and says what to do.
 
     A message writes the parameters that it speaks of in backticks, by their Python names, and
-    `option` lists them: the command line turns those words into its own spelling (`` `split_seed` ``
-    becomes ``--split-seed``), prints the sentence and exits with status 2, without a traceback.
+    `option` lists them. The command line turns those words into its own spelling, `split_seed` into
+    --split-seed, prints the sentence and exits with status 2, without a traceback.
     """
 
     def __init__(self, message: str, *, option: str | Sequence[str] = ()):

@@ -14,7 +14,6 @@ import yaml
 
 from convlens.errors import UserError
 
-
 TEMPORARY = re.compile(r"\..*\.(\d+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 
 

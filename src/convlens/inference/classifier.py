@@ -110,10 +110,13 @@ class Classifier(nn.Module):
     def with_model(self, model: nn.Module, **changes: Any) -> "Classifier":
         """The same with another network; `changes` are arguments of the constructor."""
         arguments = {
-            "class_names": self.class_names, "normalize": copy.deepcopy(self.normalize),
-            "size": self.size, "crop_pct": self.crop_pct, "temperature": self.temperature,
+            "class_names": self.class_names,
+            "normalize": copy.deepcopy(self.normalize),
+            "size": self.size,
+            "crop_pct": self.crop_pct,
+            "temperature": self.temperature,
             "origin": self.origin,
-        }  # fmt: skip
+        }
         return Classifier(model, **{**arguments, **changes})
 
     def extra_repr(self) -> str:

@@ -8,9 +8,9 @@ The file takes images as a decoder gives them and does the rest itself:
     probabilities   float32, (N, C): the softmax of the logits over the run's temperature
     a layer's name  float32, (N, channels, h, w): what the layer puts out
 
-Class names, size, mean, standard deviation, temperature and origin go along as metadata: in ONNX as the
-model's `metadata_props`, in .pt2 as the extra file `convlens.json`. Before the file has its name it
-is loaded back, run by the program that will run it, and compared with the network.
+Class names, size, mean, standard deviation, temperature and origin go along as metadata: in ONNX as
+the model's `metadata_props`, in .pt2 as the extra file `convlens.json`. Before the file has its
+name it is loaded back, run by the program that will run it, and compared with the network.
 """
 
 import contextlib
@@ -85,15 +85,22 @@ def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -
     program = _program(network)
     with _quiet():
         written = torch.onnx.export(
-            program, (), input_names=["images"], output_names=list(network.outputs),
-            dynamic_shapes={"images": {0: "batch"}}, opset_version=OPSET, dynamo=True,
+            program,
+            (),
+            input_names=["images"],
+            output_names=list(network.outputs),
+            dynamic_shapes={"images": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=True,
             verbose=False,
-        )  # fmt: skip
+        )
     assert written is not None  # as torch's exporter promises for dynamo=True
     written.model.metadata_props.update(
-        {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-         for key, value in metadata.items()}
-    )  # fmt: skip
+        {
+            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for key, value in metadata.items()
+        }
+    )
 
     def check(file: Path) -> float:
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

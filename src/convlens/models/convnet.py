@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convlens.models.layers.convolution import Conv2d
 from convlens.models.layers.blur import Blur
+from convlens.models.layers.convolution import Conv2d
 from convlens.models.layers.drop_path import DropPath, drop_rates, probability
 from convlens.models.layers.squeeze_excite import SqueezeExcite
 
@@ -94,11 +94,14 @@ class ConvNet(nn.Module):
         def stage(in_channels: int, channels: int, depth: int, stride: int) -> nn.Module:
             blocks = [
                 ResidualBlock(
-                    channels if i else in_channels, channels, 1 if i else stride,
-                    squeeze_excite=squeeze_excite, drop=next(drops),
+                    channels if i else in_channels,
+                    channels,
+                    1 if i else stride,
+                    squeeze_excite=squeeze_excite,
+                    drop=next(drops),
                 )
                 for i in range(depth)
-            ]  # fmt: skip
+            ]
             # one block goes by the stage's own name, as it always has in weights files
             return blocks[0] if depth == 1 else nn.Sequential(*blocks)
 

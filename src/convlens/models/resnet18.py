@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from convlens.models.layers.convolution import Conv2d
-from convlens.models.layers.pooling import pool_rectified
 from convlens.models.layers.drop_path import DropPath, drop_rates
+from convlens.models.layers.pooling import pool_rectified
 
 
 class BasicBlock(nn.Module):

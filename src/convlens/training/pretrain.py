@@ -50,9 +50,14 @@ def pretrain(
     """
     name, classifier = classifier_of(model, recipe.size)
     recipe = dataclasses.replace(
-        recipe, epochs=recipe.pretraining, early_fraction=0.0, l1=0.0, l2=0.0, swa_fraction=0.0,
+        recipe,
+        epochs=recipe.pretraining,
+        early_fraction=0.0,
+        l1=0.0,
+        l2=0.0,
+        swa_fraction=0.0,
         augment=dataclasses.replace(recipe.augment, mixup=0.0, cutmix=0.0),
-    )  # fmt: skip
+    )
     torch.manual_seed(mix_seed(batches.seed, FIRST_EPOCH))
     model.set_submodule(name, nn.Linear(classifier.in_features, 4).to(machine.device))
 
@@ -90,8 +95,11 @@ def pretrain(
             if world.rank == 0:
                 logger.info(
                     "pretraining %d/%d  loss %.3f rotations told %.1f%%",
-                    epoch + 1, recipe.epochs, loss, 100 * accuracy,
-                )  # fmt: skip
+                    epoch + 1,
+                    recipe.epochs,
+                    loss,
+                    100 * accuracy,
+                )
     finally:
         model.set_submodule(name, classifier)
     return accuracy

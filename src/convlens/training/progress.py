@@ -88,10 +88,16 @@ class Progress:
             logger.info(
                 "epoch %3d/%d  train loss %.3f accuracy %.1f%%  %s loss %.3f accuracy %.1f%%  "
                 "%s images/s  %s left",
-                row["epoch"], self.epochs, row["train_loss"], 100 * row["train_accuracy"],
-                monitored, row[f"{monitored}_loss"], 100 * row[f"{monitored}_accuracy"],
-                f"{row['images_per_second']:,.0f}", _duration(left),
-            )  # fmt: skip
+                row["epoch"],
+                self.epochs,
+                row["train_loss"],
+                100 * row["train_accuracy"],
+                monitored,
+                row[f"{monitored}_loss"],
+                100 * row[f"{monitored}_accuracy"],
+                f"{row['images_per_second']:,.0f}",
+                _duration(left),
+            )
         if self.task is not None:
             self.bar.remove_task(self.task)
             self.task = None

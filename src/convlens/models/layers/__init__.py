@@ -1,0 +1,1 @@
+"""Layers that the networks share, each in a file of its own."""

@@ -74,7 +74,7 @@ class Patches(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         windows = _windows(
             _rows(x), (weight.shape[2], weight.shape[3]), stride, padding
         )  # (N, h, w, kh, kw, C)
@@ -86,7 +86,7 @@ class Patches(torch.autograd.Function):
         return y.view(n, h, w, -1).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
         rows, weight = ctx.saved_tensors
         (n, c, height, width), (_, h, w), stride, padding = ctx.shapes
@@ -119,7 +119,7 @@ class Dense(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         n, c, height, width = x.shape
         o, _, kh, kw = weight.shape
         h = (height + 2 * padding - kh) // stride + 1
@@ -137,7 +137,7 @@ class Dense(torch.autograd.Function):
         return (flat @ matrix.T).view(n, h, w, o).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
         flat, matrix = ctx.saved_tensors
         (height, width), (h, w), (kh, kw), *_ = ctx.geometry
