@@ -1,4 +1,4 @@
-"""How many near duplicates `data audit` finds, and how many of those it finds are none.
+"""How many near-duplicates `data audit` finds, and how many of those it finds are none.
 
 python benchmarks/near_duplicates.py [DIR]
 

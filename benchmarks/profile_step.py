@@ -8,20 +8,22 @@ the times are the kernels'. Prints the table, writes the picture.
 """
 
 import argparse
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
+import numpy as np
 from torch.profiler import ProfilerActivity, profile
 
 from convlens import figures
-from convlens.bench.training import train_for
+from convlens.bench.training import make_trainer
 from convlens.data import open_dataset
 from convlens.figures.speed import profile as draw
 from convlens.recipes import RECIPES
-from convlens.training import loop
 from convlens.training.device import choose
+from convlens.training.step import train_step
+from convlens.training.trainer import Trainer
 
 
 def main() -> None:
@@ -33,42 +35,46 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/profile.png"))
     args = parser.parse_args()
 
-    dataset = open_dataset(args.data)
-    batch = RECIPES[args.recipe]().batch_size
-    rows = range(min(args.steps * batch, len(dataset.train)))
-    few = replace(
-        dataset,
-        train=dataset.train.take(list(rows)),
-        validation=dataset.validation.take(range(8)),
-    )
+    recipe = RECIPES[args.recipe]()
+    dataset = open_dataset(args.data, size=recipe.loaded_size)
+    rows = np.arange(min(args.steps * recipe.batch_size, len(dataset.train)))
+    few = replace(dataset, train=dataset.train.take(rows))
     machine = choose()
-    steps = max(1, len(rows) // batch)
     on_gpu = machine.device.type == "cuda"
     measured = profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu])
-    train_epoch = loop._train_epoch  # the steps alone, without what comes between epochs
-
-    def profiled(epoch: int, *rest):
-        with measured if epoch else nullcontext():
-            return train_epoch(epoch, *rest)
-
-    with mock.patch.object(loop, "_train_epoch", profiled):
-        history = train_for(args.recipe, few, machine, epochs=2)
-    step = history[1]["trained_seconds"] / steps
+    trainer = make_trainer(args.recipe, few, machine, epochs=2)
+    step = seconds_a_step(trainer, measured)
 
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     times = {}
     for event in measured.key_averages():
         name = event.key.removeprefix("aten::")
         name = name.replace("autograd::engine::evaluate_function: ", "autograd: ")
-        times[name] = getattr(event, own) / 1e6 / steps
+        times[name] = getattr(event, own) / 1e6 / len(trainer.batches)
     longest = sorted(times.items(), key=lambda item: -item[1])
     shown = [*longest[: args.rows], ("all others", sum(t for _, t in longest[args.rows :]))]
     for name, seconds in shown:
         print(f"{name:<48} {1e3 * seconds:8.2f} ms {seconds / step:6.1%}")
+    batch = trainer.batches.size
     title = f"A training step of {args.recipe}: {batch} images, {1e3 * step:.0f} ms"
     names, seconds = zip(*shown, strict=True)
-    figure = draw(names, seconds, step, f"{title} on {machine.describe().partition(' (')[0]}")
+    figure = draw(names, seconds, step, f"{title} on {machine.name}, {machine.precision}")
     print(f"wrote      {figures.save(figure, args.out)}")
+
+
+def seconds_a_step(trainer: Trainer, measured: profile) -> float:
+    """Two epochs of steps, of which `measured` sees the second; how long one of its steps takes."""
+    state = trainer.start()
+    state.network.train()
+    seconds = 0.0
+    for epoch in range(2):
+        with measured if epoch else nullcontext():
+            started = time.perf_counter()
+            for batch in trainer.batches.epoch(epoch):
+                stats = train_step(state, batch)
+                stats.loss.item()  # waits for the device
+            seconds = time.perf_counter() - started
+    return seconds / len(trainer.batches)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from convlens.bench.inference import network_and_images
+from convlens.bench.inference import classifier_and_images
 
 
 def main():
@@ -26,8 +26,8 @@ def main():
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
-    model, images = network_and_images(args.weights, args.batch)
-    model.eval()
+    classifier, images = classifier_and_images(args.weights, args.batch)
+    model = classifier.model
     with torch.inference_mode():
         for _ in range(3):
             model(images)

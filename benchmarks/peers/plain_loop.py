@@ -99,7 +99,7 @@ def train(model, criterion, optimizer, training, validation, args):
         state = {name: part.state_dict() for name, part in parts.items()}
         state |= {"done": epoch + 1, "seconds": seconds, "rows": rows}
         torch.save(state, state_file + ".tmp")
-        with open(history_file + ".tmp", "w") as file:
+        with open(history_file + ".tmp", "w", encoding="utf-8") as file:
             file.write("\n".join(rows) + "\n")
         os.replace(history_file + ".tmp", history_file)  # the state last: it decides what is done
         os.replace(state_file + ".tmp", state_file)

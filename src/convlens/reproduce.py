@@ -25,9 +25,9 @@ from convlens.reporting.card import model_card
 from convlens.reporting.run_pages import write_evaluation
 from convlens.reporting.tables import ensembles_table, results_table, uncertainty_in_words
 from convlens.training.config import RunConfig, make_config
+from convlens.training.finish import write_card
 from convlens.training.parallel import train_all
 from convlens.training.record import SUMMARY_FIELDS, find_near_duplicates, uncertainty
-from convlens.training.finish import write_card
 from convlens.training.run_folder import RunFolder
 from convlens.training.splits import Monitored, monitored_splits
 
@@ -168,9 +168,11 @@ def _collect(metrics: dict[str, Any], run: Path, options: ReproduceOptions) -> N
     results.mkdir(parents=True, exist_ok=True)
     options.weights.mkdir(parents=True, exist_ok=True)
     path = results / "summary.json"
-    records = [r for r in _read_records(path) if (r["recipe"], r["seed"]) != (name, seed)]
+    others = [r for r in _read_records(path) if (r["recipe"], r["seed"]) != (name, seed)]
     # what an older version did not measure stays empty until its run is collected again
-    records = [{field: r.get(field) for field in SUMMARY_FIELDS} for r in [*records, metrics]]
+    records: list[dict[str, Any]] = [
+        {field: r.get(field) for field in SUMMARY_FIELDS} for r in [*others, metrics]
+    ]
     order = list(RECIPES)
     records.sort(key=lambda r: (order.index(r["recipe"]), r["seed"]))
     write_json(path, records)
@@ -236,13 +238,14 @@ def _ensembles(
     """The record of each group of runs, whose probabilities are averaged."""
     if not groups:
         return []
+    folders = dict.fromkeys(folder for group in groups for folder in group)
+    members = {folder: ensemble([folder], tta) for folder in folders}
+    first = groups[0][0]
+    dataset = RunFolder(first).open_for(members[first], data)
     answers: dict[Path, Tensor] = {}
-    for folder in dict.fromkeys(folder for group in groups for folder in group):
-        run = RunFolder(folder)
-        member = ensemble([run.classifier()], tta)
-        dataset = run.open_for(member, data)
-        logits = torch.from_numpy(member.logits(dataset.validation.images))
-        answers[folder] = member.scaling(logits)
+    for folder, member in members.items():
+        member.check_classes(dataset, str(folder))
+        answers[folder] = member.scaling(torch.from_numpy(member.logits(dataset.validation.images)))
     splits = Monitored(dataset.train, dataset.validation, "validation")
     near_duplicates = find_near_duplicates(dataset.root, splits)
     records = []

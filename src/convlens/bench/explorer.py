@@ -20,10 +20,11 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import nn
 
 from convlens.data import open_dataset
 from convlens.explorer.answers import page_files
-from convlens.training.run_folder import load_trained
+from convlens.inference.classifier import Classifier
 
 CONNECTIONS = 6  # of a browser to one host
 FORWARDS = 5  # in a round, of which the median counts
@@ -65,9 +66,9 @@ class Browser:
 def serving(weights: str, data: str) -> Iterator[int]:
     """The port of a server in a process of its own, once its survey is done."""
     command = [sys.executable, "-m", "convlens", "explore", weights, "--data", data, "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     try:
-        told = next((line for line in process.stdout if line.startswith("explore")), "")
+        told = next((line for line in process.stdout or () if line.startswith("explore")), "")
         found = re.search(r":(\d+)/", told)
         if found is None:
             raise RuntimeError("convlens explore did not start")
@@ -91,13 +92,14 @@ def explorer_seconds(weights: str, data: str, rounds: int) -> list[dict[str, flo
     """A row of seconds a round, each with an image that was not asked about before.
 
     forward: the bare forward pass of one image, in this process, eager fp32. image: upload it, and
-    get its prediction and all maps of all layers. click: the deconvolution, filter and strongest
-    patches of a map. page: from a cold browser all files of the page and what there is to see.
+    get its prediction and all maps of all layers. click: the deconvolution, filter and
+    top-activating patches of a map. page: from a cold browser all files of the page and what there
+    is to see.
     """
-    trained = load_trained(weights)
-    dataset = open_dataset(data, size=trained.loaded_size)
-    x = torch.randn(1, 3, trained.size, trained.size)
-    images = dataset.validation.paths
+    classifier = Classifier.load(weights)
+    dataset = open_dataset(data, size=classifier.loaded_size, progress=False)
+    x = torch.randn(1, 3, classifier.size, classifier.size)
+    model, images = classifier.model.eval(), dataset.validation.paths
     with serving(weights, data) as port:
         browser = Browser(port)
         layers = json.loads(browser.ask("api/site.json"))["runs"][0]["layers"]
@@ -106,7 +108,7 @@ def explorer_seconds(weights: str, data: str, rounds: int) -> list[dict[str, flo
         for number in range(rounds + 1):
             content = (Path(data) / images[number * len(images) // (rounds + 1)]).read_bytes()
             layer = with_filters[number % len(with_filters)]
-            row = {"forward": median(_timed(lambda: _forward(trained, x)) for _ in range(FORWARDS))}
+            row = {"forward": median(_timed(lambda: _forward(model, x)) for _ in range(FORWARDS))}
             row["image"], name = _new_image(browser, content, len(layers))
             row["click"] = _click(browser, name, layer)
             row["page"] = _timed(lambda: _page(port))
@@ -122,8 +124,8 @@ def _timed(function: Callable[[], Any]) -> float:
 
 
 @torch.inference_mode()
-def _forward(trained: Any, x: torch.Tensor) -> None:
-    trained.model(x)
+def _forward(model: nn.Module, x: torch.Tensor) -> None:
+    model(x)
 
 
 def _new_image(browser: Browser, content: bytes, layers: int) -> tuple[float, str]:
@@ -132,10 +134,12 @@ def _new_image(browser: Browser, content: bytes, layers: int) -> tuple[float, st
     here = f"api/0/{name}"
     browser.all(
         [
-            f"images/0/{name}.png", f"{here}/prediction.json", f"{here}/layers.json",
+            f"images/0/{name}.png",
+            f"{here}/prediction.json",
+            f"{here}/layers.json",
             *(f"{here}/layer-{number}.png" for number in range(layers)),
         ]
-    )  # fmt: skip
+    )
     return time.perf_counter() - start, name
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from convlens.bench import processes
 from convlens.bench.machine import memory_of_this_process
-from convlens.bench.training import train_for
+from convlens.bench.training import rate, train_for
 from convlens.data.batches import Batches
 from convlens.data.cache import load
 from convlens.data.dataset import Dataset
@@ -73,10 +73,10 @@ def write_copies(dataset: Dataset, count: int, root: Path) -> None:
     held_out = dataset.validation
     for i in np.unique(held_out.labels, return_index=True)[1]:
         name = dataset.classes[held_out.labels[i]]
-        Image.fromarray(held_out.images[i]).save(root / "validation" / name / "0.png")
+        Image.fromarray(np.asarray(held_out.images[i])).save(root / "validation" / name / "0.png")
 
 
-def caching(root: str, cache: str) -> dict[str, float]:
+def caching(root: str, cache: str) -> dict[str, float | None]:
     """The first start: decoding every file."""
     start = time.perf_counter()
     dataset = load(Path(root), cache_dir=Path(cache), progress=False)
@@ -103,13 +103,11 @@ def second_start(root: str, cache: str, steps: int) -> dict[str, Any]:
 
     # A sample scattered over the whole map costs what all of it does, without taking its time.
     count = min(len(dataset.train), steps * 128)
-    sample = dataset.train.take(
-        np.random.default_rng(0).permutation(len(dataset.train))[:count]
-    )
-    history = train_for("lenet5", replace(dataset, train=sample), choose(), epochs=2)
+    sample = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train))[:count])
+    measured = train_for("lenet5", replace(dataset, train=sample), choose(), epochs=2)
     return {
         "start_seconds": opened,
         "reading_images_per_second": reading,
-        "training_images_per_second": history[-1]["images_per_second"],
+        "training_images_per_second": rate(measured[-1]),
         **memory_of_this_process(),
     }

@@ -5,34 +5,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from convlens.inference.classifier import Classifier
 from convlens.models import ConvNet
-from convlens.inference.fast import FastInference
-from convlens.training.run_folder import load_trained
-from convlens.training.optim import initialize
+from convlens.training.initialization import initialize
 
 # A way counts only if no logit is off by more than this share of the largest.
 TOLERANCE = 0.02
 BATCHES = (1, 16, 64, 128, 256)
+# `convlens predict --fast` takes bf16 where it pays.
+WAYS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def network_and_images(weights: str | None, batch: int) -> tuple[nn.Module, Tensor]:
+def classifier_and_images(weights: str | None, batch: int) -> tuple[Classifier, Tensor]:
     """ConvNet (trained, if there is a weights file) and normalized images (batch, 3, 64, 64).
 
     The images are noise: no layer's time depends on the values.
     """
     torch.manual_seed(0)
     if weights is not None:
-        model = load_trained(weights).model
+        classifier = Classifier.load(weights)
     else:
         model = ConvNet(101)
         initialize(model, "kaiming")
-    return model.float().eval(), torch.randn(batch, 3, 64, 64)
-
-
-# `convlens predict --fast` takes bf16 where it pays.
-WAYS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+        classifier = Classifier(model, tuple(map(str, range(101))))
+    return classifier.float().eval(), torch.randn(batch, 3, 64, 64)
 
 
 @torch.inference_mode()
@@ -42,10 +40,10 @@ def inference_rate(weights: str | None, way: str, batch: int, seconds: float) ->
     `difference` is the largest difference of a logit from eager fp32, as a share of the largest
     logit.
     """
-    model, images = network_and_images(weights, batch)
-    expected = model(images)
+    classifier, images = classifier_and_images(weights, batch)
+    expected = classifier.model(images)
     start = time.perf_counter()
-    run = FastInference(model, WAYS[way])
+    run = classifier.fast(WAYS[way]).model
     difference = float((run(images) - expected).abs().max() / expected.abs().max())
     ready = time.perf_counter() - start
     run(images)  # the last of the warm-up

@@ -44,7 +44,7 @@ def memory_of_this_process() -> dict[str, float]:
     peak is of both together. Empty where the system does not tell (only Linux does).
     """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
     fields = dict(line.split(":", 1) for line in lines)
@@ -55,7 +55,7 @@ def memory_of_this_process() -> dict[str, float]:
 def _processor() -> str:
     """The model's name and its sub-model, which virtual machines often do not name otherwise."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     fields = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}

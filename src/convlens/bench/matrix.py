@@ -7,7 +7,6 @@ import torch
 
 from convlens.look.arrays.layers import layer_table
 from convlens.recipes import RECIPES
-from convlens.training.run_folder import build
 from convlens.training.device import choose
 
 
@@ -29,5 +28,5 @@ def matrix_rate(seconds: float, sizes: tuple[int, ...] = (1024, 2048, 4096)) -> 
 def multiply_adds(recipe: str, num_classes: int = 101) -> int:
     """Of one forward pass of the recipe's network on one image."""
     made = RECIPES[recipe]()
-    model = build(made.model, made.model_options, num_classes, made.size)
+    model = made.build(num_classes)
     return sum(layer.multiply_adds for layer in layer_table(model, made.size))

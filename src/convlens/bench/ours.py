@@ -13,9 +13,14 @@ from convlens.bench.matrix import matrix_rate
 from convlens.bench.training import training_rate
 
 FUNCTIONS = (
-    training_rate, matrix_rate, inference_grid, inference_rate, caching, second_start,
+    training_rate,
+    matrix_rate,
+    inference_grid,
+    inference_rate,
+    caching,
+    second_start,
     explorer_seconds,
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     name, arguments = sys.argv[1:]

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import logging
 import statistics
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 from convlens.bench import processes
 from convlens.bench.machine import cores
 from convlens.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 GOAL = 0.71  # validation accuracy, the assignment's highest tier
 
@@ -43,9 +46,17 @@ class Effort:
 
 
 QUICK = Effort(
-    pairs=2, seeds=2, seconds=5.0, grid_seconds=2.0, batches=(128,), inference_batches=(64,),
-    images=640, epochs=2, growth=(1_000, 10_000), growth_steps=20,
-)  # fmt: skip
+    pairs=2,
+    seeds=2,
+    seconds=5.0,
+    grid_seconds=2.0,
+    batches=(128,),
+    inference_batches=(64,),
+    images=640,
+    epochs=2,
+    growth=(1_000, 10_000),
+    growth_steps=20,
+)
 
 
 def tune(
@@ -58,10 +69,8 @@ def tune(
     grid = []
 
     def point(**settings: Any) -> None:
-        seen = processes.peer(
-            script, environment, data, network=network, warmup=effort.warmup,
-            seconds=effort.grid_seconds, **settings,
-        )  # fmt: skip
+        times = {"warmup": effort.warmup, "seconds": effort.grid_seconds}
+        seen = processes.peer(script, environment, data, network=network, **times, **settings)
         grid.append({**settings, **seen})
 
     threads = sorted({1, cores()})
@@ -71,7 +80,7 @@ def tune(
         try:
             point(**_settings(_best(grid)), compile=True)
         except RuntimeError as problem:  # most likely there is no C++ compiler
-            print(f"the tuned loop is measured without torch.compile: {problem}")
+            logger.info("the tuned loop is measured without torch.compile: %s", problem)
     return _settings(_best(grid)), grid
 
 
@@ -161,9 +170,10 @@ def _first(folder: Path) -> float | None:
 def read_history(folder: Path) -> list[tuple[float, float]]:
     """(seconds, validation_accuracy) of each epoch in folder/history.csv; [] before the first."""
     try:
-        with open(folder / "history.csv", newline="") as file:
-            return [(float(r["seconds"]), float(r["validation_accuracy"]))
-                    for r in csv.DictReader(file)]
+        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+            return [
+                (float(r["seconds"]), float(r["validation_accuracy"])) for r in csv.DictReader(file)
+            ]
     except FileNotFoundError:
         return []
     except (KeyError, ValueError) as problem:

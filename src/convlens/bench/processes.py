@@ -42,10 +42,10 @@ def started(command: list[str], environment: Mapping[str, str]) -> Iterator[subp
 
     It is terminated when the block raises.
     """
+    nowhere = subprocess.DEVNULL
     process = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command, env={**os.environ, **environment}, stdout=nowhere, stderr=nowhere
+    )
     try:
         yield process
     except BaseException:

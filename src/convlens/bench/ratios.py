@@ -10,8 +10,11 @@ from convlens.bench.rows import ROWS
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Median, lowest, highest and the values themselves, in the order measured."""
     return {
-        "median": median(values), "low": min(values), "high": max(values), "values": list(values)
-    }  # fmt: skip
+        "median": median(values),
+        "low": min(values),
+        "high": max(values),
+        "values": list(values),
+    }
 
 
 def pairwise(ours: Sequence[float], peer: Sequence[float], scale: float = 1.0) -> dict[str, Any]:

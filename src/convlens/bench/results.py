@@ -1,18 +1,21 @@
 """A result on disk: bench.json, its table and its pictures."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convlens import figures
+from convlens import figures, formats
 from convlens.bench.machine import sentence
 from convlens.bench.rows import GPU_SECONDS, ROWS, Row
 from convlens.errors import UserError
 from convlens.figures.speed import growth as draw_growth
 from convlens.figures.speed import speed
-from convlens.files import replacing
+from convlens.files import replacing, write_json
+
+logger = logging.getLogger(__name__)
 
 GROWTH_COLUMNS = (  # key, heading, digits
     ("images", "images", 0),
@@ -29,7 +32,7 @@ GROWTH_COLUMNS = (  # key, heading, digits
 def load(path: Path) -> dict[str, Any]:
     """A saved result. Raises UserError when there is none or it is damaged."""
     try:
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         if not (isinstance(result["rows"], dict) and isinstance(result["machine"], dict)):
             raise TypeError("rows or machine")
         return result
@@ -45,22 +48,25 @@ def start(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
         result = load(path)
         if result["machine"] == machine:
             return result
-        print(f"replaced   {path} is of another machine: {sentence(result['machine'])}")
-    return {"machine": dict(machine), "rows": {}}
+        told = sentence(result["machine"])
+        logger.info("replaced   %s is of another machine: %s", path, told)
+    return {"format": formats.FORMAT, "machine": dict(machine), "rows": {}}
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:
-    """bench.json, in one step."""
+    """Write bench.json, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(path, {**result, "format": formats.FORMAT})
 
 
 def write_views(result: Mapping[str, Any], folder: Path) -> list[Path]:
-    """bench.md and the pictures of what has been measured; the paths written, bench.json first."""
+    """Write bench.md and the pictures of what has been measured.
+
+    Returns the paths written, bench.json first.
+    """
     written = [folder / "bench.json", folder / "bench.md"]
     with replacing(written[1]) as temporary:
-        temporary.write_text(markdown(result))
+        temporary.write_text(markdown(result), encoding="utf-8")
     rows = [row for row in targets(result) if result["rows"].get(row.name, {}).get("value")]
     if rows:
         measured = [result["rows"][row.name] for row in rows]

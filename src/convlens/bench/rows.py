@@ -31,20 +31,22 @@ class Row:
         return f"{value:.3g} s" if self.unit == "s" else f"{value:.3g}×"
 
 
-ROWS = {
-    row.name: row
-    for row in (
-        Row("resnet18", "resnet18 training against the plain loop", "×", 2.5, 4, 6),
-        Row("resnet18-tuned", "resnet18 training against the tuned loop", "×", 1.5, 2.2, 3),
-        Row("lenet5", "lenet5 training against the plain loop", "×", 4, 8, 12),
-        Row("time-to-71", "cold start to 71 % against the plain ResNet-18 loop", "×", 10, 30, 60),
-        Row("seconds-to-71", "cold start to 71 %", "s", *CPU_SECONDS, False, False),
-        Row("matrix-rate", "resnet18 training, share of the bf16 matrix rate", "%", 0.3, 0.45, 0.6),
-        Row("waiting", "share of a step waiting for data", "%", 0.02, 0.01, 0.005, False, False),
-        Row("inference", "convnet inference against eager fp32", "×", 2, 4, 6),
-        Row("explorer-image", "explorer: prediction and all maps of a new image", "s",
-            0.15, 0.1, 0.05, False, False),
-        Row("explorer-click", "explorer: a click on a map", "s", 0.1, 0.05, 0.03, False, False),
-        Row("explorer-page", "explorer: the page's files", "s", 1, 0.3, 0.1, False, False),
-    )
-}  # fmt: skip
+# A row a line, as in the table.
+# fmt: off
+_ROWS = (
+    Row("resnet18", "resnet18 training against the plain loop", "×", 2.5, 4, 6),
+    Row("resnet18-tuned", "resnet18 training against the tuned loop", "×", 1.5, 2.2, 3),
+    Row("lenet5", "lenet5 training against the plain loop", "×", 4, 8, 12),
+    Row("time-to-71", "cold start to 71 % against the plain ResNet-18 loop", "×", 10, 30, 60),
+    Row("seconds-to-71", "cold start to 71 %", "s", *CPU_SECONDS, False, False),
+    Row("matrix-rate", "resnet18 training, share of the bf16 matrix rate", "%", 0.3, 0.45, 0.6),
+    Row("waiting", "share of a step waiting for data", "%", 0.02, 0.01, 0.005, False, False),
+    Row("inference", "convnet inference against eager fp32", "×", 2, 4, 6),
+    Row("explorer-image", "explorer: prediction and all maps of a new image", "s",
+        0.15, 0.1, 0.05, False, False),
+    Row("explorer-click", "explorer: a click on a map", "s", 0.1, 0.05, 0.03, False, False),
+    Row("explorer-page", "explorer: the page's files", "s", 1, 0.3, 0.1, False, False),
+)
+# fmt: on
+ROWS = {row.name: row for row in _ROWS}
+EXPLORER = tuple(name for name in ROWS if name.startswith("explorer-"))

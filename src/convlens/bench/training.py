@@ -1,116 +1,74 @@
 """Our training, measured in the production loop itself, on its own data path."""
 
-import contextlib
 import statistics
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from unittest import mock
+
+import numpy as np
 
 from convlens.data import open_dataset
-from convlens.data.batches import Batches
 from convlens.data.dataset import Dataset
 from convlens.recipes import RECIPES
-from convlens.training import loop
+from convlens.training.autotune import choose_algorithms
+from convlens.training.config import RunConfig
 from convlens.training.device import Machine, choose
+from convlens.training.trainer import EpochStats, Trainer
 
 
 def training_rate(recipe: str, data: str, images: int, epochs: int) -> dict[str, Any]:
     """Images/s of `convlens train RECIPE`: the median of all epochs after the first, the warm-up.
 
     images: of an epoch, so that epochs can be short. Also: `waiting`, the share of a step that the
-    loop spends on getting its batch (see `waiting_for_data`), and what the machine chose.
+    loop spends on getting its batch, gathered and augmented, and what the machine chose.
     """
     dataset = open_dataset(data, size=RECIPES[recipe]().loaded_size, progress=False)
     # The loop evaluates after every epoch; that is not measured, so a few images will do.
-    few = replace(dataset, validation=dataset.validation.take(range(len(dataset.validation))[:8]))
+    count = min(8, len(dataset.validation))
+    few = replace(dataset, validation=dataset.validation.take(np.arange(count)))
     machine = choose()
-    with waiting_for_data() as clock:
-        history = train_for(recipe, few, machine, epochs=epochs, images=images)
-    spent = sum(row["trained_seconds"] for row in history)
+    measured = train_for(recipe, few, machine, epochs, images)
     return {
-        "images_per_second": statistics.median(row["images_per_second"] for row in history[1:]),
-        "start_seconds": history[0]["trained_seconds"],
-        "waiting": clock.seconds / spent,
+        "images_per_second": statistics.median(rate(epoch) for epoch in measured[1:]),
+        "start_seconds": measured[0].train_seconds,
+        "waiting": waiting(measured),
         "device": machine.describe(),
     }
 
 
 def train_for(
-    recipe: str, dataset: Dataset, machine: Machine, epochs: int, images: int = 0
-) -> list[dict[str, float]]:
-    """The history of a run of the production loop, kept nowhere; its rows gain trained_seconds."""
+    recipe: str, dataset: Dataset, machine: Machine, epochs: int, images: int | None = None
+) -> list[EpochStats]:
+    """What a run of the production loop, kept nowhere, found in each epoch."""
+    trainer = make_trainer(recipe, dataset, machine, epochs, images)
+    measured: list[EpochStats] = []
+    trainer.fit(trainer.start(), on_epoch=measured.append)
+    return measured
+
+
+def make_trainer(
+    recipe: str, dataset: Dataset, machine: Machine, epochs: int, images: int | None = None
+) -> Trainer:
+    """The production loop, as `convlens train RECIPE` has it on this machine.
+
+    images: of an epoch, about; by default all.
+    """
     short = replace(RECIPES[recipe](), epochs=epochs)
-    config = loop.Config(
-        short, str(dataset.root), images=images, device=str(machine.device),
+    config = RunConfig(
+        short,
+        data=str(dataset.root),
+        max_train_images=images,
+        device=str(machine.device),
         precision=machine.precision,
-    )  # fmt: skip
-    training = loop.monitored_splits(config, dataset)["train"]
-    batches = Batches(training, dataset.num_classes, short.batch_size, 0)
-    with tempfile.TemporaryDirectory() as run, contextlib.redirect_stdout(sys.stderr):
-        history = loop.train(config, dataset, Path(run), machine).history
-    seen = len(batches) * batches.size
-    return [{**row, "trained_seconds": seen / row["images_per_second"]} for row in history]
+        convolutions=choose_algorithms(short, dataset.num_classes, machine),
+    )
+    return Trainer(config, dataset, machine)
 
 
-class Clock:
-    """Adds up the seconds its own thread spends in what it wraps.
-
-    Other threads' calls are not counted, for nobody waits for them here, and what is called from
-    inside something wrapped is not counted twice.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.thread = threading.get_ident()
-        self.running = False
-
-    def calls(self, function: Callable) -> Callable:
-        """`function`, timed."""
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            if self.running or threading.get_ident() != self.thread:
-                return function(*args, **kwargs)
-            self.running, start = True, time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.running = False
-                self.seconds += time.perf_counter() - start
-
-        return timed
-
-    def steps(self, function: Callable[..., Iterator]) -> Callable[..., Iterator]:
-        """`function`, which returns an iterator, with every step of it timed."""
-
-        def timed(*args: Any, **kwargs: Any) -> Iterator:
-            advance = self.calls(function(*args, **kwargs).__next__)
-            while True:
-                try:
-                    yield advance()
-                except StopIteration:
-                    return
-
-        return timed
+def rate(epoch: EpochStats) -> float:
+    """Images a second of an epoch's steps."""
+    return epoch.row["images_per_second"]
 
 
-@contextlib.contextmanager
-def waiting_for_data() -> Iterator[Clock]:
-    """Times what stands between the training loop and its next batch while the block runs.
-
-    That is gathering (`Batches.epoch`) and augmenting, on the loop's own thread. Two readings of
-    the clock a step are all it costs.
-    """
-    clock = Clock()
-    with contextlib.ExitStack() as patches:
-        for owner, name, timed in (
-            (loop, "augment", clock.calls),
-            (Batches, "epoch", clock.steps),
-        ):
-            patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))
-        yield clock
+def waiting(measured: list[EpochStats]) -> float:
+    """The share of all steps' time that went to getting batches ready, 0..1."""
+    return sum(e.data_seconds for e in measured) / sum(e.train_seconds for e in measured)

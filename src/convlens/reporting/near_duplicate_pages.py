@@ -18,7 +18,9 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
     among them. Pages of an earlier audit are replaced. Returns the files.
     """
     exact = [(group[0], other, 1.0) for group in found.duplicates for other in group[1:]]
-    pairs = [(*pair, "same pixels") for pair in exact] + [(*pair, "near") for pair in found.near]
+    pairs = [(*pair, "same pixels") for pair in exact] + [
+        (*pair, "near") for pair in found.near_duplicates
+    ]
     pairs.sort(key=lambda p: (not found.leaking(p[:2]), not clashing(p[:2]), -p[2], p[:2]))
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("pairs-*.png"):

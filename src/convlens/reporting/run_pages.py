@@ -31,8 +31,8 @@ def write_batch(
     picture = figures.batch(
         images[:32].cpu().numpy(),
         targets[:32].cpu().numpy(),
-        normalize.mean.cpu().numpy(),
-        normalize.std.cpu().numpy(),
+        normalize.mean.tolist(),
+        normalize.std.tolist(),
         class_names,
     )
     figures.save(picture, folder / "batch.png")

@@ -1,0 +1,280 @@
+"""The rows of the benchmark: how each is measured, ours and its peer in turn."""
+
+import datetime
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from convlens.bench import growth, peers, processes, results
+from convlens.bench.matrix import multiply_adds
+from convlens.bench.peers import Effort
+from convlens.bench.ratios import flops_per_image, pairwise, spread
+from convlens.bench.rows import EXPLORER
+from convlens.data.dataset import Dataset
+from convlens.inference.classifier import Classifier
+from convlens.models import ConvNet
+
+logger = logging.getLogger(__name__)
+
+FASTEST = "quick"  # the recipe that races to 71 %
+EXPLORED = 4  # images a pair
+
+Rows = dict[str, dict[str, Any]]  # of bench.json, by name
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the measurements share.
+
+    folder: temporary, for caches. weights: convnet's, if there are any. earlier: rows measured
+    before, on this machine. peer_epochs: of the plain loop's timed runs; () leaves them out.
+    """
+
+    dataset: Dataset
+    folder: Path
+    effort: Effort
+    weights: str | None
+    earlier: Rows
+    peer_epochs: tuple[int, ...]
+    keep: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Caches of their own: the user's are left alone, and nothing is warm by accident."""
+        return {
+            "CONVLENS_CACHE": str(self.folder / "cache"),
+            "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
+        }
+
+    def train(self, recipe: str, images: int, epochs: int) -> dict[str, Any]:
+        """Our training in a fresh process."""
+        asked = {"recipe": recipe, "data": self.dataset.root, "images": images, "epochs": epochs}
+        return processes.ours("training_rate", self.environment, **asked)
+
+    def epoch_images(self, recipe: str) -> int:
+        """How many images make epochs of `effort.seconds` in all, at least two batches.
+
+        Found by a first short run, which also fills the cache.
+        """
+        effort = self.effort
+        rate = self.train(recipe, effort.images, epochs=2)["images_per_second"]
+        wanted = int(rate * effort.seconds / (effort.epochs - 1))
+        return max(256, min(wanted, len(self.dataset.train)))
+
+
+def _training(name: str, recipe: str, script: str) -> Callable[[Session], Rows]:
+    """The measurement of a row that compares training with a peer."""
+
+    def measure(session: Session) -> Rows:
+        effort, root = session.effort, session.dataset.root
+        settings, grid = peers.tune(script, root, recipe, session.environment, effort)
+        images = session.epoch_images(recipe)
+        options = {"network": recipe, "warmup": effort.warmup, "seconds": effort.seconds}
+        ours, peer = peers.in_turn(
+            lambda: session.train(recipe, images, effort.epochs),
+            lambda: processes.peer(script, session.environment, root, **options, **settings),
+            effort.pairs,
+        )
+        a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
+        ratio = pairwise(a, b)
+        return {
+            name: {
+                "value": ratio["median"],
+                "ratio": ratio,
+                "ours": {
+                    **spread(a),
+                    "unit": "images/s",
+                    "device": ours[0]["device"],
+                    "start_seconds": median(run["start_seconds"] for run in ours),
+                },
+                "peer": {
+                    **spread(b),
+                    "unit": "images/s",
+                    "settings": settings,
+                    "grid": grid,
+                    "start_seconds": median(run["start_seconds"] for run in peer),
+                },
+            }
+        }
+
+    return measure
+
+
+def _matrix_share(session: Session) -> Rows:
+    effort = session.effort
+    images = session.epoch_images("resnet18")
+    ours, matrix = peers.in_turn(
+        lambda: session.train("resnet18", images, effort.epochs),
+        lambda: processes.ours("matrix_rate", session.environment, seconds=effort.grid_seconds),
+        effort.pairs,
+    )
+    a = [run["images_per_second"] for run in ours]
+    b = [run["flops_per_second"] for run in matrix]
+    flops = flops_per_image(multiply_adds("resnet18", session.dataset.num_classes))
+    share = pairwise(a, b, scale=flops)
+    return {
+        "matrix-rate": {
+            "value": share["median"],
+            "ratio": share,
+            "flops_per_image": flops,
+            "ours": {**spread(a), "unit": "images/s"},
+            "peer": {**spread([f / 1e9 for f in b]), "unit": "GFLOP/s"},
+        }
+    }
+
+
+def _waiting(session: Session) -> Rows:
+    images = session.epoch_images("resnet18")
+    runs = [
+        session.train("resnet18", images, session.effort.epochs)
+        for _ in range(session.effort.pairs)
+    ]
+    share = spread([run["waiting"] for run in runs])
+    return {"waiting": {"value": share["median"], "ratio": share}}
+
+
+def _inference(session: Session) -> Rows:
+    effort, environment, weights = session.effort, session.environment, session.weights
+
+    def eager(batch: int, seconds: float) -> dict[str, Any]:
+        options = {"weights": weights, "batch": batch, "seconds": seconds}
+        return processes.peer("eager_inference.py", environment, **options)
+
+    def fast(measure: str, seconds: float, **options: Any) -> dict[str, Any]:
+        return processes.ours(measure, environment, weights=weights, seconds=seconds, **options)
+
+    grid = [
+        {"batch": batch, **eager(batch, effort.grid_seconds)} for batch in effort.inference_batches
+    ]
+    best = max(grid, key=lambda point: point["images_per_second"])["batch"]
+    tried = fast("inference_grid", effort.grid_seconds, batches=effort.inference_batches)
+    chosen = {key: tried["best"][key] for key in ("way", "batch")}
+    ours, peer = peers.in_turn(
+        lambda: fast("inference_rate", effort.seconds, **chosen),
+        lambda: eager(best, effort.seconds),
+        effort.pairs,
+    )
+    a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
+    ratio = pairwise(a, b)
+    return {
+        "inference": {
+            "value": ratio["median"],
+            "ratio": ratio,
+            "ours": {
+                **spread(a),
+                "unit": "images/s",
+                "settings": chosen,
+                "grid": tried["grid"],
+                "difference": max(run["difference"] for run in ours),
+            },
+            "peer": {**spread(b), "unit": "images/s", "settings": {"batch": best}, "grid": grid},
+        }
+    }
+
+
+def _time_to_71(session: Session) -> Rows:
+    runs = []
+    for seed in range(session.effort.seeds):
+        with tempfile.TemporaryDirectory(prefix="convlens-cold-") as folder:
+            runs.append(peers.time_ours(FASTEST, session.dataset.root, seed, Path(folder)))
+    reached = [run["seconds"] for run in runs if run["seconds"] is not None]
+    rows: Rows = {"seconds-to-71": {"value": None, "runs": runs}}
+    if len(reached) > len(runs) / 2:
+        # a seed that does not get there counts as later than all others
+        times = sorted(reached) + [float("inf")] * (len(runs) - len(reached))
+        rows["seconds-to-71"] |= {"value": median(times), "ratio": spread(reached)}
+    rows["time-to-71"] = {"value": None, "peer": _plain_to_71(session)}
+    if (theirs := (rows["time-to-71"]["peer"] or {}).get("seconds")) and reached:
+        ratio = spread([theirs / seconds for seconds in reached])
+        rows["time-to-71"] |= {"value": theirs / rows["seconds-to-71"]["value"], "ratio": ratio}
+    return rows
+
+
+def _plain_to_71(session: Session) -> dict[str, Any] | None:
+    """The plain loop's time with its date: measured now, or kept from before, or None.
+
+    Of several schedules the one that is first at 71 %; all are in `schedules`.
+    """
+    if not session.peer_epochs:
+        return session.earlier.get("time-to-71", {}).get("peer")
+    settings = session.earlier.get("resnet18", {}).get("peer", {}).get("settings")
+    root, effort = session.dataset.root, session.effort
+    if settings is None:
+        settings, _ = peers.tune("plain_loop.py", root, "resnet18", session.environment, effort)
+    timed = []
+    for epochs in session.peer_epochs:
+        # its own folder for each schedule: a state goes on only where it fits
+        folder = session.keep / f"plain-loop-resnet18-{epochs}-epochs"
+        timed.append(peers.time_peer(root, epochs, settings, folder))
+    best = min(timed, key=lambda run: run["seconds"] or float("inf"))
+    return {**best, "schedules": timed, "settings": settings, "date": today()}
+
+
+def measure_growth(session: Session) -> list[dict[str, Any]]:
+    """A row for each size."""
+    rows = []
+    for count in session.effort.growth:
+        rows.append(growth.measure_growth(session.dataset, count, session.effort.growth_steps))
+        logger.info("%s", results.growth_line(rows[-1]))
+    return rows
+
+
+def _explorer(session: Session) -> Rows:
+    weights = session.weights or _untrained(session)
+    rounds: Any = processes.ours(
+        "explorer_seconds",
+        session.environment,
+        weights=weights,
+        data=session.dataset.root,
+        rounds=session.effort.pairs * EXPLORED,
+    )
+    forward = [row["forward"] for row in rounds]
+    rows = {}
+    for what in "image", "click", "page":
+        seconds = [row[what] for row in rounds]
+        passes = pairwise(seconds, forward)
+        ms = spread([1000 * each for each in seconds])
+        settings = {"forward passes": round(passes["median"], 1)}
+        rows[f"explorer-{what}"] = {
+            "value": median(seconds),
+            "ratio": spread(seconds),
+            "passes": passes,
+            "ours": {**ms, "unit": "ms", "settings": settings},
+            "peer": {
+                **spread([1000 * each for each in forward]),
+                "unit": "ms",
+                "settings": {"bare forward pass": True},
+            },
+        }
+    return rows
+
+
+def _untrained(session: Session) -> str:
+    """A weights file of convnet, where there is no trained one: no time depends on the weights."""
+    dataset = session.dataset
+    model = ConvNet(dataset.num_classes).eval()
+    classifier = Classifier(model, dataset.classes, size=dataset.size)
+    return str(classifier.save(session.folder / "convnet.safetensors"))
+
+
+def today() -> str:
+    """The date, as it stands in bench.json."""
+    return datetime.date.today().isoformat()
+
+
+# What measures each row, and others with it.
+MEASURES: dict[str, Callable[[Session], Rows]] = {
+    "resnet18": _training("resnet18", "resnet18", "plain_loop.py"),
+    "resnet18-tuned": _training("resnet18-tuned", "resnet18", "tuned_loop.py"),
+    "lenet5": _training("lenet5", "lenet5", "plain_loop.py"),
+    "time-to-71": _time_to_71,
+    "seconds-to-71": _time_to_71,
+    "matrix-rate": _matrix_share,
+    "waiting": _waiting,
+    "inference": _inference,
+    **dict.fromkeys(EXPLORER, _explorer),
+}
