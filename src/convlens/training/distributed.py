@@ -18,7 +18,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -46,7 +46,7 @@ class World:
     size: int = 1
     memory: dist.TCPStore | None = None
 
-    def first(self, function: Callable[..., T], *arguments) -> T:
+    def first(self, function: Callable[..., T], *arguments: Any) -> T:
         """What `function` returns on rank 0; the other ranks do not call it but wait for it.
 
         A UserError or OSError that it raises is raised on every rank.
@@ -178,7 +178,7 @@ def joined() -> Iterator[World]:
     world = World(rank, size, memory)
     with contextlib.ExitStack() as stack:
         if world.rank:
-            nowhere = stack.enter_context(open(os.devnull, "w"))
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             yield world

@@ -60,8 +60,8 @@ class EpochStats:
 class Trainer:
     """Trains a recipe's network on a data set.
 
-    Every process of `world` makes one, with the same arguments; each takes its share of every batch.
-    `batch_size` is that of all processes together.
+    Every process of `world` makes one, with the same arguments; each takes its share of every
+    batch. `batch_size` is that of all processes together.
 
     Args:
         config: What decides the run, resolved.
