@@ -25,8 +25,8 @@ def choose_algorithms(
     """Measure a forward and backward pass of every convolution by each algorithm it has.
 
     The layers are those of the recipe's network at the sizes of its training images, in the share
-    of a batch that each of `processes` takes. Layers for which the library's own is best do not appear
-    in the plan.
+    of a batch that each of `processes` takes. Layers for which the library's own is best do not
+    appear in the plan.
     """
     measurements = Measurements(machine.device)
     plan: ConvolutionPlan = {}

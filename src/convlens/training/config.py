@@ -1,4 +1,4 @@
-"""What decides a run: a recipe, a data set, a seed, a machine; each option is declared here once."""
+"""What decides a run: a recipe, a data set, a seed, a machine. Options are declared here once."""
 
 import dataclasses
 import shlex
