@@ -1,3 +1,5 @@
+"""`python -m convlens` is the command `convlens`."""
+
 from convlens.cli import main
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ class Recipe:
     """The recipe's name, as `convlens train NAME` takes it."""
     model: Annotated[Literal["LeNet5", "ConvNet", "ResNet18"], tyro.conf.Suppress]
     """The network's class in convlens.models."""
-    model_options: dict[str, Any] = field(default_factory=dict)
+    model_options: Annotated[dict[str, Any], tyro.conf.UsePythonSyntaxForLiteralCollections] = (
+        field(default_factory=dict)
+    )
     """Keyword arguments of the network's constructor, for instance dropout and batch norm."""
     size: Side = 64
     """Side of the images the network is made for, pixels."""

@@ -1,0 +1,49 @@
+"""`convlens explore`: the page on which to look inside a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from convlens.cli.options import Folder, Run, RunData, read
+from convlens.errors import UserError
+
+
+@dataclass(frozen=True)
+class ExploreOptions:
+    """Options of `convlens explore`."""
+
+    run: Run
+    other: Annotated[Positional[Path | None], arg(metavar="RUN2")] = None
+    """A second run, shown beside the first on the same images."""
+    data: RunData = None
+    host: str = "127.0.0.1"
+    """The address to listen at; all but this computer's own ask for a token."""
+    port: int = 8765
+    """The port to listen at; 0 takes any that is free."""
+    browser: bool = False
+    """Open the page in the browser."""
+    export: Folder = None
+    """Instead of serving, write the page with all its views into this folder, for any file server;
+    a page that --export wrote there before is replaced."""
+    images: tuple[Path, ...] = ()
+    """For --export: files or folders; else a few validation images and the worst mistakes."""
+
+
+def explore(arguments: Sequence[str]) -> None:
+    """Serve a page on which to look inside a network, or two side by side, until it is stopped."""
+    options = read(ExploreOptions, arguments, "explore", explore.__doc__)
+    if options.images and options.export is None:
+        raise UserError("--images are chosen for --export DIR; the page itself takes any image")
+    from convlens.explorer import serving
+
+    runs, data = (options.run, options.other), options.data
+    if options.export is None:
+        serving.explore(
+            *runs, data=data, host=options.host, port=options.port, browser=options.browser
+        )
+    else:
+        written = serving.export_page(*runs, out=options.export, data=data, images=options.images)
+        print(f"wrote      {written}")

@@ -1,0 +1,191 @@
+"""`convlens evaluate`, `predict` and `export`: a trained network in use."""
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from convlens.cli.metrics import MEASURES, print_calibration, print_split
+from convlens.cli.options import Device, Folder, Images, Run, RunData, read
+from convlens.errors import UserError
+from convlens.fields import check_least
+
+if TYPE_CHECKING:
+    from convlens.data import Dataset
+    from convlens.inference import Classifier, Predictions
+    from convlens.training.device import Machine
+
+Fast = Annotated[
+    bool,
+    arg(help="Fold batch norms in and use bf16 where it pays; logits agree to a percent or two."),
+]
+EnsembleOption = Annotated[
+    tuple[Path, ...],
+    arg(metavar="RUN …", help="Answer with the mean of the probabilities of these runs too."),
+]
+Tta = Annotated[
+    bool, arg(help="Test-time augmentation: the mean over ten shifted and mirrored views.")
+]
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of `convlens evaluate`."""
+
+    run: Run
+    data: RunData = None
+    device: Device = "auto"
+    ensemble: EnsembleOption = ()
+    tta: Tta = False
+    fast: Fast = False
+    without_near_duplicates: bool = False
+    """Leave out validation images that have a near-duplicate in train/."""
+    out: Folder = None
+    """A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes."""
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Measure cross-entropy and accuracy of a trained network on both splits."""
+    options = read(EvaluateOptions, arguments, "evaluate", evaluate.__doc__)
+    from convlens import formats
+    from convlens.files import write_json
+    from convlens.reporting.run_pages import write_evaluation
+    from convlens.training.run_folder import RunFolder
+
+    machine, classifier = _open(options)
+    dataset = RunFolder(options.run).open_for(classifier, options.data)
+    print(f"data set   {dataset.describe()}")
+    print(f"device     {machine.describe()}")
+    if options.without_near_duplicates:
+        dataset = _without_near_duplicates(dataset)
+    out = options.out
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad name costs nothing
+    metrics: dict[str, float] = {}
+    for name in ("train", "validation"):
+        seen = classifier.evaluate(dataset.split(name))
+        metrics |= {f"{name}_{what}": getattr(seen, what) for what in MEASURES}
+        print_split(name, metrics)
+    metrics |= seen.calibration()
+    print_calibration(metrics)
+    if out is not None:
+        write_json(out / "metrics.json", {"format": formats.FORMAT, **metrics})
+        write_evaluation(seen, dataset.validation.images, out)
+        print(f"wrote      {out}")
+
+
+def _without_near_duplicates(dataset: "Dataset") -> "Dataset":
+    """The data set without the validation images that have a near-duplicate in train/."""
+    import numpy as np
+
+    from convlens.data.tools.near_duplicates import near_duplicates_in_train
+
+    found = near_duplicates_in_train(dataset.root, dataset.train, dataset.validation)
+    if found.all():
+        raise UserError("every validation image has a near-duplicate in train/; none is left")
+    print(
+        f"left out   {found.sum():,} of {len(found):,} validation images, which have a "
+        "near-duplicate in train/"
+    )
+    rest = dataset.validation.take(np.flatnonzero(~found))
+    return dataclasses.replace(dataset, validation=rest)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `convlens predict`."""
+
+    run: Run
+    images: Images
+    """Files or folders."""
+    top: int = 1
+    """How many classes of each image, most probable first."""
+    format: Literal["text", "csv", "json"] = "text"
+    """Of the output; CSV has a row for each image and class."""
+    device: Device = "auto"
+    ensemble: EnsembleOption = ()
+    tta: Tta = False
+    fast: Fast = False
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """Name the most probable classes of images, or of all images in folders."""
+    options = read(PredictOptions, arguments, "predict", predict.__doc__)
+    if not options.images:
+        raise UserError("predict needs an image or a folder after the run")
+    check_least("top", options.top, 1)
+    machine, classifier = _open(options)
+    predictions = classifier.predict(options.images, top=options.top)
+    if options.format == "json":
+        print(json.dumps([dataclasses.asdict(each) for each in predictions], indent=2))
+    elif options.format == "csv":
+        _write_csv(predictions)
+    else:
+        print(f"device     {machine.describe()}")
+        for each in predictions:
+            pairs = zip(each.classes, each.probabilities, strict=True)
+            print(f"{each.path}: " + ", ".join(f"{name} {share:.1%}" for name, share in pairs))
+
+
+def _write_csv(predictions: "Predictions") -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["image", "rank", "class", "probability"])
+    for each in predictions:
+        for rank, pair in enumerate(zip(each.classes, each.probabilities, strict=True), 1):
+            writer.writerow([each.path, rank, pair[0], f"{pair[1]:.6f}"])
+
+
+def _open(options: EvaluateOptions | PredictOptions) -> "tuple[Machine, Classifier]":
+    """The machine, and on it one classifier of all the runs asked for."""
+    from convlens.inference import Classifier, ensemble
+    from convlens.training.device import choose
+
+    machine = choose(options.device, "auto" if options.fast else "fp32")
+    members: Sequence[Classifier] = [Classifier.load(p) for p in (options.run, *options.ensemble)]
+    if options.fast:
+        members = [member.fast(machine.dtype) for member in members]
+    return machine, ensemble(members, tta=options.tta).to(machine.device)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `convlens export`."""
+
+    run: Run
+    format: Literal["onnx", "torch"] = "onnx"
+    """ONNX, for onnxruntime; or torch.export's .pt2, for torch without ConvLens."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The file; else model.onnx or model.pt2 in the run folder, or beside the weights file."""
+    layers: Annotated[tuple[str, ...] | None, arg(metavar="NAME …")] = None
+    """Outputs besides the two; else the layers after each convolution's ReLU."""
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Write a network as one file for other programs, which takes images and gives probabilities.
+
+    Its input `images` is uint8, (N, side, side, 3); its outputs are `logits`, `probabilities` and
+    the layers by name. The file is loaded back and compared with the network before it is kept.
+    """
+    options = read(ExportOptions, arguments, "export", export.__doc__)
+    from convlens.inference import Classifier
+
+    run, out = options.run, options.out
+    classifier = Classifier.load(run)
+    suffix = ".onnx" if options.format == "onnx" else ".pt2"
+    if out is None:
+        out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
+    elif out.suffix != suffix:
+        raise UserError(f"--out {out} must end in {suffix} for --format {options.format}")
+    written = classifier.export(out, layers=options.layers)
+    print(f"outputs    {', '.join(written.outputs)}")
+    print(
+        f"checked    in {written.runner}: at most {written.difference:.1e} of an output's largest "
+        "value from torch's answer"
+    )
+    print(f"wrote      {written.path}")

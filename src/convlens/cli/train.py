@@ -1,0 +1,104 @@
+"""`convlens train` and `tune`: a recipe becomes a run, or many short ones."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from convlens.cli.metrics import print_folds, print_run
+from convlens.cli.options import Folder, read
+from convlens.errors import UserError
+
+if TYPE_CHECKING:
+    from convlens.cli.train_options import ResumeOptions, TrainOptions
+    from convlens.training.distributed import World
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train a recipe into a run folder, or --resume one."""
+    from convlens.cli.train_options import ResumeOptions, parse
+    from convlens.training.distributed import joined
+
+    with joined() as world:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            _print_recipes()
+            if arguments:
+                return
+        asked = parse(arguments)
+        if isinstance(asked, ResumeOptions):
+            _resume(asked, world)
+        elif asked[0].config.folds and not asked[0].config.fold:
+            _cross_validate(*asked, world)
+        else:
+            _train(*asked, world)
+
+
+def _print_recipes() -> None:
+    from convlens.recipes import RECIPES
+
+    print("usage: convlens train RECIPE [OPTIONS]  or  convlens train --resume RUN\n")
+    for name, recipe in RECIPES.items():
+        about = (recipe.__doc__ or "").partition("\n")[0]  # none under `python -OO`
+        print(f"  {name:<17} {about}")
+    print("\nconvlens train RECIPE --help shows the options and the recipe's own values.")
+    print("A file that `convlens tune` wrote, best.yaml, is a recipe too.")
+
+
+def _train(asked: "TrainOptions", folder: Path, world: "World") -> None:
+    from convlens.training import run as runs
+
+    run = runs.train(asked.config, out=folder, overwrite=asked.overwrite, world=world)
+    print_run(world.first(lambda: run.metrics))
+    print(f"wrote      {folder}")
+
+
+def _resume(asked: "ResumeOptions", world: "World") -> None:
+    from convlens.training import run as runs
+
+    run = runs.resume(asked.resume, epochs=asked.epochs, data=asked.data, world=world)
+    print_run(world.first(lambda: run.metrics))
+    print(f"wrote      {asked.resume}")
+
+
+def _cross_validate(asked: "TrainOptions", folder: Path, world: "World") -> None:
+    from convlens.training.folds import cross_validate
+
+    if asked.overwrite:
+        raise UserError(f"--overwrite and --folds do not go together; remove {folder} instead")
+    config = dataclasses.replace(asked.config, folds=0)  # which says that a run is one of them
+    print_folds(cross_validate(config, asked.config.folds, out=folder, world=world))
+    print(f"wrote      {folder}")
+
+
+def tune(arguments: Sequence[str]) -> None:
+    """Search the options of a recipe that matter most, on images held out of train/.
+
+    The same command continues a search that was cut, and started a second time helps it.
+    """
+    from convlens.tune.search import TuneOptions
+    from convlens.tune.search import tune as search
+
+    @dataclass(frozen=True)
+    class Asked:
+        """Options of `convlens tune`."""
+
+        recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
+        """Its space is in convlens/recipes/spaces.py."""
+        options: Annotated[TuneOptions, arg(name="")]
+        out: Folder = None
+        """The folder of the search; runs/tune-RECIPE if not given."""
+
+    asked = read(Asked, arguments, "tune", tune.__doc__)
+    folder = asked.out or Path("runs") / f"tune-{asked.recipe}"
+    best = search(asked.recipe, folder, asked.options)
+    own = "" if best["own"] is None else f"; the recipe's own setting {best['own']:.2%}"
+    print(
+        f"best       {best['accuracy']:.2%} (trial {best['trial']}; standard error "
+        f"{100 * best['standard_error']:.1f} points){own}"
+    )
+    print("           the best of many is flattered by chance: compare several seeds or --folds")
+    for name, value in best["options"].items():
+        print(f"           {name} {value}")
+    print(f"wrote      {folder}; train it with `convlens train {folder / 'best.yaml'}`")
