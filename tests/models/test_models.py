@@ -172,6 +172,8 @@ def test_lenet5_takes_other_sizes_and_refuses_too_small_ones():
     assert LeNet5(3, size=96)(torch.randn(1, 3, 96, 96)).shape == (1, 3)
     with pytest.raises(ValueError, match="at least 16×16 pixels, not 12×12"):
         LeNet5(3, size=12)
+    with pytest.raises(ValueError, match="size is at most 4096"):
+        LeNet5(3, size=10**9)
 
 
 def test_convnet_opens_as_the_activation_figures_need():
@@ -255,7 +257,7 @@ def test_a_network_is_built_from_its_name_and_the_options_of_a_file():
     assert len(model.stage2) == 2
     assert model.dropout.p == 0.1
     assert build("LeNet5", {}, 3, size=32).fc1.in_features == 64 * 2 * 2  # the one told the size
-    assert build("LeNet5", {"size": 16}, 3, size=32).fc1.in_features == 64
+    assert build("LeNet5", {"size": 32}, 3, size=32).fc1.in_features == 64 * 2 * 2
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_a_network_is_built_from_its_name_and_the_options_of_a_file():
         ("LeNet5", {"return": 3}, "no option return"),
         ("ResNet18", {"size": 64}, "no option size"),
         ("LeNet5", {"padding": 10**9}, "padding at most 64"),
-        ("LeNet5", {"size": 10**9}, "size is at most 4096"),
+        ("LeNet5", {"size": 32}, "for images of 32 pixels, and they have 64"),
         ("LeNet5", {"padding": 1.5}, "padding is 1.5; it must be of type int"),
         ("LeNet5", {"batch_norm": 1}, "batch_norm is 1; it must be of type bool"),
         ("LeNet5", {"dropout": float("nan")}, r"dropout is in \[0, 1\), not nan"),

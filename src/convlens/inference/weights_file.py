@@ -22,6 +22,10 @@ from convlens.inference.calibration import TEMPERATURES
 from convlens.models import MODELS, build
 
 MAX_SIZE = 4096  # side of an image, pixels
+# What a color's mean and standard deviation may be; beyond it float32 ends.
+LARGEST, LEAST_STD = 1e6, 1e-6
+# Whatever Python says to words of the wrong kind, numbers of 400 digits and nested garbage.
+_GARBAGE = (TypeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,13 @@ def read(path: Path | str) -> tuple[nn.Module, About]:
             about = _checked(formats.read_weights(claimed))
             names = list(file.keys())
             model = _outline(about, {n: tuple(file.get_slice(n).get_shape()) for n in names})
-            tensors = {name: _checked_tensor(name, file.get_tensor(name)) for name in names}
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+            expected = model.state_dict()
+            tensors = {n: _checked_tensor(n, file.get_tensor(n), expected[n]) for n in names}
+    except (SafetensorError, OSError, ValueError, KeyError, *_GARBAGE) as problem:
         reason = str(problem) if type(problem) is ValueError else type(problem).__name__
         raise UserError(
-            f"{path} is not a weights file of ConvLens ({reason}); give a run folder or a file "
-            "that `convlens train` wrote"
+            f"{path} is not a weights file of ConvLens ({_readable(reason)}); give a run folder or "
+            "a file that `convlens train` wrote"
         ) from None
     model.load_state_dict(tensors, assign=True)
     return model.eval(), about
@@ -101,7 +106,7 @@ def _checked(about: dict[str, Any]) -> About:
     names = about["class_names"]
     if not isinstance(names, list) or not names:
         raise ValueError("its class names are no list")
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+    if not all(_is_text(name) and name for name in names) or len(set(names)) != len(names):
         raise ValueError("its class names are not distinct words")
     size = about["size"]
     if type(size) is not int or not 1 <= size <= MAX_SIZE:
@@ -110,14 +115,16 @@ def _checked(about: dict[str, Any]) -> About:
         values = about[name]
         if not isinstance(values, list) or len(values) != 3 or not all(map(_is_finite, values)):
             raise ValueError(f"its {name} are not three numbers")
-    if min(about["std"]) <= 0:
+        if max(map(abs, values)) > LARGEST:
+            raise ValueError(f"its {name} are not three numbers of colors")
+    if min(about["std"]) < LEAST_STD:
         raise ValueError("its std is not above 0")
     about = {"temperature": 1.0, **about}  # version 0.1 had none
     for name, low, high in ("temperature", *TEMPERATURES), ("crop_pct", 0.5, 1.0):
         if not _is_finite(about[name]) or not low <= about[name] <= high:
             raise ValueError(f"its {name} is {about[name]!r}")
     for name in "recipe", "commit":
-        if not isinstance(about[name], str):
+        if not _is_text(about[name]):
             raise ValueError(f"its {name} is no text")
     return About(
         network=about["network"],
@@ -137,6 +144,17 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is text that can be written somewhere; JSON can hold half a character."""
+    return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value
+
+
+def _readable(reason: str) -> str:
+    """What a file says, as it may be repeated on a terminal."""
+    text = "".join(c if c.isprintable() else " " for c in " ".join(reason[:400].split()))
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 def _outline(about: About, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     """The network without numbers, once its tensors are known to be those of the file."""
     with torch.device("meta"):
@@ -150,9 +168,14 @@ def _outline(about: About, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     return model
 
 
-def _checked_tensor(name: str, tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
+def _checked_tensor(name: str, tensor: Tensor, expected: Tensor) -> Tensor:
+    """The tensor in the precision that is computed in, if it holds numbers of the kind expected."""
+    if not expected.is_floating_point():
+        if tensor.dtype != expected.dtype:
+            raise ValueError(f"{name} holds {tensor.dtype}, not {expected.dtype}")
         return tensor
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} holds {tensor.dtype}, not floating-point numbers")
     tensor = tensor.float()
     if not tensor.isfinite().all():
         raise ValueError(f"{name} has values that are no numbers")

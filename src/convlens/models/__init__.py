@@ -37,6 +37,8 @@ def build(network: str, options: Mapping[str, Any], num_classes: int, size: int)
             raise ValueError(f"it has no option {name}")
     try:
         own = {name: convert(value, hints[name], name) for name, value in own.items()}
+        if own.get("size", size) != size:
+            raise ValueError(f"it is for images of {own['size']} pixels, and they have {size}")
         return MODELS[network](num_classes, **own)
     except (TypeError, UserError) as problem:
         raise ValueError(str(problem).replace("`", "")) from None

@@ -135,5 +135,7 @@ def _check(widths: Sequence[int], depths: Sequence[int], stem_stride: int) -> No
     for name, numbers, most in ("widths", widths, 8192), ("depths", depths, 64):
         if len(numbers) != 4 or not all(1 <= number <= most for number in numbers):
             raise ValueError(f"{name} are four numbers from 1 to {most}, not {tuple(numbers)}")
+    if sum(depths) > 100:
+        raise ValueError(f"depths of {sum(depths)} blocks in all are more than 100")
     if stem_stride not in (1, 2):
         raise ValueError(f"stem_stride is 1 or 2, not {stem_stride}")
