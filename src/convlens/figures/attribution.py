@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from convlens.figures.style import PAGE_WIDTH, bare, new_figure, percent, shorten, styled
@@ -15,10 +18,33 @@ PERCENTILE = 99.5  # of the magnitudes; one bright pixel would leave the rest of
 
 # Paul Tol's "muted" scheme, told apart by color-blind readers too; then gray for all the others.
 CLASS_COLORS = (
-    "#332288", "#DDCC77", "#88CCEE", "#CC6677", "#117733", "#AA4499", "#44AA99", "#882255",
+    "#332288",
+    "#DDCC77",
+    "#88CCEE",
+    "#CC6677",
+    "#117733",
+    "#AA4499",
+    "#44AA99",
+    "#882255",
     "#999933",
-)  # fmt: skip
+)
 OTHERS = "#DDDDDD"
+
+
+@dataclass(frozen=True)
+class Places:
+    """What was recorded at each place of a gray square, in maps of one shape (rows, columns).
+
+    activation: float, of a map. probability: float, 0..1, of the target. predicted: int, the number
+    of the most probable class. square: its side, pixels. stride: from one place to the next,
+    pixels. `look.arrays.occlusion` says what is where.
+    """
+
+    activation: np.ndarray
+    probability: np.ndarray
+    predicted: np.ndarray
+    square: int
+    stride: int
 
 
 @styled
@@ -76,25 +102,21 @@ def attribution(
 @styled
 def occlusion(
     image: np.ndarray,
-    activation: np.ndarray,
-    probability: np.ndarray,
-    predicted: np.ndarray,
+    places: Places,
     classes: Sequence[str],
-    square: int,
-    stride: int,
     target: str,
     layer: str,
     title: str,
 ) -> Figure:
     """The image and three maps over the places of the gray square, laid as the image is.
 
-    image: uint8, shape (H, W, 3). activation: float; probability: float, 0..1; predicted: int,
-    numbers of `classes`; all of one shape (rows, columns), as `look.occlusion` gives them. square:
-    its side, pixels; one of its places is outlined on the image. stride: from one place to the
-    next, pixels. target: name of the class whose probability is shown. layer: name of the map whose
-    activation is. At most nine most probable classes have colors of their own, the commonest
-    first.
+    image: uint8, shape (H, W, 3); one place of the square is outlined on it. classes: the names
+    that `places.predicted` numbers. target: name of the class whose probability is shown. layer:
+    name of the map whose activation is. At most nine most probable classes have colors of their
+    own, the commonest first.
     """
+    activation, probability, predicted = places.activation, places.probability, places.predicted
+    square, stride = places.square, places.stride
     counts = Counter(predicted.ravel().tolist()).most_common()
     named = [label for label, _ in counts[: len(CLASS_COLORS)]]
     legend_rows = -(-min(len(counts), len(named) + 1) // 3)
@@ -118,20 +140,27 @@ def occlusion(
     high = high if high > low else low + 1  # nothing changes it: any scale shows so
     panels = (
         (
-            axes[:, 1], activation, low, high, "magma",
-            f"activation of {layer}\nsummed over the map", "from its minimum to its maximum",
+            axes[:, 1],
+            activation,
+            (low, high),
+            "magma",
+            f"activation of {layer}\nsummed over the map",
+            "from its minimum to its maximum",
         ),
         (
-            axes[:, 2], probability, 0.0, 1.0, "viridis",
+            axes[:, 2],
+            probability,
+            (0.0, 1.0),
+            "viridis",
             f"probability of the target\n{shorten(target, 24)}",
             f"{percent(probability.min(), 1)} to {percent(probability.max(), 1)} here",
         ),
-    )  # fmt: skip
-    for (ax, below), values, vmin, vmax, colors, name, note in panels:
-        picture = _draw(ax, values, image, stride, vmin=vmin, vmax=vmax, cmap=colors)
+    )
+    for (ax, below), values, ends, scale, name, note in panels:
+        picture = _draw(ax, values, image, stride, vmin=ends[0], vmax=ends[1], cmap=scale)
         ax.set_title(name)
-        bar = figure.colorbar(picture, cax=below, orientation="horizontal", ticks=[vmin, vmax])
-        bar.ax.set_xticklabels([f"{tick:.4g}" for tick in (vmin, vmax)])
+        bar = figure.colorbar(picture, cax=below, orientation="horizontal", ticks=list(ends))
+        bar.ax.set_xticklabels([f"{tick:.4g}" for tick in ends])
         bar.set_label(note, fontsize=7)
 
     colors = np.full((*predicted.shape, 3), to_rgb(OTHERS))
@@ -147,14 +176,18 @@ def occlusion(
     if rest:
         patches.append(Patch(color=OTHERS, label=f"{len(counts) - len(named)} others, {rest}"))
     figure.legend(
-        handles=patches, loc="outside lower center", ncols=min(len(patches), 3),
+        handles=patches,
+        loc="outside lower center",
+        ncols=min(len(patches), 3),
         title=f"Most probable class, and at how many of the square's {predicted.size} places",
         title_fontsize=7.5,
-    )  # fmt: skip
+    )
     return figure
 
 
-def _draw(ax: Axes, values: np.ndarray, image: np.ndarray, stride: int, **options: object):
+def _draw(
+    ax: Axes, values: np.ndarray, image: np.ndarray, stride: int, **options: Any
+) -> AxesImage:
     """`values`, a cell for each place, laid over the pixels that the cells stand for."""
     height, width = image.shape[:2]
     rows, columns = values.shape[:2]

@@ -23,9 +23,14 @@ def reliability(
     above.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=(0, (2, 1.5)))
     above.bar(centers, accuracy, width, color=BLUE, alpha=0.85, label="share that is right")
     above.plot(
-        centers, confidence, "_", color=VERMILION, markersize=9, markeredgewidth=2,
+        centers,
+        confidence,
+        "_",
+        color=VERMILION,
+        markersize=9,
+        markeredgewidth=2,
         label="mean probability of the answer",
-    )  # fmt: skip
+    )
     above.set(
         xlim=(0, 1),
         ylim=(0, 1.02),

@@ -84,7 +84,7 @@ def neighbors(
 
 
 @styled
-def optimized(
+def feature_visualization(
     images: np.ndarray, names: Sequence[str], values: np.ndarray, title: str
 ) -> Figure:
     """Images made by optimization, with what each is for and how strongly it excites that.
@@ -106,40 +106,39 @@ def optimized(
 @styled
 def embedding(
     places: np.ndarray,
-    images: np.ndarray,
     right: np.ndarray,
+    shown: np.ndarray,
+    images: np.ndarray,
     share: float,
     title: str,
-    most: int = 400,
 ) -> Figure:
     """Thumbnails at the two principal components of their features; mistakes are framed.
 
-    places: float, (N, 2). images: uint8, (N, H, W, 3). right: bool, (N,). share: of the variance,
-    0..1, that the two components hold. Of more than `most` images an even sample is drawn, and a
-    thumbnail that would hide another is a dot.
+    places: float, (N, 2). right: bool, (N,). shown: int, (K,), the rows of those that have a
+    thumbnail, and images: uint8, (K, H, W, 3), theirs; a thumbnail that would hide another is left
+    out. All N have a dot. share: of the variance, 0..1, that the two components hold.
     """
     across, down = np.ptp(places, axis=0)
     figure = new_figure(height=PAGE_WIDTH * min(max(down / (across or 1), 0.4), 1.2) + 0.6)
     ax = figure.subplots()
     figure.suptitle(title)
-    shown = np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).astype(int))
     ax.scatter(*places.T, s=3, color=GRAY, alpha=0.5, linewidths=0)
     span = max(across, down) or 1.0
     taken: list[np.ndarray] = []
-    for i in shown:
+    for i, image in zip(shown, images, strict=True):
         if taken and np.abs(np.array(taken) - places[i]).max(axis=1).min() < 0.045 * span:
             continue
         taken.append(places[i])
         color, width = (GRAY, 0.4) if right[i] else (VERMILION, 1.6)
         box = AnnotationBbox(
-            OffsetImage(images[i], zoom=18 / images.shape[1], resample=True), places[i],
-            frameon=True, pad=0.08, bboxprops={"edgecolor": color, "linewidth": width},
-        )  # fmt: skip
+            OffsetImage(image, zoom=18 / images.shape[1], resample=True),
+            places[i],
+            frameon=True,
+            pad=0.08,
+            bboxprops={"edgecolor": color, "linewidth": width},
+        )
         ax.add_artist(box)
-    ax.set(
-        xlabel="first principal component of the features", ylabel="second",
-        aspect="equal",
-    )  # fmt: skip
+    ax.set(xlabel="first principal component of the features", ylabel="second", aspect="equal")
     ax.margins(0.06)
     ax.set_title(
         f"the two hold {percent(share)} of the variance; framed in red: mistaken", fontsize=8

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from convlens.figures.style import (
     BLUE,
@@ -13,6 +14,7 @@ from convlens.figures.style import (
     bare,
     cells,
     new_figure,
+    shorten,
     styled,
 )
 
@@ -27,10 +29,10 @@ def activations(
 ) -> Figure:
     """The input beside all maps of one layer, numbered in raster order, on one common scale.
 
-    image: uint8, shape (H, W, 3). maps: float, shape (C, h, w), as `look.activations` gives them.
-    The scale runs from 0 to vmax; without one, to the given percentile (0..100) of all the maps'
-    values, else to their maximum; the color bar says which. Values below 0 are drawn as 0, which
-    the color bar says too. A map that is nowhere above 0 is marked as dead.
+    image: uint8, shape (H, W, 3). maps: float, shape (C, h, w), as `look.arrays.activations` gives
+    them. The scale runs from 0 to vmax; without one, to the given percentile (0..100) of all the
+    maps' values, else to their maximum; the color bar says which. Values below 0 are drawn as 0,
+    which the color bar says too. A map that is nowhere above 0 is marked as dead.
     """
     figure = new_figure(_maps_height(len(maps)))
     figure.suptitle(title)
@@ -51,8 +53,9 @@ def sorted_activations(
     """The input beside maps of one layer in the order given, above what each of them does.
 
     image: uint8, shape (H, W, 3). maps: float, shape (M, h, w); (M, 1, 1) of a linear layer.
-    numbers: of the maps, written above them. mean, maximum, active: (M,), as `look.map_statistics`
-    gives them. The scale is that of `activations`, up to percentile 99.5.
+    numbers: of the maps, written above them. mean, maximum, active: (M,), as
+    `look.arrays.map_statistics` gives them. The scale is that of `activations`, up to percentile
+    99.5.
     """
     height = _maps_height(len(maps))
     figure = new_figure(height + 1.7)
@@ -142,15 +145,38 @@ def _draw_maps(
 
 
 @styled
-def filters(
-    weights: np.ndarray, numbers: Sequence[int] | None = None, title: str = ""
+def layers(
+    names: Sequence[str], parameters: np.ndarray, multiply_adds: np.ndarray, title: str
 ) -> Figure:
+    """What each layer costs, in the order of execution: a bar for its parameters, one for its work.
+
+    names: L. parameters, multiply_adds: int, (L,), the latter for one image.
+    """
+    figure = new_figure(height=0.17 * len(names) + 1.0)
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2, sharey=True)
+    left.set_yticks(range(len(names)), [shorten(name, 30) for name in names])
+    left.set_ylim(len(names) - 0.4, -0.6)
+    for ax, values, color, label in (
+        (left, parameters, BLUE, "parameters, thousands"),
+        (right, multiply_adds, VERMILION, "multiply-adds, thousands"),
+    ):
+        ax.barh(range(len(names)), values / 1e3, height=0.7, color=color)
+        ax.set_xlabel(label)
+        ax.tick_params(axis="y", length=0)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_formatter("{x:,.0f}" if values.max() >= 5e3 else "{x:g}")
+    return figure
+
+
+@styled
+def filters(weights: np.ndarray, numbers: Sequence[int] | None = None, title: str = "") -> Figure:
     """Filters in color, with their numbers; without `numbers` those of the raster order.
 
-    weights: float, shape (out, kh, kw, 3), as `look.first_filters` and `look.composite_filters`
-    give them. title: stands above what the scale is. One scale for all,
-    symmetric about 0: gray is 0, a channel is black at −m and full at m, where m is the largest
-    absolute weight; the title states m.
+    weights: float, shape (out, kh, kw, 3), as `look.arrays.first_filters` and
+    `look.arrays.composite_filters` give them. title: stands above what the scale is. One scale for
+    all, symmetric about 0: gray is 0, a channel is black at −m and full at m, where m is the
+    largest absolute weight; the title states m.
     """
     limit = float(np.abs(weights).max())
     shown = weights / (2 * limit or 1) + 0.5
@@ -180,8 +206,8 @@ def kernels(
 ) -> Figure:
     """For each map its filter in color and the kernels that it is put together from.
 
-    composites: float, (M, h, w, 3), as `look.composite_filters` gives them. weights: float,
-    (M, k, kh, kw), and inputs: (M, k), as `look.kernels` does. maps: their M numbers. Every
+    composites: float, (M, h, w, 3), as `look.arrays.composite_filters` gives them. weights: float,
+    (M, k, kh, kw), and inputs: (M, k), as `look.arrays.kernels` does. maps: their M numbers. Every
     composite has a scale of its own, symmetric about gray, 0; a map's kernels share one, symmetric
     about white, 0, red above it. The ends of both are the largest absolute value.
     """
@@ -199,9 +225,7 @@ def kernels(
         axes[0].set_title(f"map {number}", fontsize=7.5, pad=2)
         limit = float(np.abs(weights[i]).max()) or 1.0
         for ax, kernel, source in zip(axes[1:], weights[i], inputs[i], strict=True):
-            bare(ax).imshow(
-                kernel, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
-            )
+            bare(ax).imshow(kernel, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
             ax.spines[:].set(visible=True, color=GRAY, linewidth=0.5)
             ax.set_title(f"of {source}", fontsize=6.5, pad=2)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.02)

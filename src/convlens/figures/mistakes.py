@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from convlens.figures.style import (
@@ -132,9 +133,13 @@ def _small_confusion(matrix: np.ndarray, shares: np.ndarray, classes: Sequence[s
     picture = _draw_shares(ax, shares)
     for (i, j), count in np.ndenumerate(matrix):
         ax.text(
-            j, i, str(count), ha="center", va="center",
+            j,
+            i,
+            str(count),
+            ha="center",
+            va="center",
             color="white" if shares[i, j] > 0.3 else "#888888" if not count else "black",
-        )  # fmt: skip
+        )
     names = [shorten(name, 20) for name in classes]
     ax.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 4 else 0)
     ax.set_yticks(range(len(names)), names)
@@ -146,7 +151,7 @@ def _small_confusion(matrix: np.ndarray, shares: np.ndarray, classes: Sequence[s
     return figure
 
 
-def _draw_shares(ax: Axes, shares: np.ndarray):
+def _draw_shares(ax: Axes, shares: np.ndarray) -> AxesImage:
     ax.set_facecolor("#DDDDDD")  # shows where a row is NaN
     ax.spines[:].set(visible=True, color="#BBBBBB")
     return ax.imshow(shares, norm=PowerNorm(0.5, 0, 1), cmap="Blues", interpolation="nearest")
@@ -177,9 +182,14 @@ def _draw_pairs(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
     ax.barh(range(len(pairs)), [count for *_, count, _ in pairs], color=VERMILION, height=0.7)
     for row, (*_, count, share) in enumerate(pairs):
         ax.annotate(
-            f"{count} ({percent(share)})", (count, row), (2, 0), textcoords="offset points",
-            va="center", fontsize=6.5, color=GRAY,
-        )  # fmt: skip
+            f"{count} ({percent(share)})",
+            (count, row),
+            (2, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=6.5,
+            color=GRAY,
+        )
     names = [f"{shorten(classes[i], 18)} → {shorten(classes[j], 18)}" for i, j, *_ in pairs]
     ax.set_yticks(range(len(pairs)), names, fontsize=6.5)
     ax.set_ylim(max(len(pairs), 1) - 0.4, -0.6)

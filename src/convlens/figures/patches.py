@@ -107,9 +107,11 @@ def growth(
             value = values[column, i]
             told = f"{value:.3g}" if value > 0 else "dead"
             above.set_title(
-                f"epoch {epochs[column]}\n{told}" if row == 0 else told, fontsize=6.5, pad=2,
+                f"epoch {epochs[column]}\n{told}" if row == 0 else told,
+                fontsize=6.5,
+                pad=2,
                 color="black" if value > 0 else VERMILION,
-            )  # fmt: skip
+            )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0.01, hspace=0.01)
     return figure
 

@@ -39,14 +39,25 @@ def speed(
         ax.plot(sorted((low, high)), (y, y), color="black", linewidth=1)
         for place, (name, marker) in zip(marks, GOALS, strict=True):
             ax.plot(
-                place, y, marker, color="black", markersize=9 if marker == "|" else 5,
-                label=name if y == 0 else None, linestyle="none", zorder=3,
-            )  # fmt: skip
+                place,
+                y,
+                marker,
+                color="black",
+                markersize=9 if marker == "|" else 5,
+                label=name if y == 0 else None,
+                linestyle="none",
+                zorder=3,
+            )
         edge = max(now, low, high, marks[2])
         ax.annotate(
-            labels[y], (edge, y), (7, 0), textcoords="offset points", va="center", color=color,
+            labels[y],
+            (edge, y),
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
             fontweight="bold",
-        )  # fmt: skip
+        )
     ax.set_xscale("log")
     lowest, highest = ax.get_xlim()
     ax.set_xlim(min(lowest, 0.2), highest * 1.6)  # room for the labels
@@ -74,26 +85,34 @@ def growth(columns: Mapping[str, Sequence[float | None]]) -> Figure:
     """
     panels = (  # title, axis, lines
         (
-            "Rates", "images/s",
-            (("reading", "reading_images_per_second", BLUE),
-             ("caching", "caching_images_per_second", VERMILION),
-             ("training LeNet5", "training_images_per_second", GRAY)),
+            "Rates",
+            "images/s",
+            (
+                ("reading", "reading_images_per_second", BLUE),
+                ("caching", "caching_images_per_second", VERMILION),
+                ("training LeNet5", "training_images_per_second", GRAY),
+            ),
         ),
         ("Second start", "seconds", (("opening the cache", "start_seconds", BLUE),)),
         (
-            "Memory of the training process", "MB",
-            (("its own", "anonymous_mb", BLUE), ("cache, mapped", "file_mb", VERMILION),
-             ("cache, on disk", "cache_mb", GRAY)),
+            "Memory of the training process",
+            "MB",
+            (
+                ("its own", "anonymous_mb", BLUE),
+                ("cache, mapped", "file_mb", VERMILION),
+                ("cache, on disk", "cache_mb", GRAY),
+            ),
         ),
-    )  # fmt: skip
+    )
     images = np.asarray(columns["images"], dtype=float)
     figure = new_figure(height=2.9)
     for ax, (title, label, lines) in zip(figure.subplots(1, 3), panels, strict=True):
         for name, column, color in lines:
             values = np.array(columns[column], dtype=float)  # None becomes NaN and is not drawn
             ax.plot(images, values, "o-", color=color, markersize=3.5, label=name)
-        ax.set(title=title, ylabel=label, xlabel="images in the data set", xscale="log",
-               yscale="log")  # fmt: skip
+        ax.set(
+            title=title, ylabel=label, xlabel="images in the data set", xscale="log", yscale="log"
+        )
         low, high = ax.get_ylim()
         ax.set_ylim(low / 2, high * 6)  # room for the legend
         ax.grid(True)
@@ -112,9 +131,13 @@ def profile(names: Sequence[str], seconds: Sequence[float], step: float, title: 
     ax.barh(range(len(names)), 1e3 * np.asarray(seconds), 0.65, color=BLUE)
     for y, s in enumerate(seconds):
         ax.annotate(
-            f"{1e3 * s:.1f} ms, {s / step:.0%}", (1e3 * s, y), (4, 0),
-            textcoords="offset points", va="center", fontsize=7.5,
-        )  # fmt: skip
+            f"{1e3 * s:.1f} ms, {s / step:.0%}",
+            (1e3 * s, y),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+        )
     ax.set_yticks(range(len(names)), [shorten(name, 44) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlim(0, 1.25e3 * max(seconds))

@@ -1,5 +1,6 @@
 """The one style of all figures, and how a figure is written to disk."""
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,9 +38,16 @@ styled = rc_context(
 """Decorates each function that draws; a script's own settings neither reach in nor change."""
 
 
+class ShownFigure(Figure):
+    """A figure that shows itself in a notebook, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self)
+
+
 def new_figure(height: float, width: float = PAGE_WIDTH) -> Figure:
     """An empty figure, sides in inches, that lays itself out."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def bare(ax: Axes) -> Axes:
@@ -84,10 +92,26 @@ def save(figure: Figure, path: str | Path) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, warnings.catch_warnings():
+    with replacing(path) as temporary:
+        _write(figure, temporary, dots_an_inch=150)
+    return path
+
+
+def to_png(figure: Figure) -> bytes:
+    """`figure` as PNG for a screen, 100 dots an inch."""
+    buffer = io.BytesIO()
+    _write(figure, buffer, dots_an_inch=100)
+    return buffer.getvalue()
+
+
+def _write(figure: Figure, target: Path | io.BytesIO, dots_an_inch: int) -> None:
+    with warnings.catch_warnings():
         # A class name in a script that the font lacks is drawn as boxes; the user knows.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(
-            temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None}
+            target,
+            format="png",
+            dpi=dots_an_inch,
+            bbox_inches="tight",
+            metadata={"Software": None},
         )
-    return path

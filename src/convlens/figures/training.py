@@ -132,17 +132,29 @@ def compare(results: Sequence[Mapping]) -> Figure:
             )
             text = f"{mean:.1f}" + (f" ± {error:.1f} (n={n})" if n > 1 else "")
             ax.annotate(
-                f"{name} {text}" if row == 0 else text, (mean, row), (0, offset),
-                textcoords="offset points", color=color, ha="center", va="center", fontsize=7.5,
+                f"{name} {text}" if row == 0 else text,
+                (mean, row),
+                (0, offset),
+                textcoords="offset points",
+                color=color,
+                ha="center",
+                va="center",
+                fontsize=7.5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            )  # fmt: skip
+            )
         ax.plot(dots, [row, row], color="#BBBBBB", linewidth=1.2, zorder=2)
     for tier in TIERS:
         ax.axvline(100 * tier, color=GRAY, linewidth=0.6, zorder=1)
         ax.annotate(
-            f"{100 * tier:.0f}", (100 * tier, 1), (0, 2), xycoords=("data", "axes fraction"),
-            textcoords="offset points", ha="center", fontsize=6, color=GRAY,
-        )  # fmt: skip
+            f"{100 * tier:.0f}",
+            (100 * tier, 1),
+            (0, 2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6,
+            color=GRAY,
+        )
     ax.set_yticks(range(len(recipes)), [shorten(recipe, 26) for recipe in recipes])
     ax.set_ylim(len(recipes) - 0.4, -0.6)
     ax.set_xlim(min(60, 10 * np.floor(10 * lowest) - 3), 103)

@@ -72,10 +72,16 @@ def _draw_parallel(
         ends = column.choices or (f"{low:.3g}", f"{high:.3g}")
         for i, text in enumerate(ends if high > low else ends[:1]):
             ax.annotate(
-                text, (x, i / max(len(ends) - 1, 1)), (3, 0), textcoords="offset points",
-                fontsize=6.5, color=GRAY, va="center", zorder=5,
+                text,
+                (x, i / max(len(ends) - 1, 1)),
+                (3, 0),
+                textcoords="offset points",
+                fontsize=6.5,
+                color=GRAY,
+                va="center",
+                zorder=5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
-            )  # fmt: skip
+            )
     lines = np.array(heights)  # (P + 1, T)
     shade = Normalize(accuracy.min(), accuracy.max() + 1e-9)
     blues = colormaps["Blues"]
@@ -83,14 +89,18 @@ def _draw_parallel(
         ax.plot(lines[:, row], color=blues(0.25 + 0.7 * shade(accuracy[row])), linewidth=0.9)
     if own is not None:
         ax.plot(
-            lines[:, own], color="black", linewidth=1.4, linestyle=(0, (3, 2)),
+            lines[:, own],
+            color="black",
+            linewidth=1.4,
+            linestyle=(0, (3, 2)),
             label="the recipe's own setting",
-        )  # fmt: skip
+        )
     ax.plot(lines[:, best], color=VERMILION, linewidth=2, label="the best")
     ax.set_xticks(
-        range(len(columns)), [c.name.replace(".", ".\n").replace("_", "_\n") for c in columns],
+        range(len(columns)),
+        [c.name.replace(".", ".\n").replace("_", "_\n") for c in columns],
         fontsize=6.8,
-    )  # fmt: skip
+    )
     ax.set(yticks=[], xlim=(-0.1, len(columns) - 0.6), ylim=(-0.05, 1.05))
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -114,17 +124,19 @@ def _draw_importance(ax: Axes, coordinates: Sequence[Coordinate]) -> None:
     ax.set_xlabel("importance (%), PED-ANOVA")
 
 
-def _draw_course(
-    ax: Axes, accuracy: np.ndarray, numbers: np.ndarray, stopped: np.ndarray
-) -> None:
+def _draw_course(ax: Axes, accuracy: np.ndarray, numbers: np.ndarray, stopped: np.ndarray) -> None:
     order = np.argsort(numbers)
     so_far = np.maximum.accumulate(100 * accuracy[order])
     ax.plot(numbers, 100 * accuracy, "o", color=BLUE, markersize=3.5, label="trained to its end")
     if len(stopped):
         ax.plot(
-            stopped[:, 0], 100 * stopped[:, 1], "x", color=GRAY, markersize=4,
+            stopped[:, 0],
+            100 * stopped[:, 1],
+            "x",
+            color=GRAY,
+            markersize=4,
             label="stopped early, where it stood",
-        )  # fmt: skip
+        )
     ax.step(numbers[order], so_far, where="post", color=VERMILION, label="best so far")
     ax.set(title="Trials", xlabel="trial", ylabel="accuracy on the hold-out (%)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

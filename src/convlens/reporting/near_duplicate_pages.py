@@ -37,7 +37,7 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
             writer.writerow([first, second, f"{similarity:.3f}", kind, *both])
     for page, start in enumerate(range(0, len(pairs), figures.PAIRS_A_PAGE), 1):
         some = pairs[start : start + figures.PAIRS_A_PAGE]
-        drawn = figures.duplicates(
+        drawn = figures.near_duplicates(
             np.stack([[decode(found.root / path, 64) for path in pair[:2]] for pair in some]),
             [pair[:2] for pair in some],
             np.array([pair[2] for pair in some]),

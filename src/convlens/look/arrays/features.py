@@ -40,8 +40,8 @@ def features(
             classifier(batch.to(classifier.device))
             if read is None:
                 raise UserError(
-                    f"{type(classifier.model).__name__} has no linear layer, before which the features are "
-                    "read; choose a classifier"
+                    f"{type(classifier.model).__name__} has no linear layer, before which the "
+                    "features are read; choose a classifier"
                 )
             collected.append(read.flatten(1).float().cpu())
     return torch.cat(collected).numpy()

@@ -16,18 +16,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.errors import UserError
-from convlens.models.hooks import blank_image, check_maps, check_numbers, hooked, layer_outputs
 from convlens.look.arrays.layers import receptive_field
 from convlens.look.arrays.top_patches import crop
+from convlens.models.hooks import blank_image, check_maps, check_numbers, hooked, layer_outputs
 
 # Nodes of autograd's graph whose gradient a composition takes to be the identity.
 NONLINEAR_NODES = {
     f"{name}Backward0"
     for name in (
-        "Relu", "Hardtanh", "LeakyRelu", "PreluKernel", "Elu", "Gelu", "Silu", "Mish", "Hardswish",
+        "Relu",
+        "Hardtanh",
+        "LeakyRelu",
+        "PreluKernel",
+        "Elu",
+        "Gelu",
+        "Silu",
+        "Mish",
+        "Hardswish",
         "Softplus",
     )
-}  # fmt: skip
+}
 MAX_POOL_NODES = {"MaxPool2DWithIndicesBackward0", "MkldnnMaxPool2DBackward0"}
 
 

@@ -129,8 +129,8 @@ def layer_table(model: nn.Module, size: int = 64) -> list[Layer]:
 def receptive_field(model: nn.Module, layer: str, size: int = 64) -> Field | None:
     """Where the units of any layer look; None where each reads the whole image, or may.
 
-    layer: a module's name, as in `look.arrays.activations`. size: side of the image the model is run on,
-    pixels. UserError for a layer that the model does not run.
+    layer: a module's name, as in `look.arrays.activations`. size: side of the image the model is
+    run on, pixels. UserError for a layer that the model does not run.
     """
     return receptive_fields(model, [layer], size)[layer]
 
@@ -157,24 +157,28 @@ def receptive_fields(
     return found
 
 
-def to_text(rows: Sequence[Layer]) -> str:
-    """The table as aligned Markdown, with totals in the last line."""
-    header = ("layer", "kind", "output", "parameters", "multiply-adds", "field", "stride")
-    cells = [header]
+def cells(rows: Sequence[Layer]) -> list[tuple[str, ...]]:
+    """The table as it is written: its header, a line for each row, and the totals."""
+    lines = [("layer", "kind", "output", "parameters", "multiply-adds", "field", "stride")]
     for row in rows:
         shape = "×".join(map(str, row.shape))
         seen = _pixels(row.field) if row.field else "whole image" if row.shape else ""
         stride = _pixels(row.stride) if row.stride else ""
         numbers = (f"{n:,}" if n else "" for n in (row.parameters, row.multiply_adds))
-        cells.append((row.name, row.kind, shape, *numbers, seen, stride))
+        lines.append((row.name, row.kind, shape, *numbers, seen, stride))
     parameters = sum(row.parameters for row in rows)
     multiply_adds = sum(row.multiply_adds for row in rows)
-    cells.append(("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", "", ""))
+    lines.append(("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", "", ""))
+    return lines
 
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+def to_text(rows: Sequence[Layer]) -> str:
+    """The table as aligned Markdown, with totals in the last line."""
+    header, *body = cells(rows)
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
     rule = ("-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths))
     lines = []
-    for line in (header, rule, *cells[1:]):
+    for line in (header, rule, *body):
         aligned = (
             text.ljust(width) if i < 2 else text.rjust(width)
             for i, (text, width) in enumerate(zip(line, widths, strict=True))

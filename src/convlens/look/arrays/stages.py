@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from convlens.models.hooks import NONLINEARITIES, blank_image, conv_relu_layers, hooked
 from convlens.look.arrays.layers import ADAPTIVE_POOLS, POOLS, Field, layer_table, receptive_fields
+from convlens.models.hooks import NONLINEARITIES, blank_image, conv_relu_layers, hooked
 
 
 @dataclass(frozen=True)
 class Stage:
-    """name: the layer whose output is shown, as in `look.arrays.activations`. kind: "conv 3×3/2, ReLU",
-    "max pool 2×2/2", "linear". shape: (C, h, w) or (features,). field: None where a unit reads the
-    whole image. parameters, multiply_adds: since the stage before. convolution: the layer whose
-    filters made the maps; None for a pooling or a linear layer."""
+    """A layer at its result.
+
+    name: the layer whose output is shown, as in `look.arrays.activations`. kind: "conv 3×3/2,
+    ReLU", "max pool 2×2/2", "linear". shape: (C, h, w) or (features,). field: None where a unit
+    reads the whole image. parameters, multiply_adds: since the stage before. convolution: the layer
+    whose filters made the maps; None for a pooling or a linear layer.
+    """
 
     name: str
     kind: str

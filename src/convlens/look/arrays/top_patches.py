@@ -17,10 +17,11 @@ from convlens.models.hooks import check_maps, conv_relu_layers
 class TopPatches:
     """Of each of a layer's C maps the k patches that excite it most, one an image at most.
 
-    values: float32, (C, k): the activations, strongest first. rows: int64, (C, k): which images. positions: int64,
-    (C, k, 2): which unit of the map, (down, across). boxes: int64, (C, k, 4): the unit's receptive
-    field on the image, first row and column, then those after its last; it may reach over the
-    image's border. A map whose values are not above 0 is dead: its patches excite nothing.
+    values: float32, (C, k): the activations, strongest first. rows: int64, (C, k): which images.
+    positions: int64, (C, k, 2): which unit of the map, (down, across). boxes: int64, (C, k, 4): the
+    unit's receptive field on the image, first row and column, then those after its last; it may
+    reach over the image's border. A map whose values are not above 0 is dead: its patches excite
+    nothing.
     """
 
     layer: str
@@ -75,7 +76,7 @@ class Strongest:
 
 
 def boxes_of(positions: np.ndarray, field: Field | None, size: int) -> np.ndarray:
-    """The `boxes` of TopPatches at its `positions`; the arguments are those of Strongest.patches."""
+    """The `boxes` of TopPatches at its `positions`; arguments as those of `Strongest.patches`."""
     if field is None:
         return np.broadcast_to([0, 0, size, size], (*positions.shape[:2], 4)).copy()
     return np.array([[field.box(*unit) for unit in of_map] for of_map in positions.tolist()])

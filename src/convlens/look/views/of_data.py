@@ -1,117 +1,174 @@
-"""Sheets of a whole network: what excites its maps, and where it puts the images."""
+"""Views that need a data set: what excites a network's maps, and where it puts the images."""
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from convlens import figures
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
-from convlens.data.dataset import Dataset
-from convlens.inference.metrics import compute_logits
-from convlens.look.arrays.activations import activations
-from convlens.models.hooks import blank_image, check_numbers
-from convlens.look.arrays.deconvolution import deconvolution
-from convlens.look.arrays.features import embedding, features
-from convlens.look.arrays.filters import kernels
-from convlens.look.arrays.growth import growth
-from convlens.look.arrays.feature_visualization import optimized
-from convlens.look.arrays.top_patches import Patches, crop
-from convlens.look.views.names import file_name
-from convlens.training.run_folder import Trained
+from convlens.data.dataset import Dataset, Rows
+from convlens.data.readahead import will_need
+from convlens.errors import UserError
+from convlens.inference.classifier import Classifier
+from convlens.look.arrays.deconvolution import deconvolution as deconvolution_of
+from convlens.look.arrays.features import embedding as embedding_of
+from convlens.look.arrays.features import features
+from convlens.look.arrays.growth import growth as growth_of
+from convlens.look.arrays.top_patches import (
+    TopPatches,
+    crop,
+    deepest_local_layer,
+    top_activating_patches,
+)
+from convlens.look.view import View
+from convlens.look.views.given import Data, check_maps_of, open_data, rows_of
+from convlens.look.views.names import file_name, maps_of
 
 MOST_MAPS = 96  # in the picture of patches: more would be too small to see
-MOST_KERNELS = 16  # maps in the picture of kernels
-MOST_IMAGES = 24  # made by optimization: each takes a second or so
+PROJECTED_MAPS = 8  # in the picture of deconvolutions
+THUMBNAILS = 400  # in the picture of an embedding
 
 
-def count_maps(trained: Trained, layer: str) -> int:
-    """How many maps, or features, the layer has; UserError where there is no such layer."""
-    blank = blank_image(trained.model, trained.size)
-    return activations(trained.model, blank, [layer])[layer].shape[1]
+def find_patches(
+    classifier: Classifier, data: Data = None, layer: str | None = None, maps: Sequence[int] = ()
+) -> TopPatches:
+    """The nine strongest training patches of each map of a layer, for `patches` and others.
+
+    Args:
+        classifier: The network.
+        data: The data set, or its folder.
+        layer: One that gives maps; by default the deepest whose receptive fields fit the image.
+        maps: Those that must be there.
+
+    Raises:
+        UserError: for a layer or map that is not there, and a data set that cannot be opened.
+    """
+    layer = layer or deepest_local_layer(classifier.model, classifier.size)
+    check_maps_of(classifier, layer, maps)
+    return top_activating_patches(classifier, open_data(classifier, data).train.images, layer)
 
 
-def draw_filters(
-    trained: Trained, layer: str, composites: np.ndarray, maps: tuple[int, ...], out: Path
-) -> list[Path]:
-    """The composite filters of a layer's maps, and the kernels that some are put together from."""
-    chosen = maps or tuple(range(len(composites)))
-    title = (
-        f"{trained.network}, {layer}: what its maps would weigh the pixels by if all layers up to "
-        "it were linear"
-    )
-    drawn = figures.filters(composites[list(chosen)], chosen, title)
-    written = [figures.save(drawn, out / f"{file_name('filters', layer, maps)}.png")]
-    if not maps:
-        norms = np.linalg.norm(composites.reshape(len(composites), -1), axis=1)
-        chosen = tuple(sorted(np.argsort(-norms, kind="stable")[:MOST_KERNELS].tolist()))
-    seen = kernels(trained.model, layer, chosen, size=trained.size)
-    title = (
-        f"{trained.network}, {layer}: the kernels of {seen.convolution} behind "
-        f"{'maps given' if maps else f'the {len(chosen)} maps of the largest filters'}\n"
-        "left the filter on the pixels, as if linear; then the kernels on the input maps where "
-        "they are strongest:\nred adds, blue takes away; every filter and every map's kernels "
-        "have a scale of their own"
-    )
-    drawn = figures.kernels(composites[list(chosen)], seen.weights, seen.inputs, chosen, title)
-    return [*written, figures.save(drawn, out / f"{file_name('kernels', layer, maps)}.png")]
+def patches(
+    classifier: Classifier,
+    data: Data = None,
+    layer: str | None = None,
+    maps: Sequence[int] = (),
+    found: TopPatches | None = None,
+) -> View:
+    """The nine training patches that excite each map of a layer most, one an image.
 
+    Zeiler and Fergus 2014, figure 2, right halves.
 
-def draw_patches(
-    trained: Trained, dataset: Dataset, found: Patches, maps: tuple[int, ...], out: Path
-) -> Path:
-    """The nine strongest training patches of every map of a layer, in one picture."""
+    Args:
+        classifier: The network.
+        data: The data set, or its folder.
+        layer: One that gives maps; by default the deepest whose receptive fields fit the image.
+        maps: Which of its maps; by default all, or the strongest where there are too many.
+        found: What `find_patches` found, where that is known.
+
+    Returns:
+        A view with `patches`, uint8, (M, k, h, w, 3), strongest first, the maps' `numbers`, (M,),
+        the activations, `values`, and the `rows` of the training set that they are from, (M, k).
+
+    Raises:
+        UserError: for a layer or map that is not there, and a data set that cannot be opened.
+    """
+    dataset = open_data(classifier, data)
+    found = found or find_patches(classifier, dataset, layer, maps)
     count = len(found.values)
     which = f"{count} maps"
-    if not maps and count > MOST_MAPS:
+    if count > MOST_MAPS:
         which = f"the strongest {MOST_MAPS} of {count} maps"
     # Every map in its own order; of more than a picture holds, the strongest.
-    chosen = maps or tuple(sorted(found.by_strength()[:MOST_MAPS]))
+    chosen = list(maps) or sorted(found.by_strength()[:MOST_MAPS])
     title = (
-        f"{trained.network}, {found.layer}: the strongest training patches of "
-        f"{'maps given' if maps else which}, one an image\n{_describe_patches(dataset, found)}"
+        f"{classifier.name}, {found.layer}: the strongest training patches of "
+        f"{maps_of(maps, which)}, one an image\n{_describe_patches(dataset, found)}"
     )
-    blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
-    figure = figures.patches(np.stack(blocks), chosen, found.values[list(chosen)], title)
-    return figures.save(figure, out / f"{file_name('patches', found.layer, maps)}.png")
+    arrays = _arrays(dataset.train.images, found, chosen)
+    return View(
+        file_name("patches", found.layer, maps),
+        arrays,
+        lambda: figures.patches(arrays["patches"], chosen, arrays["values"], title),
+    )
 
 
-def draw_deconvolution(
-    trained: Trained, dataset: Dataset, found: Patches, maps: tuple[int, ...], out: Path
-) -> Path:
-    """Zeiler and Fergus 2014, fig. 2: deconvolutions of a layer's maps beside their patches."""
-    chosen = maps or tuple(found.by_strength()[:8])
+def deconvolution(
+    classifier: Classifier,
+    data: Data = None,
+    layer: str | None = None,
+    maps: Sequence[int] = (),
+    found: TopPatches | None = None,
+) -> View:
+    """What in its strongest training patches excites each map of a layer.
+
+    Zeiler and Fergus 2014, figure 2: the activation is carried back to the pixels by their
+    deconvnet (section 2.1).
+
+    Args:
+        classifier: The network.
+        data: The data set, or its folder.
+        layer: One that gives maps; by default the deepest whose receptive fields fit the image.
+        maps: Which of its maps; by default the eight strongest.
+        found: What `find_patches` found, where that is known.
+
+    Returns:
+        A view with `projections`, float32, (M, k, h, w, 3), of either sign, and the `patches`,
+        `numbers`, `values` and `rows` of the view `patches`.
+
+    Raises:
+        UserError: for a layer or map that is not there, and a data set that cannot be opened.
+    """
+    dataset = open_data(classifier, data)
+    found = found or find_patches(classifier, dataset, layer, maps)
+    chosen = list(maps) or found.by_strength()[:PROJECTED_MAPS]
     projections = []
     for number in chosen:
-        images = dataset.train.images[found.rows[number]]
-        x = normalize(to_tensor(images), trained.mean, trained.std)
-        projected = deconvolution(
-            trained.model, x, found.layer, [number] * len(x), found.positions[number]
+        x = classifier.inputs(rows_of(dataset.train.images, found.rows[number]))
+        projected = deconvolution_of(
+            classifier.model, x, found.layer, [number] * len(x), found.positions[number]
         )
         boxes = found.boxes[number]
         projections.append(
             np.stack([crop(*each, 0) for each in zip(projected, boxes, strict=True)])
         )
+    arrays = {
+        "projections": np.stack(projections),
+        **_arrays(dataset.train.images, found, chosen),
+    }
     title = (
-        f"{trained.network}, {found.layer}: "
-        f"{'maps given' if maps else f'its {len(chosen)} strongest maps'}, projected to pixels "
+        f"{classifier.name}, {found.layer}: "
+        f"{maps_of(maps, f'its {len(chosen)} strongest maps')}, projected to pixels "
         f"(left) from their strongest training patches (right)\n"
         f"{_describe_patches(dataset, found)}\n"
         "scale of the projections: one for each map, from −m to m, gray is 0"
     )
-    blocks = [_cropped(dataset.train.images, found, number) for number in chosen]
-    values = found.values[list(chosen)]
-    figure = figures.deconvolution(np.stack(projections), np.stack(blocks), chosen, values, title)
-    return figures.save(figure, out / f"{file_name('deconvolution', found.layer, maps)}.png")
+    return View(
+        file_name("deconvolution", found.layer, maps),
+        arrays,
+        lambda: figures.deconvolution(
+            arrays["projections"], arrays["patches"], chosen, arrays["values"], title
+        ),
+    )
 
 
-def _cropped(images: np.ndarray, found: Patches, number: int) -> np.ndarray:
-    """The patches of one map, uint8, shape (k, h, w, 3)."""
-    pairs = zip(found.rows[number], found.boxes[number], strict=True)
-    return np.stack([crop(images[row], box) for row, box in pairs])
+def _arrays(
+    images: np.ndarray | Rows, found: TopPatches, chosen: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The patches of some maps with their numbers, activations and rows."""
+    will_need(images, found.rows[chosen].ravel())
+    cut = [
+        [crop(images[row], box) for row, box in zip(found.rows[i], found.boxes[i], strict=True)]
+        for i in chosen
+    ]
+    return {
+        "patches": np.array(cut),
+        "numbers": np.array(chosen),
+        "values": found.values[chosen],
+        "rows": found.rows[chosen],
+    }
 
 
-def _describe_patches(dataset: Dataset, found: Patches) -> str:
+def _describe_patches(dataset: Dataset, found: TopPatches) -> str:
     """ "toy, 60 training images, fields of 24×24 pixels, gray beyond the image" """
     top, left, bottom, right = found.boxes[0, 0]
     fits = max(right - left, bottom - top) <= dataset.size
@@ -121,73 +178,99 @@ def _describe_patches(dataset: Dataset, found: Patches) -> str:
     )
 
 
-def draw_growth(
-    trained: Trained,
-    snapshots: dict[int, Trained],
-    dataset: Dataset,
-    layer: str,
-    maps: tuple[int, ...],
-    out: Path,
-) -> Path:
-    """The same maps at the epochs that a run kept; `dataset` is the one it trained on."""
-    models = {epoch: each.model for epoch, each in snapshots.items()}
-    seen = growth(models, dataset.train.images, trained.mean, trained.std, layer, maps)
+def growth(
+    snapshots: Mapping[int, Classifier],
+    data: Data = None,
+    layer: str | None = None,
+    maps: Sequence[int] = (),
+) -> View:
+    """How the features of a layer grew: the same maps at the epochs that a run kept.
+
+    Zeiler and Fergus 2014, figure 4: of each map and epoch the strongest activation in the training
+    set, projected to pixels.
+
+    Args:
+        snapshots: The networks by epoch, as `RunFolder.snapshots` gives them.
+        data: The data set that the run trained on, or its folder.
+        layer: One that gives maps; by default the deepest whose receptive fields fit the image.
+        maps: Which of its maps; by default the eight strongest of the last epoch.
+
+    Returns:
+        A view with `projections` and `patches`, (epochs, M, h, w, 3), their `values` and `rows`,
+        (epochs, M), the maps' `numbers`, (M,), and the `epochs`.
+
+    Raises:
+        UserError: without snapshots, for a layer or map that is not there, and a data set that
+            cannot be opened.
+    """
+    if not snapshots:
+        raise UserError(
+            "`snapshots` holds no network; train with snapshots to keep some", option="snapshots"
+        )
+    last = list(snapshots.values())[-1]
+    layer = layer or deepest_local_layer(last.model, last.size)
+    check_maps_of(last, layer, maps)
+    dataset = open_data(last, data)
+    seen = growth_of(snapshots, dataset.train.images, layer, maps)
     title = (
-        f"{trained.network}, {layer}: {'maps given' if maps else 'its strongest maps'}, epoch by "
-        "epoch\n"
+        f"{last.name}, {layer}: {maps_of(maps, 'its strongest maps')}, epoch by epoch\n"
         f"the strongest activation in {len(dataset.train):,} training images of {dataset.name}, "
         "projected to pixels, above what is there\n"
         "every projection has a scale of its own, gray is 0; the number is the activation"
     )
-    drawn = figures.growth(
-        seen.projections, seen.patches, seen.maps, seen.epochs, seen.values, title
+    arrays = {
+        "projections": seen.projections,
+        "patches": seen.patches,
+        "values": seen.values,
+        "rows": seen.rows,
+        "numbers": np.array(seen.maps),
+        "epochs": np.array(seen.epochs),
+    }
+    return View(
+        file_name("growth", layer, maps),
+        arrays,
+        lambda: figures.growth(
+            seen.projections, seen.patches, seen.maps, seen.epochs, seen.values, title
+        ),
     )
-    return figures.save(drawn, out / f"{file_name('growth', layer, maps)}.png")
 
 
-def draw_embedding(trained: Trained, dataset: Dataset, out: Path) -> Path:
-    """The validation images at the two principal components of their features."""
-    split, statistics = dataset.validation, (trained.mean, trained.std)
-    places, share = embedding(features(trained.model, split.images, *statistics))
-    right = compute_logits(trained.model, split.images, *statistics).argmax(1) == split.labels
+def embedding(classifier: Classifier, data: Data = None) -> View:
+    """Where the network puts the validation images before it decides.
+
+    The two principal components of the features that the last layer reads.
+
+    Args:
+        classifier: The network.
+        data: The data set, or its folder.
+
+    Returns:
+        A view with `places`, (N, 2); `right`, (N,), whether each was classified right; `share` of
+        the variance that the two hold, 0..1; and `images`, (K, H, W, 3), of the rows `shown`, (K,).
+
+    Raises:
+        UserError: for a data set that cannot be opened, and a network without a linear layer.
+    """
+    dataset = open_data(classifier, data)
+    split = dataset.validation
+    places, share = embedding_of(features(classifier, split.images))
+    right = classifier.logits(split.images).argmax(axis=1) == split.labels
+    # of too many images an even sample
+    shown = np.unique(np.linspace(0, len(split) - 1, min(THUMBNAILS, len(split))).astype(int))
+    images = rows_of(split.images, shown)
     title = (
-        f"{trained.network}: what it reads before it decides, {len(split):,} validation images of "
+        f"{classifier.name}: what it reads before it decides, {len(split):,} validation images of "
         f"{dataset.name}"
     )
-    figure = figures.embedding(places, np.asarray(split.images), right, share, title)
-    return figures.save(figure, out / "embedding.png")
-
-
-def maps_to_optimize(
-    trained: Trained, layer: str | None, maps: tuple[int, ...], target: int | None
-) -> tuple[int, ...]:
-    """Which maps of the layer, or which classes without a layer: those asked for, or the first.
-
-    UserError for a layer or a map that is not there.
-    """
-    if layer is None and target is not None:
-        return (target,)
-    count = len(trained.classes) if layer is None else count_maps(trained, layer)
-    none = f"layer {layer} has no map" if layer else f"{trained.network} has no class"
-    check_numbers(maps, count, none)
-    return maps or tuple(range(min(count, MOST_IMAGES)))
-
-
-def draw_optimized(
-    trained: Trained, layer: str | None, maps: tuple[int, ...], out: Path
-) -> Path:
-    """Images made for maps of a layer, or without a layer for classes, in one picture."""
-    images, values = optimized(
-        trained.model, layer, maps, trained.mean, trained.std, size=trained.size
+    arrays = {
+        "places": places,
+        "right": right,
+        "share": np.array(share, np.float32),
+        "shown": shown,
+        "images": images,
+    }
+    return View(
+        "embedding",
+        arrays,
+        lambda: figures.embedding(places, right, shown, images, share, title),
     )
-    names = [trained.classes[i] if layer is None else f"map {i}" for i in maps]
-    title = (
-        f"{trained.network}: images made by optimization for "
-        + ("classes, with their logit" if layer is None else f"maps of {layer}, with their mean")
-        + "\ngradient ascent on the image's frequencies, shifted at random before each step"
-    )
-    asked = () if maps == tuple(range(len(maps))) and len(maps) > 1 else maps
-    name = file_name("optimized", layer or "classes", asked)
-    if layer is None and len(maps) == 1:
-        name = f"optimized-for-{names[0]}"
-    return figures.save(figures.optimized(images, names, values, title), out / f"{name}.png")

@@ -1,4 +1,4 @@
-"""Picture of photographs that are in a data set twice."""
+"""Picture of near-duplicates: photographs that are in a data set twice."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ GAP = 0.06  # between the two of a pair, as a share of an image's side
 
 
 @styled
-def duplicates(
+def near_duplicates(
     images: np.ndarray, names: Sequence[tuple[str, str]], similarity: np.ndarray, title: str
 ) -> Figure:
     """Up to 32 pairs side by side, under each the two files and their similarity.
@@ -32,8 +32,13 @@ def duplicates(
         for line, name in enumerate(names_of):
             ax.text(x, y + 1.06 + 0.15 * line, shorten(name, 42), va="top", fontsize=5.6)
         ax.text(
-            x + 2 + GAP, y + 1.06 + 0.15 * 2, f"{similarity[i]:.3f}", va="top", ha="right",
-            fontsize=5.6, color=GRAY,
-        )  # fmt: skip
+            x + 2 + GAP,
+            y + 1.06 + 0.15 * 2,
+            f"{similarity[i]:.3f}",
+            va="top",
+            ha="right",
+            fontsize=5.6,
+            color=GRAY,
+        )
     ax.set(xlim=(-GAP, COLUMNS * width), ylim=(rows * height, -GAP), aspect="equal")
     return figure
