@@ -2,13 +2,21 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
 from convlens.errors import UserError
 
-Images = TypeVar("Images")  # an array or a tensor
+
+class _Images(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+Images = TypeVar("Images", bound=_Images)  # an array, rows of one, or a tensor
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class Rows:
     images: uint8, shape (M, H, W, 3). rows: int, shape (N,), each in [0, M).
     """
 
-    images: np.ndarray
+    images: "np.ndarray | Rows"
     rows: np.ndarray
 
     @property
@@ -31,6 +39,12 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @overload
+    def __getitem__(self, key: "slice | tuple[Any, ...]") -> "Rows": ...
+
+    @overload
+    def __getitem__(self, key: int | np.ndarray) -> np.ndarray: ...
 
     def __getitem__(self, key: Any) -> "np.ndarray | Rows":
         if isinstance(key, tuple):  # (…, rows of pixels, columns, colors): of every image

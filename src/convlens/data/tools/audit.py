@@ -237,7 +237,7 @@ def _look(path: Path, size: int) -> _Look | UserError:
         return problem
     pixels = np.asarray(whole)
     digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return _Look(
         side=min(pixels.shape[:2]),
         constant=bool((pixels == pixels[0, 0]).all()),

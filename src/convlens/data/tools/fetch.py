@@ -9,6 +9,7 @@ import os
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image
@@ -66,7 +67,9 @@ def _download(url: str, md5: str, progress: bool) -> Path:
     import requests
 
     pooch.get_logger().setLevel("WARNING")
-    with _Bar(progress) as bar:
+    with _download_bar(progress) as bar:
+        # pooch's hints fit neither the bars nor the downloaders that it takes
+        downloader: Any = pooch.HTTPDownloader(progressbar=cast(Any, _Bar(bar)), timeout=30)
         try:
             return Path(
                 pooch.retrieve(
@@ -74,7 +77,7 @@ def _download(url: str, md5: str, progress: bool) -> Path:
                     known_hash=f"md5:{md5}",
                     fname=url.rsplit("/", 1)[-1],
                     path=cache_home() / "downloads",
-                    downloader=pooch.HTTPDownloader(progressbar=bar, timeout=30),
+                    downloader=downloader,
                 )
             )
         except requests.RequestException as problem:
@@ -87,33 +90,37 @@ def _download(url: str, md5: str, progress: bool) -> Path:
             ) from None
 
 
-class _Bar(Progress):
-    """A rich bar with the four members that pooch asks of a progress bar."""
+def _download_bar(wanted: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        "Downloading",
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (wanted and console.is_terminal),
+    )
 
-    def __init__(self, wanted: bool) -> None:
-        console = Console(stderr=True)
-        super().__init__(
-            "Downloading",
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (wanted and console.is_terminal),
-        )
-        self.task = self.add_task("")
+
+class _Bar:
+    """The four members that pooch asks of a progress bar, for one of rich's."""
+
+    def __init__(self, bar: Progress) -> None:
         self.total = 0
+        self._bar = bar
+        self._task = bar.add_task("")
 
     def update(self, amount: int) -> None:
-        super().update(self.task, total=self.total or None, advance=amount)
+        self._bar.update(self._task, total=self.total or None, advance=amount)
 
     def reset(self) -> None:
-        super().reset(self.task)
+        self._bar.reset(self._task)
 
     def close(self) -> None:
         pass
 
 
-def _unpack(inner: io.BufferedIOBase, folder: Path, size: int, progress: bool) -> None:
+def _unpack(inner: IO[bytes], folder: Path, size: int, progress: bool) -> None:
     """Write every image of the tar archive, resized, to folder/all/CLASS/NAME.
 
     Members are read as a stream and written under names of our own checking, so no member can

@@ -8,7 +8,7 @@ number of images.
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -104,12 +104,12 @@ def near_duplicates_in_train(
         if found.shape == (len(validation),):
             return found
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = [
+        first, second = (
             np.stack(list(pool.map(lambda path: decode(root / path, SIDE), split.paths)))
             for split in (train, validation)
-        ]
+        )
     found = np.zeros(len(validation), dtype=bool)
-    found[across(*images, progress).second] = True
+    found[across(first, second, progress).second] = True
     with contextlib.suppress(OSError), replacing(kept) as temporary:
         np.save(temporary, found)
     return found
@@ -118,8 +118,8 @@ def near_duplicates_in_train(
 def within(images: np.ndarray, progress: bool = True) -> Pairs:
     """Find near-duplicates among `images`, uint8, (N, H, W, 3); `first` is the lower row."""
     found = _find(images, images, same=True, progress=progress)
-    rows = np.sort([found.part, found.whole], axis=0)
-    return _once(*rows, found.similarity)
+    first, second = np.sort([found.part, found.whole], axis=0)
+    return _once(first, second, found.similarity)
 
 
 def across(first: np.ndarray, second: np.ndarray, progress: bool = True) -> Pairs:
@@ -150,7 +150,7 @@ def _find(parts: np.ndarray, wholes: np.ndarray, same: bool, progress: bool) -> 
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool, progress_bar(progress) as bar:
 
-        def share(function: Callable[..., T], *chunks: Iterable, about: str = "") -> list[T]:
+        def share(function: Callable[..., T], *chunks: Sequence, about: str = "") -> list[T]:
             total = len(chunks[0])
             return list(bar.track(pool.map(function, *chunks), total=total, description=about))
 
