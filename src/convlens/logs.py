@@ -1,7 +1,10 @@
 """What the library logs, told plainly on standard output: for programs, not for importers."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 
 class _Stdout(logging.Handler):
@@ -27,3 +30,21 @@ def to_nowhere() -> None:
         logger.removeHandler(handler)
     logger.setLevel(logging.NOTSET)
     logger.propagate = True
+
+
+@contextlib.contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """While the block runs, what ConvLens logs goes to the end of a file and nowhere else.
+
+    So does what is printed, progress bars among it.
+    """
+    logger = logging.getLogger("convlens")
+    before = logger.handlers, logger.level, logger.propagate
+    with open(path, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        logger.handlers, logger.propagate = [_Stdout()], False
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.handlers, level, logger.propagate = before
+            logger.setLevel(level)
