@@ -8,15 +8,39 @@ import torch
 from torch import Tensor, nn
 
 from convlens.data import open_dataset
+from convlens.data.normalize import Normalize
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.training.run_folder import Trained
+from convlens.inference import Classifier
+from convlens.training.run import train
 
 
 @pytest.fixture
 def explorer(toy_weights: Path, toy_data: Path) -> Explorer:
     """The toy network on the toy data, nothing surveyed yet."""
     return Explorer.open([toy_weights], toy_data)
+
+
+@pytest.fixture(scope="session")
+def holdout_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two epochs that held a quarter of train/ out; trained once, for all."""
+    folder = tmp_path_factory.mktemp("holdout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(folder / "cache"))
+        train(
+            "lenet5",
+            out=folder / "held",
+            data=toy_data,
+            holdout=0.25,
+            epochs=2,
+            batch_size=12,
+            size=16,
+            train_size=16,
+            early_size=16,
+            device="cpu",
+            precision="fp32",
+        )
+    return folder / "held"
 
 
 class UNetEncoder(nn.Module):
@@ -54,28 +78,36 @@ def vgg() -> nn.Module:
     """A user's own: a small VGG without batch norm."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(12 * 6 * 6, 20), nn.ReLU(), nn.Dropout(), nn.Linear(20, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(12 * 6 * 6, 20),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(20, 5),
+    )
 
 
 @pytest.fixture
 def own(toy_data: Path) -> Callable[..., Explorer]:
-    """An explorer of a user's own modules, for images of 24×24."""
+    """An explorer of a user's own modules, for images of 24×24, at a temperature of 1.5."""
 
     def make(*modules: nn.Module) -> Explorer:
         dataset = open_dataset(toy_data, size=24)
+        normalize = Normalize([0.2, 0.25, 0.3], [0.25, 0.2, 0.3])
         networks = [
             Network(
-                Trained(
-                    module.eval(), type(module).__name__, {}, dataset.classes, 24,
-                    torch.tensor([0.2, 0.25, 0.3]), torch.tensor([0.25, 0.2, 0.3]), "", "", 1.5,
-                ),
+                Classifier(module.eval(), dataset.classes, normalize, size=24, temperature=1.5),
                 f"mine-{number}",
             )
             for number, module in enumerate(modules)
-        ]  # fmt: skip
+        ]
         return Explorer(networks, {24: dataset})
 
     return make

@@ -1,8 +1,8 @@
 """Every path gives what the views say, and a path that is none gives one sentence."""
 
-import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,18 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convlens import look
 from convlens.errors import UserError
-from convlens.inference.metrics import compute_logits
 from convlens.explorer.answers import ROUTES, NotThere, answer, page_files, slow
 from convlens.explorer.attribution import METHODS
 from convlens.explorer.inside import Explorer
-from convlens.explorer.network import short
+from convlens.explorer.pictures import short
 from convlens.explorer.survey import NotYet
-from convlens.look.arrays.top_patches import strongest_patches
+from convlens.inference import Classifier, Origin
+from convlens.look import arrays
 from convlens.models import LeNet5
-from convlens.training.run_folder import load_trained, save_weights
-from convlens.training.run import open_for
 
 
 def told(explorer: Explorer, path: str):
@@ -44,19 +41,33 @@ def test_the_site_tells_what_there_is_to_see(explorer: Explorer):
     assert (run["name"], run["network"], run["size"]) == ("toy", "LeNet5", 16)
     assert len(run["classes"]) == 5
     assert [layer["name"] for layer in run["layers"]] == [
-        "relu1", "pool1", "relu2", "pool2", "relu3", "relu4", "fc3"
-    ]  # fmt: skip
+        "relu1",
+        "pool1",
+        "relu2",
+        "pool2",
+        "relu3",
+        "relu4",
+        "fc3",
+    ]
     assert run["layers"][0] == {
-        "name": "relu1", "kind": "conv 5×5, ReLU", "shape": [32, 16, 16], "field": [5, 5],
-        "stride": [1, 1], "start": [-2, -2], "parameters": 2432, "multiply_adds": 614400,
+        "name": "relu1",
+        "kind": "conv 5×5, ReLU",
+        "shape": [32, 16, 16],
+        "field": [5, 5],
+        "stride": [1, 1],
+        "start": [-2, -2],
+        "parameters": 2432,
+        "multiply_adds": 614400,
         "filters": True,
-    }  # fmt: skip
+    }
     assert run["layers"][6]["field"] is None
     assert site["data"] == {"name": "toy", "train": 60, "validation": 20}
     assert len(site["images"]) == 20
     assert site["images"][4] == {
-        "id": "v4", "path": "validation/cyan_bar/image_0001.png", "label": 1
-    }  # fmt: skip
+        "id": "v4",
+        "path": "validation/cyan_bar/image_0001.png",
+        "label": 1,
+    }
     assert site["examples"] == ["v0", "v4", "v8", "v12", "v16"]
     assert {method["id"] for method in site["methods"]} == set(METHODS)
 
@@ -66,13 +77,13 @@ def test_an_image_s_answers_are_what_the_views_say(explorer: Explorer):
     x = network.normalized(np.array(image))
     np.testing.assert_array_equal(shown(explorer, "images/0/v7.png"), image)
     with torch.no_grad():
-        expected = network.trained.model(x).softmax(dim=1)[0].numpy()
+        expected = network.model(x).softmax(dim=1)[0].numpy()
     prediction = told(explorer, "api/0/v7/prediction.json")
     np.testing.assert_allclose(prediction["probabilities"], expected, rtol=1e-5)
     assert prediction["label"] == 1
     statistics = told(explorer, "api/0/v7/layers.json")
     assert len(statistics) == 7
-    maps = look.activations(network.trained.model, x, ["relu1"])["relu1"][0]
+    maps = arrays.activations(network.model, x, ["relu1"])["relu1"][0]
     first = statistics[0]
     np.testing.assert_allclose(first["max"], maps.max(axis=(1, 2)), rtol=1e-3)
     np.testing.assert_allclose(first["mean"], maps.mean(axis=(1, 2)), rtol=1e-3)
@@ -88,33 +99,72 @@ def test_an_image_s_answers_are_what_the_views_say(explorer: Explorer):
     )
 
 
+def test_an_image_s_probabilities_are_the_same_wherever_they_are_told(
+    toy_weights, toy_data, tmp_path
+):
+    classifier = Classifier.load(toy_weights)
+    plain = classifier.probabilities(np.ones((1, 5)) * np.arange(5))
+    classifier.temperature = 0.31
+    assert not np.allclose(classifier.probabilities(np.ones((1, 5)) * np.arange(5)), plain)
+    classifier.save(tmp_path / "sure.safetensors")
+    explorer = Explorer.open([tmp_path / "sure.safetensors"], toy_data)
+    (expected,) = classifier.predict(toy_data / explorer.dataset.validation.paths[7], top=5)
+    shares = dict(zip(expected.classes, expected.probabilities, strict=True))
+    prediction = told(explorer, "api/0/v7/prediction.json")["probabilities"]
+    assert prediction == short([shares[name] for name in classifier.class_names], 6)
+    for number, probability in enumerate(prediction):
+        assert told(explorer, f"api/0/v7/occlusion-{number}.json")["whole"] == probability
+    explorer.surveyor.run()
+    evaluation = told(explorer, "api/0/evaluation.json")
+    # asked in batches there, so equal but for rounding
+    assert evaluation["probability"][7] == pytest.approx(max(prediction), rel=2e-4)
+    assert evaluation["of_label"][7] == pytest.approx(prediction[1], rel=2e-4)
+
+
+def test_a_square_that_hides_nothing_leaves_the_probability_as_it_is(own, vgg):
+    explorer = own(vgg)
+    file = io.BytesIO()
+    network = explorer.networks[0]  # whose gray square is of this color
+    network.classifier.normalize.mean[:] = torch.tensor([51, 102, 153]) / 255
+    Image.new("RGB", (24, 24), (51, 102, 153)).save(file, "png")
+    name = explorer.images.add(file.getvalue()).name
+    prediction = told(explorer, f"api/0/{name}/prediction.json")["probabilities"]
+    for number, probability in enumerate(prediction):
+        caption = told(explorer, f"api/0/{name}/occlusion-{number}.json")
+        assert caption["whole"] == probability
+        np.testing.assert_allclose(caption["probability"], probability, atol=6e-5)
+        assert np.all(np.array(caption["predicted"]) == np.argmax(prediction))
+
+
 def test_a_deconvolution_is_gray_where_it_is_0(explorer: Explorer):
     network = explorer.networks[0]
     x = network.normalized(np.array(explorer.dataset.validation.images[2]))
     strongest = told(explorer, "api/0/v2/layers.json")[2]["order"][0]
-    (expected,) = look.deconvolution(network.trained.model, x, "relu2", [strongest])
+    (expected,) = arrays.deconvolution(network.model, x, "relu2", [strongest])
     found = shown(explorer, f"api/0/v2/deconvolution-2-{strongest}.png").astype(float)
-    np.testing.assert_allclose(
-        (found - 128) / 127.5, expected / np.abs(expected).max(), atol=0.012
-    )
+    np.testing.assert_allclose((found - 128) / 127.5, expected / np.abs(expected).max(), atol=0.012)
 
 
 def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(explorer: Explorer):
     paths = [
-        "api/0/patches-0.json", "api/0/evaluation.json", "api/0/embedding.json",
-        "api/0/v0/neighbors.json", "api/0/dead.json",
-    ]  # fmt: skip
+        "api/0/patches-0.json",
+        "api/0/evaluation.json",
+        "api/0/embedding.json",
+        "api/0/v0/neighbors.json",
+        "api/0/dead.json",
+    ]
     for path in paths:
         with pytest.raises(NotYet):
             answer(explorer, path)
     assert told(explorer, "api/progress.json")["tasks"][1] == {
-        "name": "toy: train images", "done": 0, "total": 60
-    }  # fmt: skip
+        "name": "toy: train images",
+        "done": 0,
+        "total": 60,
+    }
     explorer.surveyor.run()
     patches = told(explorer, "api/0/patches-2.json")
     network, data = explorer.networks[0], explorer.dataset
-    mean, std = network.trained.mean, network.trained.std
-    expected = strongest_patches(network.trained.model, data.train.images, mean, std, "relu2")
+    expected = arrays.top_activating_patches(network.classifier, data.train.images, "relu2")
     assert len(patches["maps"]) == 64
     for number, (of_map, values) in enumerate(zip(patches["maps"], expected.values, strict=True)):
         np.testing.assert_allclose([p["value"] for p in of_map], values, rtol=1e-3, atol=1e-6)
@@ -187,8 +237,8 @@ def test_two_runs_are_asked_about_the_same_image_each_by_its_own_classes(
     own, vgg, unet, toy_weights, toy_data
 ):
     explorer = own(vgg, unet)
-    trained = explorer.networks[1].trained
-    object.__setattr__(trained, "classes", ("yellow_ring", "zebra", "blue_disc", "a", "b"))
+    other = explorer.networks[1].classifier
+    other.class_names = ("yellow_ring", "zebra", "blue_disc", "a", "b")
     explorer.surveyor.run()
     assert [told(explorer, f"api/{run}/v17/prediction.json")["label"] for run in (0, 1)] == [4, 0]
     assert told(explorer, "api/1/v5/prediction.json")["label"] is None
@@ -206,27 +256,25 @@ def test_runs_of_other_sizes_read_the_same_files(toy_weights, toy_data, own, vgg
         assert answer(both, f"api/{path}") == answer(alone, "api/0/v3/layers.json")
 
 
-def test_runs_of_other_zooms_are_shown_what_they_are_given(toy_weights, toy_data, tmp_path):
-    plain = load_trained(toy_weights)
-    save_weights(tmp_path / "near.safetensors", dataclasses.replace(plain, zoom=1.5))
-    save_weights(tmp_path / "large.safetensors", dataclasses.replace(plain, zoom=1.25))
+def test_runs_that_crop_are_shown_what_they_are_given(toy_weights, toy_data, tmp_path):
+    plain = Classifier.load(toy_weights)
+    for name, crop_pct in ("near", 1 / 1.5), ("large", 0.8):
+        plain.with_model(plain.model, crop_pct=crop_pct).save(tmp_path / f"{name}.safetensors")
     runs = [tmp_path / "near.safetensors", tmp_path / "large.safetensors", toy_weights]
     explorer = Explorer.open(runs, toy_data)
     explorer.surveyor.run()
     name = explorer.images.add((toy_data / "train/red_cross/image_0001.png").read_bytes()).name
     for run in range(3):
-        trained = explorer.networks[run].trained
-        dataset = open_for(trained, runs[run], toy_data)
+        classifier = explorer.networks[run].classifier
+        dataset = classifier.open_dataset(toy_data)
         seen = shown(explorer, f"images/{run}/v3.png")
         np.testing.assert_array_equal(seen, dataset.validation.images[3])
         path = toy_data / dataset.validation.paths[3]
-        np.testing.assert_array_equal(seen, trained.decode(path))
+        np.testing.assert_array_equal(seen, classifier.decode(path))
         uploaded = shown(explorer, f"images/{run}/{name}.png")
         path = toy_data / "train/red_cross/image_0001.png"
-        np.testing.assert_array_equal(uploaded, trained.decode(path))
-        logits = compute_logits(
-            trained.model, dataset.validation.images, trained.mean, trained.std
-        )
+        np.testing.assert_array_equal(uploaded, classifier.decode(path))
+        logits = classifier.logits(dataset.validation.images)
         survey = explorer.surveys[run].seen("validation")
         np.testing.assert_allclose(survey.logits, logits, atol=1e-5)
 
@@ -262,15 +310,25 @@ def test_a_data_set_that_cannot_be_read_is_told_and_not_left_out(toy_weights, mo
         Explorer.open([toy_weights])
 
 
-def test_a_data_set_that_was_asked_for_must_have_the_run_s_classes(toy_data, own, vgg, tmp_path):
-    trained = own(vgg).networks[0].trained
+def test_a_data_set_that_was_asked_for_must_have_the_run_s_classes(toy_data, tmp_path):
     path = tmp_path / "other.safetensors"
-    other = dataclasses.replace(
-        trained, model=LeNet5(2, size=24), network="LeNet5", classes=("one", "two")
-    )
-    save_weights(path, other)
+    other = Classifier(LeNet5(2, size=24), ("one", "two"), size=24, origin=Origin("LeNet5"))
+    other.save(path)
     with pytest.raises(UserError, match="not the same ones"):
         Explorer.open([path], toy_data)
+
+
+def test_the_history_of_a_hold_out_bears_its_name(holdout_run: Path):
+    explorer = Explorer.open([holdout_run])
+    history = told(explorer, "api/0/history.json")
+    assert [epoch for epoch, *_ in history["rows"]] == [1, 2]
+    measured = {name.partition("_")[0] for name in history["columns"] if "accuracy" in name}
+    assert measured == {"train", "holdout"}
+    (run,) = told(explorer, "api/site.json")["runs"]
+    column = [row[history["columns"].index("holdout_accuracy")] for row in history["rows"]]
+    assert run["summary"]["holdout_accuracy"] == pytest.approx(max(column))
+    assert column[run["summary"]["best_epoch"] - 1] == max(column)
+    assert not any(name.startswith("validation") for name in run["summary"])
 
 
 def test_what_json_has_no_word_for_is_null(explorer: Explorer):
@@ -323,5 +381,3 @@ def test_the_page_is_whole():
     files = page_files()
     assert {"index.html", "icon.svg"} <= set(files)
     assert files["index.html"].kind == "text/html; charset=utf-8"
-
-

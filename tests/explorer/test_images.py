@@ -25,9 +25,19 @@ def encoded(kind: str, size: tuple[int, int] = (30, 20), mode: str = "RGB", **op
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [("png", "RGB"), ("png", "RGBA"), ("png", "P"), ("png", "L"), ("jpeg", "RGB"),
-     ("jpeg", "CMYK"), ("webp", "RGB"), ("gif", "P"), ("bmp", "RGB"), ("tiff", "RGB")],
-)  # fmt: skip
+    [
+        ("png", "RGB"),
+        ("png", "RGBA"),
+        ("png", "P"),
+        ("png", "L"),
+        ("jpeg", "RGB"),
+        ("jpeg", "CMYK"),
+        ("webp", "RGB"),
+        ("gif", "P"),
+        ("bmp", "RGB"),
+        ("tiff", "RGB"),
+    ],
+)
 def test_an_upload_is_decoded_as_a_file_of_the_data_set_is(tmp_path, kind, mode):
     content = encoded(kind, mode=mode)
     path = tmp_path / f"image.{kind}"
@@ -69,8 +79,8 @@ def announced(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data)
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
@@ -85,10 +95,15 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(width, height):
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"hello", encoded("png")[:200], encoded("jpeg")[:100], announced(10, 10),
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"<svg/>",
+        b"",
+        b"hello",
+        encoded("png")[:200],
+        encoded("jpeg")[:100],
+        announced(10, 10),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"<svg/>",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_image_is_told_in_one_sentence(content):
     with pytest.raises(UserError, match="not an image"):
         Images({}, {8}).add(content)

@@ -4,7 +4,6 @@ Whatever a test does, its page may write nothing to the console and ask no other
 """
 
 import contextlib
-import dataclasses
 import functools
 import http.server
 import io
@@ -29,9 +28,8 @@ from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
 from convlens.explorer.server import application
-from convlens.look import receptive_field
-from convlens.recipes import RECIPES
-from convlens.training import run as runs
+from convlens.look.arrays import receptive_field
+from convlens.training.run import train
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -39,9 +37,17 @@ if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
 VIEWS = [
-    "#/", "#/image/v3/layer/0/map/1", "#/image/v3/attribution/target/2", "#/image/v3/neighbors",
-    "#/training", "#/confusion", "#/confusion/0", "#/classes", "#/mistakes", "#/embedding",
-]  # fmt: skip
+    "#/",
+    "#/image/v3/layer/0/map/1",
+    "#/image/v3/attribution/target/2",
+    "#/image/v3/neighbors",
+    "#/training",
+    "#/confusion",
+    "#/confusion/0",
+    "#/classes",
+    "#/mistakes",
+    "#/embedding",
+]
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 800}
 
@@ -70,11 +76,19 @@ def data(folder, toy_data) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder, data) -> Path:
-    recipe = dataclasses.replace(
-        RECIPES["lenet5"](), epochs=4, batch_size=12, size=32, train_size=32, early_size=32,
+    train(
+        "lenet5",
+        out=folder / "taught",
+        data=data,
+        epochs=4,
+        batch_size=12,
+        size=32,
+        train_size=32,
+        early_size=32,
         learning_rate=0.002,
-    )  # fmt: skip
-    runs.start(recipe, folder / "taught", data=data, device="cpu", precision="fp32")
+        device="cpu",
+        precision="fp32",
+    )
     return folder / "taught"
 
 
@@ -220,8 +234,8 @@ def pixels(page: Page, selector: str) -> np.ndarray:
 
 
 def maps_of(page: Page, layer: int) -> list[int]:
-    return [int(m) for m in page.locator(f".tile[data-layer='{layer}']").evaluate_all(
-        "tiles => tiles.map((t) => t.dataset.map)")]  # fmt: skip
+    tiles = page.locator(f".tile[data-layer='{layer}']")
+    return [int(m) for m in tiles.evaluate_all("tiles => tiles.map((t) => t.dataset.map)")]
 
 
 def box_of(page: Page, selector: str) -> np.ndarray:
@@ -326,9 +340,8 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
         projected = answer(base, f"{here}/deconvolution-0-{strongest}.png")
     np.testing.assert_array_equal(pixels(page, ".panel .slot canvas.large"), projected)
 
-    weights = np.array([
-        part["weights"] for part in answer(base, f"api/0/filter-0-{strongest}.json")["inputs"]
-    ])  # fmt: skip
+    parts = answer(base, f"api/0/filter-0-{strongest}.json")["inputs"]
+    weights = np.array([part["weights"] for part in parts])
     color = 127.5 * (1 + weights / abs(weights).max()).transpose(1, 2, 0)
     assert panel.locator(".kernels canvas").count() == 4  # in color, and each color alone
     assert abs(pixels(page, ".kernels canvas").astype(float) - color).max() <= 1
@@ -341,9 +354,7 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
     drawn = pixels(page, ".patches canvas")
     assert drawn.shape == (bottom - top, right - left, 3)
     inside = np.s_[max(-top, 0) : 32 - top, max(-left, 0) : 32 - left]
-    np.testing.assert_array_equal(
-        drawn[inside], seen[max(top, 0) : bottom, max(left, 0) : right]
-    )
+    np.testing.assert_array_equal(drawn[inside], seen[max(top, 0) : bottom, max(left, 0) : right])
 
     page.get_by_label("Over the image").fill("20")
     assert page.locator(".panel .heat").evaluate("heat => heat.style.opacity") == "0.2"
@@ -353,7 +364,7 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
 
 
 def test_pointing_at_a_unit_frames_what_it_sees(served, show, run):
-    model = Network.of_run(run).trained.model
+    model = Network.of_run(run).model
     site = site_of(served)
     layers = site["runs"][0]["layers"]
     page = show(served, "#/image/v3/layer/2/map/1")
@@ -395,6 +406,11 @@ def test_attribution_stands_side_by_side_for_any_class(base, show):
             np.testing.assert_array_equal(drawn, expected)
         assert drawn.shape[:2] == expected.shape[:2]
 
+    shares = answer(base, f"api/0/{image}/prediction.json")["probabilities"]
+    whole = f"{100 * shares[predicted]:.1f}\N{NO-BREAK SPACE}%"
+    facts = f"What speaks for {site['runs'][0]['classes'][predicted]}, {whole}"
+    expect(page.locator(".attribution .facts")).to_have_text(facts)
+    expect(page.locator(".attribution .note").last).to_contain_text(f", from {whole}")
     page.locator(".attribution canvas").last.hover()  # the occlusion map tells what is left
     expect(page.locator(".attribution .note").last).to_contain_text("This hidden: ")
     offered = page.locator("#target option").evaluate_all("all => all.map((o) => Number(o.value))")
@@ -450,6 +466,30 @@ def test_curves_can_be_read_epoch_by_epoch(base, show):
     )
     page.keyboard.press("End")
     expect(readout).to_contain_text("Epoch 4: ")
+
+
+def test_a_hold_out_is_called_by_its_name(holdout_run, show):
+    with serving(Explorer([Network.of_run(holdout_run)])) as base:
+        history = answer(base, "api/0/history.json")
+        summary = site_of(base)["runs"][0]["summary"]
+        page = show(base, "#/training")
+        for legend in page.locator(".curves .legend").all():
+            assert legend.locator(".key").all_inner_texts() == ["train", "hold-out"]
+        chart = page.get_by_role("img", name="Accuracy of held")
+        chart.focus()
+        page.keyboard.press("Home")
+        accuracy = history["rows"][0][history["columns"].index("holdout_accuracy")]
+        share = f"{100 * accuracy:.1f}\N{NO-BREAK SPACE}%"
+        expect(page.locator(".curves .readout").last).to_contain_text(f"hold-out {share}")
+        terms = (page.locator(f".run-facts {e}").all_inner_texts() for e in ("dt", "dd"))
+        facts = dict(zip(*terms, strict=True))
+        share = f"{100 * summary['holdout_accuracy']:.1f}\N{NO-BREAK SPACE}%"
+        assert facts["hold-out"].startswith(f"{share}, loss ")
+        best = f"of epoch {summary['best_epoch']} of 2, the best on the hold-out"
+        assert facts["Weights"] == best
+        assert "validation" not in facts
+        page.locator("summary").click()
+        assert "hold-out accuracy" in page.locator("thead th").all_inner_texts()
 
 
 def test_the_confusion_matrix_leads_to_the_images_of_a_cell(base, show):
@@ -625,7 +665,7 @@ def test_an_image_is_taken_from_a_file_a_drop_and_the_clipboard(served, show, ph
 
 def test_what_is_no_image_is_refused_in_words(served, show, watch, tmp_path):
     watch.allowed.append("415")
-    (tmp_path / "notes.png").write_text("no image")
+    (tmp_path / "notes.png").write_text("no image", encoding="utf-8")
     page = show(served, "#/image/v3")
     page.keyboard.press("c")
     page.get_by_label("An image of yours").set_input_files(tmp_path / "notes.png")

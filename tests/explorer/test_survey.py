@@ -6,42 +6,39 @@ import numpy as np
 import pytest
 import torch
 
-from convlens import look
-from convlens.inference.metrics import evaluate
+from convlens.data import batches
 from convlens.explorer.inside import Explorer
 from convlens.explorer.survey import NotYet, Survey, Surveyor
+from convlens.look import arrays
 
 
 def test_one_pass_finds_what_the_separate_views_find(own, unet):
     explorer = own(unet)
     explorer.surveyor.run()
     survey, network = explorer.surveys[0], explorer.networks[0]
-    model, mean, std = network.trained.model, network.trained.mean, network.trained.std
+    classifier = network.classifier
     for split in "train", "validation":
-        images = getattr(explorer.dataset, split)
+        images = explorer.dataset.split(split).images
         seen = survey.seen(split)
-        np.testing.assert_allclose(
-            seen.logits, evaluate(model, images, mean, std).logits, rtol=1e-4, atol=1e-5
-        )
-        features = look.features(model, images.images, mean, std)
+        np.testing.assert_allclose(seen.logits, classifier.logits(images), rtol=1e-4, atol=1e-5)
+        features = arrays.features(classifier, images)
         np.testing.assert_allclose(seen.features, features, rtol=1e-4, atol=1e-6)
     for number, stage in enumerate(network.stages[:-1]):
-        apart = look.strongest_patches(
-            model, explorer.dataset.train.images, mean, std, stage.name
-        )
-        found = survey.strongest(number)
+        images = explorer.dataset.train.images
+        apart = arrays.top_activating_patches(classifier, images, stage.name)
+        found = survey.top_patches(number)
         np.testing.assert_allclose(found.values, apart.values, rtol=1e-4, atol=1e-6)
         same = found.rows == apart.rows  # but where two are as strong to the last digit
         assert same.mean() > 0.95
         np.testing.assert_array_equal(found.boxes[same], apart.boxes[same])
-    of_classes = survey.strongest(len(network.stages) - 1)  # of a linear layer: whole images
+    of_classes = survey.top_patches(len(network.stages) - 1)  # of a linear layer: whole images
     assert of_classes.values.shape == (5, 9)
     assert (of_classes.boxes == [0, 0, 24, 24]).all()
 
 
 def test_nothing_is_known_before_and_the_progress_is_told(explorer: Explorer):
     survey = explorer.surveys[0]
-    for ask in (lambda: survey.seen("train"), lambda: survey.strongest(0)):
+    for ask in (lambda: survey.seen("train"), lambda: survey.top_patches(0)):
         with pytest.raises(NotYet, match="toy: train images: 0 of 60"):
             ask()
     told = []
@@ -77,7 +74,7 @@ def test_other_weights_and_other_images_are_other_surveys(explorer, own, toy_dat
     survey = explorer.surveys[0]
     path = survey.file()
     assert survey.file() == path
-    weight = next(explorer.networks[0].trained.model.parameters())
+    weight = next(explorer.networks[0].model.parameters())
     with torch.no_grad():
         weight[0] += 1e-3
     assert survey.file() != path
@@ -102,11 +99,31 @@ def test_a_damaged_file_is_made_anew(explorer: Explorer, toy_weights, toy_data, 
         assert "train-logits" in kept
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(explorer, own_cache: Path, capsys):
-    (own_cache / "explorer").write_text("a file in the folder's place")
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(explorer, own_cache: Path, caplog):
+    (own_cache / "explorer").write_text("a file in the folder's place", encoding="utf-8")
     explorer.surveyor.run()
     assert explorer.surveys[0].done
-    assert "not kept" in capsys.readouterr().err
+    assert "not kept" in caplog.text
+
+
+def test_another_temperature_is_the_same_survey(explorer: Explorer):
+    """Logits are kept, from which probabilities are made when they are asked for."""
+    path = explorer.surveys[0].file()
+    explorer.networks[0].classifier.temperature = 2.0
+    assert explorer.surveys[0].file() == path
+
+
+def test_a_large_data_set_is_read_a_batch_ahead(explorer: Explorer, monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(batches, "will_need", lambda images, rows: asked.extend(rows.tolist()))
+    survey, done = explorer.surveys[0], []
+
+    def between() -> None:
+        done.append(survey.tasks["train"].done)
+        assert asked == list(range(min(done[-1] + 16, 60)))
+
+    survey.read_training(explorer.networks[0].copy, between)
+    assert done == [16, 32, 48, 60]
 
 
 def test_the_thread_ends_within_a_batch(explorer: Explorer):

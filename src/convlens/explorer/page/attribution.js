@@ -137,7 +137,8 @@ export class Attribution {
       );
       const words =
         `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
-        + (scale.layer ? `, at ${scale.layer}` : "");
+        + (scale.layer ? `, at ${scale.layer}` : "")
+        + (scale.whole === undefined ? "" : `, from ${percent(scale.whole)}`);
       note.textContent = words;
       if (scale.probability) readOff(canvas, note, words, scale, run.classes);
       this.#fade();

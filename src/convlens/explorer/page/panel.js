@@ -1,4 +1,4 @@
-// One map, closely: large, over the image, its filter, its strongest patches, its deconvolution.
+// One map, closely: large, over the image, its filter, its top-activating patches, its deconvolution.
 
 import { ask, during, keep, Latest, picture } from "./answers.js";
 import { announce, button, h, note } from "./dom.js";
@@ -42,7 +42,12 @@ export class Panel {
     this.patches = h("div", { class: "slot" });
     this.filterPart = h("section", {}, h("h3", {}, "Filter"), this.filter);
     this.deconvolutionPart = h("section", {}, h("h3", {}, "Deconvolution"), this.deconvolution);
-    this.patchesPart = h("section", {}, h("h3", {}, "Strongest training patches"), this.patches);
+    this.patchesPart = h(
+      "section",
+      {},
+      h("h3", {}, "Top-activating training patches"),
+      this.patches,
+    );
     this.pictures = h(
       "div",
       { class: "pair" },

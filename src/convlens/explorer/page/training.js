@@ -6,6 +6,9 @@ import { h, note } from "./dom.js";
 import { brief, percent } from "./numbers.js";
 import { eachRun } from "./runs.js";
 
+// The splits that a run measures: the hold-out, if it has one, and validation otherwise.
+const SPLITS = { train: "train", holdout: "hold-out", validation: "validation" };
+
 export class Training {
   title = "Training";
 
@@ -48,12 +51,16 @@ function facts(run) {
     ["Classes", String(run.classes.length)],
   ];
   if (summary) {
-    for (const split of ["train", "holdout", "validation"]) {
+    for (const [split, name] of Object.entries(SPLITS)) {
       const [loss, accuracy] = [summary[`${split}_loss`], summary[`${split}_accuracy`]];
-      if (accuracy !== undefined) rows.push([split, `${percent(accuracy)}, loss ${brief(loss)}`]);
+      if (accuracy !== undefined) rows.push([name, `${percent(accuracy)}, loss ${brief(loss)}`]);
     }
-    const mean = summary.validation_mean_class_accuracy; // not there with a hold-out
+    const mean = summary.holdout_mean_class_accuracy ?? summary.validation_mean_class_accuracy;
     if (mean !== undefined) rows.push(["mean of the classes", percent(mean)]);
+    if (summary.best_epoch !== undefined) {
+      const epoch = `epoch ${summary.best_epoch} of ${summary.epochs}`;
+      rows.push(["Weights", `of ${epoch}, the best on the hold-out`]);
+    }
     rows.push(["Time", `${brief(summary.seconds / 60)} minutes on ${summary.device}`]);
   }
   return h(
@@ -73,7 +80,7 @@ function charts(run, { columns, rows }) {
     const curves = columns
       .filter((name) => name.endsWith(ending) && !name.includes("mean_class"))
       .map((name) => ({
-        name: name.slice(0, -ending.length),
+        name: named(name.slice(0, -ending.length)),
         values: rows.map((row) => row[columns.indexOf(name)]),
       }));
     const title = `${heading} of ${run.name}`;
@@ -94,8 +101,14 @@ function charts(run, { columns, rows }) {
   ];
 }
 
+/** A split, or a column that begins with one, in words. */
+function named(column) {
+  const [split, ...rest] = column.split("_");
+  return [SPLITS[split] ?? split, ...rest].join(" ");
+}
+
 function table(run, columns, rows) {
-  const head = (name) => h("th", { scope: "col", class: "number" }, name.replaceAll("_", " "));
+  const head = (name) => h("th", { scope: "col", class: "number" }, named(name));
   const cell = (value) => h("td", { class: "number" }, brief(value));
   return h(
     "div",
