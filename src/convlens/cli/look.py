@@ -1,16 +1,18 @@
 """`convlens look`: pictures of what a network sees."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
 from convlens.cli.options import Images, Run, RunData, read
 
 if TYPE_CHECKING:
-    from convlens.look.view import View
+    from convlens.data import Dataset
+    from convlens.inference import Classifier
+    from convlens.look import NamedImage, View
 
 ViewName = Literal[
     "activations",
@@ -51,7 +53,94 @@ class LookOptions:
     """The folder for the pictures."""
 
 
+OF_IMAGES = {"activations", "attribution", "occlusion", "invariance", "neighbors"}
+OF_DATA = {"patches", "deconvolution", "growth", "embedding", "neighbors"}
+
+
 def look(arguments: Sequence[str]) -> None:
     """Draw what a network sees: activations, filters, layers, and what speaks for a class."""
     options = read(LookOptions, arguments, "look", look.__doc__)
-    raise NotImplementedError(options)
+    from convlens.look.arrays.layers import layer_table, to_text
+
+    given = _find(options)
+    views = list(_views(options, given))
+    # Nothing is written before everything asked for has been found.
+    options.out.mkdir(parents=True, exist_ok=True)
+    if "layers" in options.view:
+        print(to_text(layer_table(given.classifier.model, given.classifier.size)))
+    for view in views:
+        for path in view.save(options.out):
+            print(f"wrote      {path}")
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the views show. dataset: None where no view needs one. snapshots: by epoch."""
+
+    classifier: "Classifier"
+    images: "Sequence[NamedImage]"
+    dataset: "Dataset | None"
+    snapshots: "Mapping[int, Classifier]"
+
+
+def _find(options: LookOptions) -> _Given:
+    """Open what is needed, and no more. Raises UserError for what is not there."""
+    from convlens.inference import Classifier
+    from convlens.look.views.given import assigned_images, check_maps_of, read_images
+    from convlens.training.run_folder import RunFolder
+
+    classifier, run = Classifier.load(options.run), RunFolder(options.run)
+    if options.layer is not None:
+        check_maps_of(classifier, options.layer, options.map)
+    if options.target is not None:
+        classifier.label(options.target)
+    snapshots = run.snapshots() if "growth" in options.view else {}
+    images, dataset = [], None
+    of_images = not OF_IMAGES.isdisjoint(options.view)
+    if of_images and options.images:
+        images = read_images(classifier, options.images)
+    if not OF_DATA.isdisjoint(options.view) or (of_images and not images):
+        dataset = run.open_for(classifier, options.data)
+        print(f"data set   {dataset.describe()}")
+        images = images or assigned_images(dataset)
+    return _Given(classifier, images, dataset, snapshots)
+
+
+def _views(options: LookOptions, given: _Given) -> "Iterator[View]":
+    """The views asked for, in that order, all but the table of layers."""
+    from convlens import look as views
+
+    classifier, dataset, images = given.classifier, given.dataset, given.images
+    target, of_layer = options.target, (options.layer, options.map)
+    found = None
+    if {"patches", "deconvolution"} & {*options.view}:  # which are of the same ones
+        found = views.find_patches(classifier, dataset, *of_layer)
+    for name in options.view:
+        match name:
+            case "activations" if options.layer is None and not options.map:
+                for image in images:
+                    yield from views.first_activations(classifier, image)
+            case "activations":
+                yield from (views.activations(classifier, image, *of_layer) for image in images)
+            case "filters":
+                yield views.filters(classifier, *of_layer)
+                if options.layer is not None:
+                    yield views.kernels(classifier, options.layer, options.map)
+            case "attribution":
+                yield from (views.attribution(classifier, image, target) for image in images)
+            case "occlusion":
+                yield from (views.occlusion(classifier, image, target) for image in images)
+            case "invariance":
+                yield views.invariance(classifier, images, target)
+            case "neighbors":
+                yield views.neighbors(classifier, images, dataset)
+            case "patches":
+                yield views.patches(classifier, dataset, *of_layer, found=found)
+            case "deconvolution":
+                yield views.deconvolution(classifier, dataset, *of_layer, found=found)
+            case "growth":
+                yield views.growth(given.snapshots, dataset, *of_layer)
+            case "feature-visualization":
+                yield views.feature_visualization(classifier, *of_layer, target)
+            case "embedding":
+                yield views.embedding(classifier, dataset)
