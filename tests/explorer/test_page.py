@@ -481,7 +481,7 @@ def test_a_hold_out_is_called_by_its_name(holdout_run, show):
         accuracy = history["rows"][0][history["columns"].index("holdout_accuracy")]
         share = f"{100 * accuracy:.1f}\N{NO-BREAK SPACE}%"
         expect(page.locator(".curves .readout").last).to_contain_text(f"hold-out {share}")
-        terms = (page.locator(f".run-facts {e}").all_inner_texts() for e in ("dt", "dd"))
+        terms = (page.locator(f".run-facts {e}").all_text_contents() for e in ("dt", "dd"))
         facts = dict(zip(*terms, strict=True))
         share = f"{100 * summary['holdout_accuracy']:.1f}\N{NO-BREAK SPACE}%"
         assert facts["hold-out"].startswith(f"{share}, loss ")
