@@ -1,13 +1,21 @@
+import dataclasses
+
 import pytest
 import torch
 
+from convlens.errors import UserError
 from convlens.models import ResNet18
 from convlens.models.layers.convolution import Conv2d
+from convlens.recipes import RECIPES
 from convlens.training import autotune
 from convlens.training.autotune import apply_plan, choose_algorithms
 from convlens.training.device import Machine
 
 CPU = Machine(torch.device("cpu"), "fp32", "for the test")
+
+
+def resnet18(**changes):
+    return dataclasses.replace(RECIPES["resnet18"](), batch_size=16, **changes)
 
 
 @pytest.fixture
@@ -25,38 +33,50 @@ def clock(monkeypatch):
 
 
 def test_the_fastest_is_chosen_where_it_is_possible(clock):
-    plan = choose_algorithms(ResNet18(5), 16, [64], CPU)
-    assert plan["layer4.1.conv2"] == {(2, 2): "dense"}
-    assert plan["layer3.1.conv2"] == {(4, 4): "patches"}  # too large for the dense matrix
-    assert plan["layer1.0.conv1"] == {(16, 16): "patches"}
+    plan = choose_algorithms(resnet18(), 5, CPU)
+    assert plan["layer4.1.conv2"] == {"2x2": "dense"}
+    assert plan["layer3.1.conv2"] == {"4x4": "patches"}  # too large for the dense matrix
+    assert plan["layer1.0.conv1"] == {"16x16": "patches"}
     assert "conv1" not in plan  # its windows on 64×64 would take too much memory
 
 
 def test_a_gain_within_the_noise_leaves_the_librarys(clock):
     clock[0].update(patches=2.9, dense=2.7)
-    assert choose_algorithms(ResNet18(5), 16, [64], CPU) == {}
+    assert choose_algorithms(resnet18(), 5, CPU) == {}
 
 
 def test_a_second_start_measures_nothing_and_chooses_the_same(clock):
     seconds, asked = clock
-    first = choose_algorithms(ResNet18(5), 16, [64], CPU)
+    first = choose_algorithms(resnet18(), 5, CPU)
     assert asked
     asked.clear()
     seconds.update(library=0.1)
-    assert choose_algorithms(ResNet18(5), 16, [64], CPU) == first
+    assert choose_algorithms(resnet18(), 5, CPU) == first
     assert asked == []
-    assert choose_algorithms(ResNet18(5), 8, [64], CPU) == {}  # another batch is another question
+    # another batch is another question, and so is the share of two processes
+    assert choose_algorithms(dataclasses.replace(resnet18(), batch_size=8), 5, CPU) == {}
+    asked.clear()
+    assert choose_algorithms(resnet18(), 5, CPU, processes=2) == {}
+    assert asked == []
 
 
-def test_measuring_for_real_leaves_the_model_as_it_was():
-    model = ResNet18(5)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    choose_algorithms(model, 4, [32], CPU)
-    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert all(not m.algorithms for m in model.modules() if isinstance(m, Conv2d))
-    assert all(p.grad is None for p in model.parameters())
-    assert not any(m._forward_pre_hooks for m in model.modules())
-    assert model.training
+def test_measuring_for_real_leaves_the_layer_as_it_was():
+    layer = Conv2d(4, 4, 3, padding=1)
+    layer.algorithms = {(8, 8): "dense"}
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    best = autotune._fastest(layer, ["patches", "dense"], (4, 4, 2, 2), CPU)
+    assert best in ("library", "patches", "dense")
+    assert all(torch.equal(before[k], v) for k, v in layer.state_dict().items())
+    assert layer.algorithms == {(8, 8): "dense"}
+    assert layer.weight.grad is None
+
+
+def test_measuring_for_real_disturbs_nobodys_draws_and_gives_what_can_be_used():
+    recipe = resnet18(size=32, train_size=32, early_size=32)
+    before = torch.random.get_rng_state()
+    plan = choose_algorithms(dataclasses.replace(recipe, batch_size=4), 5, CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    apply_plan(ResNet18(5), plan)
 
 
 def test_a_plan_changes_how_and_not_what(clock):
@@ -64,7 +84,7 @@ def test_a_plan_changes_how_and_not_what(clock):
     model = ResNet18(5).double().eval()
     x = torch.randn(2, 3, 64, 64, dtype=torch.double)
     expected = model(x)
-    plan = choose_algorithms(ResNet18(5), 16, [64], CPU)
+    plan = choose_algorithms(resnet18(), 5, CPU)
     apply_plan(model, plan)
     assert model.layer4[1].conv2.algorithms == {(2, 2): "dense"}
     torch.testing.assert_close(model(x), expected)
@@ -73,5 +93,20 @@ def test_a_plan_changes_how_and_not_what(clock):
 
 
 def test_a_plan_covers_every_size_that_is_trained_at(clock):
-    plan = choose_algorithms(ResNet18(5), 16, [32, 64], CPU)
-    assert plan["layer4.1.conv2"] == {(1, 1): "dense", (2, 2): "dense"}
+    plan = choose_algorithms(resnet18(early_size=32, early_fraction=0.5), 5, CPU)
+    assert plan["layer4.1.conv2"] == {"1x1": "dense", "2x2": "dense"}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"conv1": {"8x8": "winograd"}},
+        {"conv1": {"8": "patches"}},
+        {"conv1": {"x": "patches"}},
+        {"conv1": {"8x-1": "patches"}},
+        {"conv1": {"8x8x8": "patches"}},
+    ],
+)
+def test_a_plan_of_what_there_is_not_is_refused(plan):
+    with pytest.raises(UserError, match="`convolutions` name .* which this ConvLens does not have"):
+        apply_plan(ResNet18(5), plan)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convlens.errors import UserError
-from convlens.training import machine
+from convlens.training import device as devices
 from convlens.training.device import Machine, choose
 
 
@@ -21,7 +21,7 @@ def clock(monkeypatch):
             return self.seconds[bf16]
 
     clock = Clock()
-    monkeypatch.setattr(machine, "_time_step", clock)
+    monkeypatch.setattr(devices, "_time_step", clock)
     return clock
 
 
@@ -74,8 +74,9 @@ def test_a_record_is_of_one_number_of_threads(clock, monkeypatch):
 
 @pytest.mark.parametrize("device", ["nonsense", "", "meta", "cuda:99", "xpu"])
 def test_a_device_that_is_not_there_is_named(device):
-    with pytest.raises(UserError, match=f"--device {device} is not to be had here; use --device"):
+    with pytest.raises(UserError, match=f"`device` {device} is not available on this machine; use auto") as refused:
         choose(device, "fp32")
+    assert refused.value.options == ("device",)
 
 
 @pytest.mark.parametrize(("threads", "told"), [(1, "cpu, 1 thread"), (2, "cpu, 2 threads")])
@@ -94,4 +95,4 @@ def test_the_forward_pass_runs_in_the_precision_chosen(precision, dtype):
 
 
 def test_a_step_takes_time():
-    assert machine._time_step(torch.device("cpu"), bf16=False, repeats=1) > 0
+    assert devices._time_step(torch.device("cpu"), bf16=False, repeats=1) > 0
