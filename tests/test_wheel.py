@@ -170,7 +170,7 @@ def test_it_serves_the_explorer_until_it_is_stopped(installation, toy_data, run)
                 break
         assert lines and lines[-1].startswith("explore "), "".join(lines)
         address = lines[-1].split()[1]
-        for name in "", "main.js", "api/runs":
+        for name in "", "main.js", "api/site.json":
             with urllib.request.urlopen(address + name) as answer:
                 assert answer.status == 200
         process.send_signal(signal.SIGINT)
