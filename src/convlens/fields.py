@@ -142,7 +142,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         raise UserError(f"`{name}` is {value!r}; it must be a list", option=name)
     if origin is dict:
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return dict(value)
+            return {key: convert(v, arguments[1], f"{name}.{key}") for key, v in value.items()}
         raise UserError(f"`{name}` is {value!r}; it must be options by their names", option=name)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else from_dict(hint, value, f"{name}.")

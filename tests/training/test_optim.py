@@ -3,51 +3,18 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from convlens.models import LeNet5
-from convlens.recipes import RECIPES
-from convlens.recipes.recipe import Recipe
+from convlens.recipes import Recipe
 from convlens.training.optim import (
-    Average,
     Muon,
-    initialize,
+    descend,
+    load_optimizer,
     make_optimizers,
     orthogonalize,
     penalty,
-    schedule,
 )
-
-
-def test_cosine_warms_up_linearly_and_ends_at_zero():
-    assert schedule("cosine", 0.0, 0.1) == 0
-    assert schedule("cosine", 0.05, 0.1) == pytest.approx(0.5)
-    assert schedule("cosine", 0.1, 0.1) == pytest.approx(1)
-    assert schedule("cosine", 0.55, 0.1) == pytest.approx(0.5)
-    assert schedule("cosine", 1.0, 0.1) == pytest.approx(0)
-
-
-def test_onecycle_is_torchs():
-    parameter = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
-    reference = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=1.0, total_steps=1001, final_div_factor=1e9, cycle_momentum=False
-    )
-    for step in range(1001):
-        # torch counts to the last step, and its top is at 0.3·total - 1
-        up = step / 299.3
-        ours = schedule("onecycle", 0.3 * up if up < 1 else 0.3 + 0.7 * (step - 299.3) / 700.7, 0)
-        assert ours == pytest.approx(reference.get_last_lr()[0], abs=1e-6)
-        optimizer.step()
-        if step < 1000:
-            reference.step()
-
-
-@given(kind=st.sampled_from(["constant", "cosine", "onecycle"]), progress=st.floats(0, 1))
-def test_a_schedule_stays_between_zero_and_the_peak(kind, progress):
-    assert -1e-12 <= schedule(kind, progress, 0.05) <= 1 + 1e-12
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 40), (40, 16)])
@@ -127,18 +94,14 @@ def test_every_parameter_is_optimized_once_and_vectors_do_not_decay(kind):
 @pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
 def test_every_optimizer_learns_a_small_problem(kind):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 2))
-    x = torch.randn(64, 1, 6, 6)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2))
+    x = torch.randn(64, 3, 8, 8)
     y = (x[:, 0, 2, 2] > 0).long()
-    recipe = Recipe("r", "LeNet5", optimizer=kind, learning_rate=0.02)
+    recipe = Recipe("r", "LeNet5", size=8, optimizer=kind, learning_rate=0.02)
     optimizers = make_optimizers(model, recipe)
     for _ in range(60):
         loss = nn.functional.cross_entropy(model(x), y)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        descend(loss, optimizers)
     assert loss < 0.35
 
 
@@ -151,68 +114,78 @@ def test_penalties_by_hand_and_not_on_biases():
     assert penalty(model, 0.0, 0.0) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("scheme", "expected"),
-    [
-        # standard deviation: √(2 / fan out) for a 3×3 convolution; √(2 / (fan in + fan out))
-        ("kaiming", math.sqrt(2 / (64 * 9))),
-        ("xavier", math.sqrt(2 / ((32 + 64) * 9))),
-    ],
-)
-def test_initialization_has_the_papers_spread(scheme, expected):
-    torch.manual_seed(0)
-    model = nn.Conv2d(32, 64, 3)
-    initialize(model, scheme)
-    assert model.weight.std().item() == pytest.approx(expected, rel=0.03)
-    assert not model.bias.any()
+class ClassifierFirst(nn.Module):
+    """Registers what decides before what is seen first, as a user's module may."""
+
+    def __init__(self):
+        super().__init__()
+        self.decide = nn.Linear(6, 5)
+        self.embed = nn.Linear(4, 6)
+        self.see = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.decide(self.embed(self.see(x).mean(dim=(2, 3))).relu())
 
 
-def test_default_initialization_changes_nothing():
-    model = nn.Conv2d(3, 4, 3)
-    before = copy.deepcopy(model.state_dict())
-    initialize(model, "default")
-    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+def test_muon_leaves_the_classifier_to_adamw_wherever_it_is_registered():
+    model = ClassifierFirst()
+    muon, adamw = make_optimizers(model, Recipe("r", "LeNet5", optimizer="muon"))
+    assert isinstance(muon, Muon)
+    [hidden] = muon.param_groups
+    assert {id(p) for p in hidden["params"]} == {id(model.see.weight), id(model.embed.weight)}
+    assert adamw.param_groups[0]["params"] == [model.decide.weight]
 
 
-def test_average_is_the_recurrence_and_follows_batch_norm():
-    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
-    average = Average(model, 0.9)
-    expected = model[0].weight.detach().clone()
-    for t in range(1, 40):
-        model[0].weight.data += 1
-        model[1].running_mean += 2
-        model[1].num_batches_tracked += 1
-        average.update()
-        decay = min(0.9, (1 + t) / (10 + t))
-        expected = decay * expected + (1 - decay) * model[0].weight.detach()
-    torch.testing.assert_close(average.model[0].weight, expected)
-    assert average.model[1].running_mean < model[1].running_mean
-    assert average.model[1].num_batches_tracked == 39
-    assert not any(p.requires_grad for p in average.model.parameters())
+def test_sgd_without_momentum_is_plain_descent():
+    model = nn.Linear(2, 1, bias=False)
+    before = model.weight.detach().clone()
+    recipe = Recipe("r", "LeNet5", optimizer="sgd", momentum=0.0, learning_rate=0.5)
+    descend(model(torch.ones(1, 2)).sum(), make_optimizers(model, recipe))
+    torch.testing.assert_close(model.weight.detach(), before - 0.5)
 
 
-def test_swa_is_the_plain_mean_of_the_last_share():
-    model = nn.Linear(1, 1, bias=False)
-    average, seen = Average(model, 0.0, swa=0.25), []
-    for t in range(40):
-        model.weight.data.fill_(float(t * t))
-        average.update(t / 40)
-        seen.append(float(average.model.weight))
-    assert seen[:30] == [t * t for t in range(30)]
-    for t in range(30, 40):
-        assert seen[t] == pytest.approx(sum(i * i for i in range(30, t + 1)) / (t - 29))
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
+def test_optimizers_go_on_from_their_states_and_refuse_others(kind):
+    def made(width=8):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, width, 3), nn.Flatten(), nn.Linear(width * 36, 2)]
+        model = nn.Sequential(*layers)
+        recipe = Recipe("r", "LeNet5", size=8, optimizer=kind, learning_rate=0.02)
+        return model, make_optimizers(model, recipe)
 
+    def step(model, optimizers):
+        descend(model(torch.ones(2, 3, 8, 8)).square().sum(), optimizers)
 
-def test_without_decay_the_average_is_the_model():
-    model = nn.Linear(1, 1)
-    average = Average(model, 0.0)
-    average.update()
-    assert average.model is model
-    assert model.weight.requires_grad
+    model, optimizers = made()
+    step(model, optimizers)
+    states = copy.deepcopy([optimizer.state_dict() for optimizer in optimizers])
+    other, others = made()
+    other.load_state_dict(model.state_dict())
+    for optimizer, state in zip(others, states, strict=True):
+        load_optimizer(optimizer, state)
+    for _ in range(2):
+        step(model, optimizers)
+        step(other, others)
+    assert all(map(torch.equal, model.parameters(), other.parameters()))
 
-
-def test_every_recipe_says_how_to_run_it_and_what_to_expect():
-    for name, recipe in RECIPES.items():
-        assert recipe().name == name
-        assert f"convlens train {name}" in recipe.__doc__
-        assert "seed" in recipe.__doc__
+    _, (wider, *_) = made(width=9)
+    with pytest.raises(ValueError, match="of another parameter"):
+        load_optimizer(wider, states[0])
+    name = next(iter(states[0]["state"][0]))
+    for damage in (
+        lambda state: state["param_groups"][0].pop("peak"),
+        lambda state: state["param_groups"].pop(),
+        lambda state: state["param_groups"].clear(),
+        lambda state: state.pop("param_groups"),
+        lambda state: state["state"][0].update({name: [1.0, 2.0]}),
+        lambda state: state["state"][0].update({name: torch.zeros(3, 1)}),
+        lambda state: (
+            state["state"][0].update(more=torch.zeros(()))
+            if len(state["state"]) > 1
+            else state.clear()
+        ),
+    ):
+        damaged = copy.deepcopy(states[0])
+        damage(damaged)
+        with pytest.raises((KeyError, ValueError, TypeError)):
+            load_optimizer(made()[1][0], damaged)

@@ -54,7 +54,9 @@ class ModelEma:
         return {"steps": self.steps, "model": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """The inverse of `state_dict`. Raises TypeError where `state` is none."""
+        if not isinstance(state["steps"], int):
+            raise TypeError("steps are counted")
         self.steps = state["steps"]
         if self.module is not self.source:
             self.module.load_state_dict(state["model"])

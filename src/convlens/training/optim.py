@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,11 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     elif recipe.optimizer == "sgd":
         optimizers = [
             torch.optim.SGD(
-                groups, recipe.learning_rate, recipe.momentum, nesterov=True, fused=fused
+                groups,
+                recipe.learning_rate,
+                recipe.momentum,
+                nesterov=recipe.momentum > 0,
+                fused=fused,
             )
         ]
     else:
@@ -155,3 +160,22 @@ def descend(loss: Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
     loss.backward()
     for optimizer in optimizers:
         optimizer.step()
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load a state of the optimizer, which torch itself does not look at.
+
+    Raises LookupError, TypeError or ValueError for that of another one or of other parameters.
+    """
+    needed = [set(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)  # gives groups of an earlier torch what they lack
+    for names, group in zip(needed, optimizer.param_groups, strict=True):
+        if missing := names - group.keys():
+            raise ValueError(f"a group without {min(missing)}")
+    kinds = {frozenset(state) for state in optimizer.state.values()}
+    if len(kinds) > 1:
+        raise ValueError("parameters with states of different kinds")
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if not isinstance(value, Tensor) or (value.ndim and value.shape != parameter.shape):
+                raise ValueError(f"{name} of another parameter")

@@ -17,6 +17,7 @@ from convlens.training.distributed import ALONE, World
 from convlens.training.finish import finish
 from convlens.training.result import Run
 from convlens.training.run_folder import RunFolder
+from convlens.training.step import TrainState
 from convlens.training.trainer import EpochStats, Trainer
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ def train(
     with folder.held():
         folder.check_free(overwrite)  # once more: somebody may have been faster
         folder.begin(trainer.config)
-        return _execute(trainer, None, folder, on_epoch)
+        _announce(trainer)
+        return _execute(trainer, trainer.start(), folder, on_epoch)
 
 
 def resume(
@@ -169,16 +171,27 @@ def _continue(
     )
     folder.first(_check_same_data, folder, config, dataset)
     machine = folder.first(choose, config.device, config.precision)
-    state = folder.read_state()
+    saved = folder.read_state()
     # A resumed run keeps its algorithms; runs of version 0.1 have them in their state.
-    plan = config.convolutions or (state or {}).get("convolutions", {})
+    plan = config.convolutions or (saved or {}).get("convolutions", {})
     config = dataclasses.replace(
         config, data=str(dataset.root), digest=dataset.digest, convolutions=plan
     )
     trainer = Trainer(config, dataset, machine, folder.world)
     with folder.held():
+        _announce(trainer)
+        # Nothing in the folder is changed before it is known that the run can go on.
+        state = trainer.start() if saved is None else _restored(trainer, saved, folder)
         folder.write_config(config)
         return _execute(trainer, state, folder, on_epoch)
+
+
+def _restored(trainer: Trainer, saved: dict[str, Any], folder: RunFolder) -> TrainState:
+    """The state of a run that was cut. Raises UserError when it is damaged."""
+    try:
+        return trainer.restore(saved)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise folder.damaged("state.pt", e) from None
 
 
 def _check_same_data(folder: RunFolder, config: RunConfig, dataset: Dataset) -> None:
@@ -194,17 +207,10 @@ def _check_same_data(folder: RunFolder, config: RunConfig, dataset: Dataset) -> 
 
 
 def _execute(
-    trainer: Trainer, saved: dict[str, Any] | None, folder: RunFolder, on_epoch: OnEpoch | None
+    trainer: Trainer, state: TrainState, folder: RunFolder, on_epoch: OnEpoch | None
 ) -> Run:
-    """Train from the saved state, or from the start, and write all that a finished run has."""
-    _announce(trainer)
+    """Train from that state to the end, and write all that a finished run has."""
     folder.forget_metrics()
-    try:
-        state = trainer.start() if saved is None else trainer.restore(saved)
-    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
-        if saved is None:
-            raise
-        raise folder.damaged("state.pt", problem) from None
     trainer.fit(state, folder, on_epoch or (lambda stats: None))
     finish(trainer, state, folder)
     return Run(folder.path)

@@ -30,9 +30,10 @@ from filelock import FileLock, Timeout
 from convlens import formats
 from convlens.data import Dataset, open_dataset
 from convlens.errors import UserError
+from convlens.fields import convert
 from convlens.files import is_temporary, replacing, sweep, write_json, write_yaml
 from convlens.inference.classifier import Classifier
-from convlens.training.config import RunConfig
+from convlens.training.config import ConvolutionPlan, RunConfig
 from convlens.training.distributed import ALONE, World
 
 T = TypeVar("T")
@@ -140,6 +141,7 @@ class RunFolder:
     def _begin(self, config: RunConfig) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         # What is left of an overwritten run must not pass for this one's, should it be cut early.
+        self._forget_metrics()
         for old in ("state.pt", "history.csv", "best.safetensors", "last.safetensors"):
             (self.path / old).unlink(missing_ok=True)
         shutil.rmtree(self.path / "snapshots", ignore_errors=True)
@@ -212,6 +214,7 @@ class RunFolder:
             history = state["history"]
             if not (isinstance(history, list) and all(isinstance(row, dict) for row in history)):
                 raise TypeError("history")
+            convert(state["convolutions"], ConvolutionPlan, "convolutions")
             return state
         except Exception as problem:  # torch raises whatever it stumbles over
             raise self.damaged("state.pt", problem) from None

@@ -13,7 +13,7 @@ from convlens.recipes.recipe import Recipe
 from convlens.training.device import Machine
 from convlens.training.distributed import World
 from convlens.training.ema import ModelEma
-from convlens.training.optim import descend, penalty
+from convlens.training.optim import descend, load_optimizer, penalty
 from convlens.training.run_folder import Row
 from convlens.training.schedule import schedule, set_learning_rate
 
@@ -62,13 +62,17 @@ class TrainState:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from where `saved` left off, after its last whole epoch."""
+        """Go on from where `saved` left off, after its last whole epoch.
+
+        Raises AttributeError, LookupError, RuntimeError, TypeError or ValueError where `saved` is
+        not what `state_dict` gave for such a network.
+        """
         self.history = list(saved["history"])
         self.step = len(self.history) * self.steps
         self.model.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+            load_optimizer(optimizer, state)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ from convlens.training.splits import monitored_splits
 from convlens.training.step import TrainState, train_step
 from convlens.version import source_commit
 
+# What a run that goes on reads of the epochs that have been.
+_COLUMNS = ("epoch", "train_loss", "train_accuracy", "seconds")
+
 
 @dataclass(frozen=True)
 class EpochStats:
@@ -106,10 +109,16 @@ class Trainer:
     def restore(self, saved: dict[str, Any]) -> TrainState:
         """The state after the last whole epoch.
 
-        Raises KeyError, TypeError, ValueError or RuntimeError where it is of another network.
+        Raises AttributeError, LookupError, RuntimeError, TypeError or ValueError where `saved` is
+        damaged or of another network.
         """
         state = self._state(self._build())
         history = [formats.read_epoch(row, self.splits.name) for row in saved["history"]]
+        for row in history:
+            if missing := {*_COLUMNS, f"{self.splits.name}_accuracy"} - row.keys():
+                raise ValueError(f"an epoch without {min(missing)}")
+            if not is_finite(row):
+                raise ValueError("an epoch that diverged")
         state.load_state_dict({**saved, "history": history})
         return state
 
