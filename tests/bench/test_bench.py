@@ -4,8 +4,8 @@ import importlib
 import json
 import subprocess
 import sys
-import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,22 +14,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convlens.bench import EXPLORER, Effort, bench, growth, processes, results
+from convlens import formats
+from convlens.bench import EXPLORER, BenchOptions, Effort, bench, growth, processes, results
 from convlens.bench.explorer import explorer_seconds
 from convlens.bench.matrix import multiply_adds
 from convlens.bench.peers import read_history, steady
 from convlens.bench.ratios import compare, flops_per_image, pairwise, spread
 from convlens.bench.rows import ROWS
-from convlens.bench.training import Clock
-from convlens.data import load
+from convlens.bench.training import train_for, training_rate, waiting
+from convlens.data import open_dataset
+from convlens.data.batches import Batches
 from convlens.errors import UserError
 from convlens.figures.speed import profile
 from convlens.models import LeNet5, ResNet18
+from convlens.training.device import choose
+from convlens.training.trainer import EpochStats
 
 MACHINE = {
-    "processor": "Test CPU", "cores": 2, "memory_gb": 8, "gpu": None, "system": "Linux",
-    "python": "3", "torch": "2", "threads": 2,
-}  # fmt: skip
+    "processor": "Test CPU",
+    "cores": 2,
+    "memory_gb": 8,
+    "gpu": None,
+    "system": "Linux",
+    "python": "3",
+    "torch": "2",
+    "threads": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +110,13 @@ def test_what_slows_both_of_a_pair_leaves_the_ratio(rates, slowness):
 
 
 def test_compare_judges_by_ratio_and_tolerance():
-    old = {"resnet18": {"value": 4.0}, "lenet5": {"value": 8.0}, "waiting": {"value": 0.01},
-           "inference": {"value": 2.0}, "seconds-to-71": {"value": 60.0}}  # fmt: skip
-    new = {"resnet18": {"value": 3.5}, "lenet5": {"value": 6.7}, "waiting": {"value": 0.5},
-           "matrix-rate": {"value": 0.3}, "inference": {"value": None},
-           "seconds-to-71": {"value": 600.0}}  # fmt: skip
+    old = _values(
+        {"resnet18": 4.0, "lenet5": 8.0, "waiting": 0.01, "inference": 2.0, "seconds-to-71": 60.0}
+    )
+    new = _values(
+        {"resnet18": 3.5, "lenet5": 6.7, "waiting": 0.5, "matrix-rate": 0.3, "inference": None}
+        | {"seconds-to-71": 600.0}
+    )
     judged = {row["name"]: row for row in compare(new, old, 0.15)}
     assert judged.keys() == {"resnet18", "lenet5", "inference"}
     assert judged["resnet18"]["change"] == pytest.approx(-0.125)
@@ -112,36 +124,53 @@ def test_compare_judges_by_ratio_and_tolerance():
     assert not any(row["worse"] for row in compare(new, {"inference": {"value": None}}, 0.15))
 
 
-def test_clock_times_calls_and_steps_and_passes_results_on():
-    clock = Clock()
-    assert list(clock.steps(lambda n: iter(range(n)))(3)) == [0, 1, 2]
-    assert clock.calls(lambda a, b: a - b)(5, b=3) == 2
-    assert clock.seconds > 0
-    with pytest.raises(ZeroDivisionError):
-        clock.calls(lambda: 1 / 0)()
+def _values(values: dict) -> dict:
+    return {name: {"value": value} for name, value in values.items()}
 
 
-def test_clock_counts_its_own_thread_only_and_nothing_twice():
-    clock = Clock()
-    sleep = clock.calls(time.sleep)
-    thread = threading.Thread(target=sleep, args=(0.01,))
-    thread.start()
-    thread.join()
-    assert clock.seconds == 0
-    start = time.perf_counter()
-    clock.calls(lambda: [sleep(0.01), sleep(0.01)])()
-    assert 0.02 <= clock.seconds <= time.perf_counter() - start
+def test_waiting_is_the_share_of_all_steps_that_went_to_batches():
+    seen = [EpochStats({}, "validation", 3.0, 1.0), EpochStats({}, "validation", 1.0, 0.5)]
+    assert waiting(seen) == 1.5 / 4
+
+
+def test_our_training_is_measured_an_epoch_at_a_time_and_a_slow_data_path_shows(
+    toy_data, monkeypatch
+):
+    epoch = Batches.epoch
+
+    def slow(self, number):
+        for batch in epoch(self, number):
+            time.sleep(0.05)
+            yield batch
+
+    monkeypatch.setattr(Batches, "epoch", slow)
+    dataset, machine = open_dataset(toy_data, progress=False), choose("cpu", "fp32")
+    first, second = train_for("lenet5", dataset, machine, epochs=2, images=30)
+    assert [first.epoch, second.epoch] == [1, 2]
+    for seen in first, second:
+        assert 0.05 < seen.data_seconds < seen.train_seconds
+        assert seen.row["images_per_second"] * seen.train_seconds == pytest.approx(30)
+
+
+def test_the_rate_of_our_training_leaves_the_first_epoch_out(toy_data, monkeypatch):
+    rows = [{"images_per_second": rate} for rate in (1.0, 300.0, 100.0, 200.0)]
+    seconds = (9.0, 1.0, 3.0, 2.0)
+    seen = [EpochStats(row, "validation", s, 0.1) for row, s in zip(rows, seconds, strict=True)]
+    monkeypatch.setattr("convlens.bench.training.train_for", lambda *_: seen)
+    measured = training_rate("lenet5", str(toy_data), images=60, epochs=4)
+    assert measured["images_per_second"] == 200 and measured["start_seconds"] == 9
+    assert measured["waiting"] == pytest.approx(0.4 / 15)
 
 
 def test_growth_copies_are_all_different_and_cover_all_classes(toy_data, tmp_path):
-    dataset = load(toy_data, progress=False)
+    dataset = open_dataset(toy_data, progress=False)
     growth.write_copies(dataset, 130, tmp_path / "grown")
-    grown = load(tmp_path / "grown", progress=False)
+    grown = open_dataset(tmp_path / "grown", progress=False)
     assert (len(grown.train), len(grown.validation)) == (130, 5)
     assert grown.classes == dataset.classes
     assert len(np.unique(grown.train.images.reshape(130, -1), axis=0)) == 130
     growth.write_copies(dataset, 7, tmp_path / "few")
-    assert len(load(tmp_path / "few", progress=False).train) == 7
+    assert len(open_dataset(tmp_path / "few", progress=False).train) == 7
 
 
 def test_training_on_rows_of_a_larger_cache_runs(toy_data, monkeypatch, tmp_path):
@@ -155,23 +184,21 @@ def _result(**rows) -> dict:
 
 
 def _measured(value: float, **more) -> dict:
-    return {"value": value, "ratio": spread([0.9 * value, value, 1.1 * value]),
-            "date": "2026-01-02", **more}  # fmt: skip
+    ratio = spread([0.9 * value, value, 1.1 * value])
+    return {"value": value, "ratio": ratio, "date": "2026-01-02", **more}
 
 
 def test_markdown_has_a_line_for_every_row_with_its_targets():
     runs = [{"seed": 0, "seconds": 50.0}, {"seed": 1, "seconds": None}]
-    text = results.markdown(
-        _result(
-            resnet18=_measured(
-                4.2, ours={**spread([420.0]), "unit": "images/s"},
-                peer={**spread([100.0]), "unit": "images/s", "settings": {"workers": 2}},
-            ),
-            waiting=_measured(0.004),
-            **{"seconds-to-71": _measured(50.0, runs=runs), "time-to-71": {
-                "value": None, "date": "2026-01-02", "peer": None}},
-        )
-    )  # fmt: skip
+    ours = {**spread([420.0]), "unit": "images/s"}
+    peer = {**spread([100.0]), "unit": "images/s", "settings": {"workers": 2}}
+    rows = {
+        "resnet18": _measured(4.2, ours=ours, peer=peer),
+        "waiting": _measured(0.004),
+        "seconds-to-71": _measured(50.0, runs=runs),
+        "time-to-71": {"value": None, "date": "2026-01-02", "peer": None},
+    }
+    text = results.markdown(_result(**rows))
     assert text.count("\n| ") == len(ROWS) + 2
     assert (
         "| resnet18 training against the plain loop | ≥ 2.5× | ≥ 4× | ≥ 6× | "
@@ -190,11 +217,13 @@ def test_targets_of_a_gpu_are_its_own():
 
 
 def test_pictures_are_drawn(tmp_path):
-    growing = [{"images": n, **{key: 10.0 * n for key, _, _ in results.GROWTH_COLUMNS[1:]}}
-               for n in (10, 100)]  # fmt: skip
+    growing = [
+        {"images": n, **{key: 10.0 * n for key, _, _ in results.GROWTH_COLUMNS[1:]}}
+        for n in (10, 100)
+    ]
     growing[0]["file_mb"] = None
-    result = {**_result(resnet18=_measured(4.2), waiting=_measured(0.03)),
-              "growth": {"date": "2026-01-02", "sizes": growing}}  # fmt: skip
+    result = _result(resnet18=_measured(4.2), waiting=_measured(0.03))
+    result["growth"] = {"date": "2026-01-02", "sizes": growing}
     written = [path.name for path in results.write_views(result, tmp_path)]
     assert written == ["bench.json", "bench.md", "bench.png", "growth.png"]
     for name in written[2:]:
@@ -203,9 +232,10 @@ def test_pictures_are_drawn(tmp_path):
     assert profile(["conv", "relu"], [0.2, 0.1], 0.5, "a step").axes[0].get_title() == "a step"
 
 
-def test_results_of_another_machine_are_not_added_to(tmp_path, capsys):
+def test_results_of_another_machine_are_not_added_to(tmp_path, told, capsys):
     path = tmp_path / "bench.json"
     results.write(path, _result(lenet5=_measured(8.0)))
+    assert json.loads(path.read_text(encoding="utf-8"))["format"] == formats.FORMAT
     assert "lenet5" in results.start(path, MACHINE)["rows"]
     assert results.start(path, {**MACHINE, "cores": 4})["rows"] == {}
     assert "another machine" in capsys.readouterr().out
@@ -213,9 +243,10 @@ def test_results_of_another_machine_are_not_added_to(tmp_path, capsys):
 
 def test_histories_are_read_and_damaged_ones_named(tmp_path):
     assert read_history(tmp_path) == []
-    (tmp_path / "history.csv").write_text("epoch,validation_accuracy,seconds\n1,0.5,7.5\n")
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,validation_accuracy,seconds\n1,0.5,7.5\n", encoding="utf-8")
     assert read_history(tmp_path) == [(7.5, 0.5)]
-    (tmp_path / "history.csv").write_text("epoch\n1\n")
+    history.write_text("epoch\n1\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"history\.csv is damaged"):
         read_history(tmp_path)
 
@@ -228,25 +259,24 @@ def test_an_epoch_that_was_disturbed_counts_as_long_as_the_others():
 
 def test_bad_input_is_told_in_a_sentence(toy_data, tmp_path):
     with pytest.raises(UserError, match="there is no row speed; there are resnet18, "):
-        bench(["speed"])
-    with pytest.raises(UserError, match="--pairs 0 is too small"):
-        bench(["lenet5"], pairs=0)
+        bench(BenchOptions(("speed",)))
+    with pytest.raises(UserError, match="`pairs` 0 is out of range; give 1 up"):
+        bench(BenchOptions(("lenet5",), pairs=0))
     with pytest.raises(UserError, match=r"none\.json cannot be read"):
-        bench(["lenet5"], against=tmp_path / "none.json")
-    (tmp_path / "bad.json").write_text("{}")
+        bench(BenchOptions(("lenet5",), against=tmp_path / "none.json"))
+    (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"bad\.json is no result of bench"):
         results.load(tmp_path / "bad.json")
     unsplit = toy_data / "train"
     with pytest.raises(UserError, match="is not split, and the peers need"):
-        bench(["lenet5"], data=unsplit, results_folder=tmp_path)
+        bench(BenchOptions(("lenet5",), data=unsplit, results=tmp_path))
 
 
 def test_a_broken_measurement_tells_why():
     with pytest.raises(RuntimeError, match="no such measure"):
         processes.run_json([sys.executable, "-c", "raise SystemExit('no such measure')"], {})
-    assert processes.as_options({"batch": 64, "compile": True, "out": None}) == [
-        "--batch", "64", "--compile",
-    ]  # fmt: skip
+    words = processes.as_options({"batch": 64, "compile": True, "out": None})
+    assert words == ["--batch", "64", "--compile"]
 
 
 @pytest.fixture
@@ -254,20 +284,27 @@ def fake_processes(monkeypatch):
     """Every process answers at once; the list of who was asked for what, in order."""
     asked = []
     ours = {
-        "training_rate": {"images_per_second": 400.0, "start_seconds": 1.0, "waiting": 0.004,
-                          "device": "cpu"},
+        "training_rate": {
+            "images_per_second": 400.0,
+            "start_seconds": 1.0,
+            "waiting": 0.004,
+            "device": "cpu",
+        },
         "matrix_rate": {"flops_per_second": 1e12},
         "inference_grid": {"best": {"way": "bf16", "batch": 16}, "grid": []},
         "inference_rate": {"images_per_second": 90.0, "difference": 0.01},
         "caching": {"caching_images_per_second": 5.0, "cache_mb": 1.0},
-        "second_start": {"start_seconds": 0.1, "reading_images_per_second": 9.0,
-                         "training_images_per_second": 7.0},
+        "second_start": {
+            "start_seconds": 0.1,
+            "reading_images_per_second": 9.0,
+            "training_images_per_second": 7.0,
+        },
         "explorer_seconds": [
             {"forward": 0.02, "image": 0.08, "click": 0.05, "page": 0.1},
             {"forward": 0.01, "image": 0.06, "click": 0.05, "page": 0.1},
             {"forward": 0.02, "image": 0.09, "click": 0.04, "page": 0.3},
         ],
-    }  # fmt: skip
+    }
 
     def run_ours(measure, environment, **arguments):
         asked.append((measure, arguments))
@@ -294,22 +331,30 @@ def fake_processes(monkeypatch):
     return asked
 
 
-def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_processes, capsys):
+def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_processes):
     effort = Effort(pairs=3, seeds=3, growth=(60,), batches=(32,), inference_batches=(16, 64))
-    where = {"data": toy_data, "results_folder": tmp_path, "effort": effort}
-    assert bench(**where, long=True, peer_epochs=[5, 9, 12])
+    where = {"data": toy_data, "results": tmp_path}
+    assert bench(BenchOptions(**where, long=True, peer_epochs=(5, 9, 12)), effort=effort)
     result = results.load(tmp_path / "bench.json")
     value = {name: row["value"] for name, row in result["rows"].items()}
     share = 400 * 6 * multiply_adds("resnet18", 5) / 1e12
     assert value == {
-        "resnet18": 4.0, "resnet18-tuned": 4.0, "lenet5": 4.0, "waiting": 0.004, "inference": 0.9,
-        "matrix-rate": pytest.approx(share), "seconds-to-71": 42.0, "time-to-71": 20.0,
-        "explorer-image": 0.08, "explorer-click": 0.05, "explorer-page": 0.1,
-    }  # fmt: skip
+        "resnet18": 4.0,
+        "resnet18-tuned": 4.0,
+        "lenet5": 4.0,
+        "waiting": 0.004,
+        "inference": 0.9,
+        "matrix-rate": pytest.approx(share),
+        "seconds-to-71": 42.0,
+        "time-to-71": 20.0,
+        "explorer-image": 0.08,
+        "explorer-click": 0.05,
+        "explorer-page": 0.1,
+    }
     image = result["rows"]["explorer-image"]
     assert image["passes"]["values"] == pytest.approx([4, 6, 4.5])
     assert image["ours"]["settings"] == {"forward passes": 4.5}
-    table = (tmp_path / "bench.md").read_text()
+    table = (tmp_path / "bench.md").read_text(encoding="utf-8")
     assert "| 80 ms (forward passes 4.5) | 20 ms (bare forward pass) |" in table
     assert [name for name, _ in fake_processes].count("explorer_seconds") == 1  # for all three
     assert [run["seconds"] for run in result["rows"]["seconds-to-71"]["runs"]] == [40, None, 42]
@@ -323,11 +368,11 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
     assert [sizes["images"] for sizes in result["growth"]["sizes"]] == [60]
     # the pairs of the first row: after the grid of three and one run to find the epoch's length
     assert [name for name, _ in fake_processes[4:10]] == ["training_rate", "plain_loop.py"] * 3
-    assert "2 of 3 seeds reach it" in (tmp_path / "bench.md").read_text()
+    assert "2 of 3 seeds reach it" in table
 
     # a later run of one row keeps the others and the peer's long time
     del fake_processes[:]
-    assert bench(["seconds-to-71"], **where)
+    assert bench(BenchOptions(("seconds-to-71",), **where), effort=effort)
     assert [name for name, _ in fake_processes] == ["cold"] * 3
     kept = results.load(tmp_path / "bench.json")["rows"]
     assert kept.keys() == result["rows"].keys()
@@ -335,16 +380,16 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
 
 
 def test_the_explorer_is_left_out_where_it_is_not_installed(
-    toy_data, tmp_path, fake_processes, capsys, monkeypatch
+    toy_data, tmp_path, fake_processes, told, capsys, monkeypatch
 ):
     monkeypatch.setattr("convlens.bench.command.find_spec", lambda name: None)
-    where = {"data": toy_data, "results_folder": tmp_path}
-    assert bench(**where, effort=Effort(pairs=1, seeds=1, growth=(60,)))
+    options = BenchOptions(data=toy_data, results=tmp_path)
+    assert bench(options, effort=Effort(pairs=1, seeds=1, growth=(60,)))
     measured = results.load(tmp_path / "bench.json")["rows"]
     assert {name for name in ROWS if name not in measured} == set(EXPLORER)
     assert "left out   the explorer, which needs starlette" in capsys.readouterr().out
     with pytest.raises(UserError, match="the explorer needs starlette; install it"):
-        bench(["explorer-click"], **where)
+        bench(BenchOptions(("explorer-click",), data=toy_data, results=tmp_path))
 
 
 def test_the_explorer_is_measured_as_its_page_asks(toy_weights, toy_data):
@@ -355,26 +400,39 @@ def test_the_explorer_is_measured_as_its_page_asks(toy_weights, toy_data):
         assert all(0 < value < 60 for value in row.values())
 
 
-def test_a_ratio_that_fell_is_found(toy_data, tmp_path, fake_processes, capsys):
-    where = {"data": toy_data, "results_folder": tmp_path, "effort": Effort(pairs=1)}
-    bench(["lenet5", "waiting"], **where)
+def test_only_the_explorer_is_measured_where_that_is_asked(toy_data, tmp_path, fake_processes):
+    bench(BenchOptions(explore=True, data=toy_data, results=tmp_path), effort=Effort(pairs=1))
+    assert results.load(tmp_path / "bench.json")["rows"].keys() == set(EXPLORER)
+
+
+def test_a_ratio_that_fell_is_found(toy_data, tmp_path, fake_processes, told, capsys):
+    once = Effort(pairs=1)
+    options = BenchOptions(("lenet5", "waiting"), data=toy_data, results=tmp_path)
+    bench(options, effort=once)
     saved = results.load(tmp_path / "bench.json")
     saved["rows"]["lenet5"]["value"] = 4.5  # now 4.0, which is 11 % less
     results.write(tmp_path / "saved.json", saved)
-    assert bench(["lenet5"], **where, against=tmp_path / "saved.json")
-    assert not bench(["lenet5"], **where, against=tmp_path / "saved.json", tolerance=0.1)
+    again = replace(options, only=("lenet5",), against=tmp_path / "saved.json")
+    assert bench(again, effort=once)
+    assert not bench(replace(again, tolerance=0.1), effort=once)
     assert "worse by more than 10%" in capsys.readouterr().out
 
 
 def test_bench_measures_in_real_processes(toy_data, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     effort = Effort(
-        pairs=1, seconds=0.01, warmup=1, grid_seconds=0.01, workers=(0,), batches=(16,),
-        images=60, epochs=2,
-    )  # fmt: skip
+        pairs=1,
+        seconds=0.01,
+        warmup=1,
+        grid_seconds=0.01,
+        workers=(0,),
+        batches=(16,),
+        images=60,
+        epochs=2,
+    )
     monkeypatch.setattr("convlens.bench.peers.cores", lambda: 1)
-    assert bench(["lenet5"], data=toy_data, results_folder=tmp_path, effort=effort)
-    row = json.loads((tmp_path / "bench.json").read_text())["rows"]["lenet5"]
+    assert bench(BenchOptions(("lenet5",), data=toy_data, results=tmp_path), effort=effort)
+    row = results.load(tmp_path / "bench.json")["rows"]["lenet5"]
     assert row["value"] == pytest.approx(row["ours"]["median"] / row["peer"]["median"])
     assert row["peer"]["settings"] == {"workers": 0, "batch": 16, "threads": 1}
     assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.md", "bench.png"}
@@ -393,10 +451,9 @@ def test_the_plain_loop_goes_on_where_it_was_cut(toy_data, tmp_path):
             f"'--threads', '1', '--batch', '20', '--epochs', '3', '--out', {str(folder)!r}]\n"
             "plain_loop.main()\n"
         )
-        return subprocess.run(
-            [sys.executable, "-c", script], cwd=processes.peers_folder(), check=False,
-            capture_output=True,
-        ).returncode  # fmt: skip
+        command = [sys.executable, "-c", script]
+        peers = processes.peers_folder()
+        return subprocess.run(command, cwd=peers, check=False, capture_output=True).returncode
 
     assert run(tmp_path, 2) == 9  # cut in the third epoch
     assert len(read_history(tmp_path)) == 2
