@@ -22,6 +22,6 @@ try:
 except ImportError:
     raise UserError("tune needs Optuna; install it with `pip install 'convlens[tune]'`") from None
 
-from convlens.tune.search import tune
+from convlens.tune.search import HOLDOUT, tune
 
-__all__ = ["tune"]
+__all__ = ["HOLDOUT", "tune"]
