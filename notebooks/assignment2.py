@@ -35,6 +35,7 @@ import math
 import shlex
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -45,28 +46,39 @@ import torch
 from IPython.display import Image, Markdown, display
 from PIL import Image as Picture
 
-from convlens import evaluate, figures, look, models, recipes
+from convlens import figures, formats, models, recipes
 from convlens.data import augment, batches, open_dataset
 from convlens.errors import UserError
-from convlens.look.arrays.layers import to_text
-from convlens.look.views import assigned_images, describe_prediction
-from convlens.reproduce import averaged_table
-from convlens.training import loop, optimizer
-from convlens.training.run_folder import load_trained, read_history
-from convlens.training.run import read_config
+from convlens.inference import Classifier, metrics
+from convlens.inference.confusion import most_confused
+from convlens.look import assigned_images
+from convlens.look.arrays.activations import activations, map_statistics
+from convlens.look.arrays.deconvolution import deconvolution
+from convlens.look.arrays.filters import composite_filters, first_filters
+from convlens.look.arrays.layers import layer_table, to_text
+from convlens.look.arrays.top_patches import crop, top_activating_patches
+from convlens.models.hooks import conv_relu_layers
+from convlens.reporting.tables import ensembles_table
+from convlens.training import criterion, ema, initialization, optim, schedule, step, trainer
+from convlens.training.run_folder import RunFolder
 
 torch.set_num_threads(1)  # one image at a time needs no more
+RESULTS, WEIGHTS = Path(RESULTS), Path(WEIGHTS)
 if RETRAIN:
-    project = Path(RESULTS).resolve().parent
-    subprocess.run([sys.executable, "-m", "convlens", "reproduce"], cwd=project, check=True)
+    places = ["--results", RESULTS.resolve(), "--weights", WEIGHTS.resolve()]
+    places += ["--data", Path(DATA).resolve()] if DATA else []
+    project = RESULTS.resolve().parent
+    command = [sys.executable, "-m", "convlens", "reproduce", *map(str, places)]
+    subprocess.run(command, cwd=project, check=True)
 
 # %% tags=["hide-input"]
 # Reading the results -------------------------------------------------------------------------
 
-RESULTS, WEIGHTS = Path(RESULTS), Path(WEIGHTS)
+if not (RESULTS / "summary.json").exists():
+    raise UserError(f"{RESULTS} holds no summary.json; `convlens reproduce` makes it")
 RECORDS = [
-    record
-    for record in json.loads((RESULTS / "summary.json").read_text())
+    formats.read_metrics(record)
+    for record in json.loads((RESULTS / "summary.json").read_text(encoding="utf-8"))
     if record.get("validation_accuracy") is not None
 ]
 RUNS = {}  # of each recipe the record of its lowest seed: the one with a folder and weights
@@ -79,35 +91,53 @@ TIERS = {0.65: 5, 0.67: 8, 0.69: 12, 0.71: 15}  # validation accuracy: points, f
 
 
 def history(recipe):
-    path = RESULTS / recipe
-    return read_history(path) if (path / "history.csv").exists() else None
+    run = RunFolder(RESULTS / recipe)
+    return run.read_history() if (run.path / "history.csv").exists() else None
 
 
 def confusion(recipe):
     """int, shape (C, C), rows true; and the C class names."""
-    with open(RESULTS / recipe / "confusion.csv", newline="") as file:
+    with open(RESULTS / recipe / "confusion.csv", newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    return np.array([[int(count) for count in row[1:]] for row in rows]), header[1:]
+    return np.array([[int(count) for count in row[1:]] for row in rows]), tuple(header[1:])
 
 
 @cache
 def trained(recipe):
     """The network of a recipe's weights file; None where there is none."""
     path = WEIGHTS / f"{recipe}.safetensors"
-    return load_trained(path) if path.exists() else None
+    if not path.exists():
+        return None
+    network = Classifier.load(path)
+    if network.class_names != CLASSES:
+        raise UserError(
+            f"{path} knows other classes than {RESULTS}; give the networks of these results with "
+            "`weights` (in the notebook, WEIGHTS)"
+        )
+    return network
+
+
+@cache
+def seen(recipe):
+    """What a recipe's network makes of the validation images, its probabilities of the logits as
+    they are, as the losses have them; None where there are no weights."""
+    network = trained(recipe)
+    if network is None:
+        return None
+    return network.evaluate(network.open_dataset(DATA, progress=False)).at(temperature=1)
 
 
 def mean_per_class(recipe, split):
     """Mean of the accuracies of the classes; NaN where the results do not tell."""
-    field, path = f"{split}_mean_class_accuracy", RESULTS / recipe / "metrics.json"
-    metrics = json.loads(path.read_text()) if path.exists() else {}
+    field, run = f"{split}_mean_class_accuracy", RunFolder(RESULTS / recipe)
+    metrics = run.read_metrics() if run.is_finished else {}
     return RUNS[recipe].get(field, metrics.get(field, math.nan))
 
 
 def settings(recipe):
     """The recipe as it was run: by its config.yaml, else the package's with the run's epochs."""
     try:
-        return read_config(RESULTS / recipe).recipe
+        return RunFolder(RESULTS / recipe).read_config().recipe
     except UserError:
         if recipe not in recipes.RECIPES:
             return None
@@ -195,10 +225,9 @@ def show_code(*objects):
     for thing in objects:
         module = thing if inspect.ismodule(thing) else sys.modules[inspect.unwrap(thing).__module__]
         path = module.__name__.replace(".", "/") + ".py"
-        whole = "" if inspect.ismodule(thing) else f", `{thing.__name__}`"
-        text(
-            f"##### Listing: `{path}`{whole}\n\n```python\n{inspect.getsource(thing).strip()}\n```"
-        )
+        part = "" if inspect.ismodule(thing) else f", `{thing.__qualname__}`"
+        source = textwrap.dedent(inspect.getsource(thing)).strip()
+        text(f"##### Listing: `{path}`{part}\n\n```python\n{source}\n```")
 
 
 def show(picture, caption):
@@ -222,13 +251,31 @@ def show(picture, caption):
 # What is known of the images -----------------------------------------------------------------
 
 DATASET = open_dataset(DATA, progress=False)
-MEASURED = next((name for name in ORDER if (RESULTS / name / "confusion.csv").exists()), None)
-if MEASURED:
-    matrix, CLASSES = confusion(MEASURED)
-    COUNTS = matrix.sum(axis=1)
-else:
-    CLASSES, COUNTS = DATASET.classes, np.bincount(DATASET.validation.labels)
+CLASSES = DATASET.classes
+COUNTS = np.bincount(DATASET.validation.labels, minlength=len(CLASSES))  # of validation images
 N, C = int(COUNTS.sum()), len(CLASSES)
+
+
+def check_data(recipe):
+    """Stop where a recipe's results are of another data set: no figure may be of that one."""
+    unlike = None
+    if (RESULTS / recipe / "confusion.csv").exists():
+        matrix, classes = confusion(recipe)
+        if classes != CLASSES:
+            unlike = f"{len(classes)} classes ({classes[0]}, …)", f"{C} ({CLASSES[0]}, …)"
+        elif not np.array_equal(matrix.sum(axis=1), COUNTS):
+            unlike = f"{matrix.sum():,} validation images", f"{N:,}, others of the same classes"
+    elif RUNS[recipe].get("validation_images") not in (None, N):
+        unlike = f"{RUNS[recipe]['validation_images']:,} validation images", f"{N:,}"
+    if unlike:
+        raise UserError(
+            f"the results of {recipe} are of {unlike[0]} and {DATASET.root} has {unlike[1]}; give "
+            "the data set that they were measured on with `data` (in the notebook, DATA)"
+        )
+
+
+for name in ORDER:
+    check_data(name)
 LARGEST = np.argsort(-COUNTS, kind="stable")[: min(8, max(1, C // 10))]
 CALTECH = C == 101 and {"Faces", "Faces_easy", "accordion", "camera"} <= set(CLASSES)
 
@@ -251,13 +298,22 @@ for name in ORDER:
         )
     )
 header = (
-    "recipe", "train loss", "train accuracy", "validation loss", "validation accuracy",
-    "mean per class", "tier reached",
-)  # fmt: skip
+    "recipe",
+    "train loss",
+    "train accuracy",
+    "validation loss",
+    "validation accuracy",
+    "mean per class",
+    "tier reached",
+)
 short = [name for name in ORDER if RUNS[name]["train_accuracy"] < 0.5]
 seeds = {name: [r["validation_accuracy"] for r in RECORDS if r["recipe"] == name] for name in ORDER}
 seeds = {name: np.array(values) for name, values in seeds.items() if len(values) > 1}
-partial = [name for name in ORDER if "--images" in shlex.split(RUNS[name]["command"])]
+partial = [
+    name
+    for name in ORDER
+    if {"--max-train-images", "--images"} & set(shlex.split(RUNS[name]["command"]))
+]
 missing = [name for name in recipes.RECIPES if name not in RUNS]
 text(
     table(header, rows, "lrrrrrl"),
@@ -274,9 +330,9 @@ text(
         for name, v in seeds.items()
     ),
     short
-    and f"With less than half of the training images learned, {names(short)} "
-    f"{'is' if len(short) == 1 else 'are'} far from trained to the end (see the epochs in the last "
-    "section): such rows show that everything runs, not what the networks can do.",
+    and f"{names(short)} {'has' if len(short) == 1 else 'have'} learned less than half of the training "
+    "images (the epochs stand in the last section): such rows show that everything runs, not what the "
+    "networks can do.",
     partial
     and f"Short trials: {names(partial)} {'was' if len(partial) == 1 else 'were'} trained on a share of "
     "the training images only, which the command in the last section tells; the training columns "
@@ -296,7 +352,7 @@ smallest, largest = int(COUNTS.min()), int(COUNTS.max())
 chance = COUNTS.max() / N
 text(
     "**What the numbers rest on.** "
-    f"The networks tell {C} classes apart. "
+    f"The networks are to tell {C} classes apart. "
     + (
         f"A validation class has between {smallest} and {plural(largest, 'image')}; the largest "
         f"({names(CLASSES[i] for i in LARGEST)}) {'holds' if len(LARGEST) == 1 else 'hold'} "
@@ -352,15 +408,23 @@ if network := trained("lenet5"):
     text(
         f"Its layers on an image of {network.size}×{network.size}; “field” is the receptive field "
         "of one unit and “stride” the distance of neighboring fields, in pixels of the image.",
-        to_text(look.layer_table(network.model, network.size)),
+        to_text(layer_table(network.model, network.size)),
     )
 
 # %% [markdown]
 # Labels become one-hot in the batch, and stay so up to the loss. One loop trains every network of this
-# notebook; one function scores every split.
+# notebook, in steps that are all alike; one function scores every split.
 
 # %% tags=["hide-input"]
-show_code(batches.one_hot, batches.Batches, loop.train, loop._train_epoch, evaluate.score)
+show_code(
+    batches.one_hot,
+    batches.Batches,
+    trainer.Trainer.fit,
+    trainer.Trainer._train_epoch,
+    step.train_step,
+    criterion.Criterion,
+    metrics.score,
+)
 
 # %% [markdown]
 # #### Results of (a)
@@ -388,26 +452,46 @@ def report_run(recipe):
         f"After {plural(run['epochs'], 'epoch')} the training accuracy is "
         + ("" if abs(gap) < 0.05 else f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} ")
         + ("equal to the validation accuracy. " if abs(gap) < 0.05 else "the validation accuracy. ")
-        + (after_lowest(curves["validation_loss"]) if curves is not None else ""),
+        + (after_lowest(recipe, curves) if curves is not None else ""),
     )
 
 
-def after_lowest(losses):
-    """What became of the validation loss after its lowest point."""
+def after_lowest(recipe, curves):
+    """What became of the validation loss after its lowest point, and of the accuracy meanwhile."""
+    losses, accuracies = curves["validation_loss"], curves["validation_accuracy"]
     lowest = int(np.argmin(losses))
     if lowest == len(losses) - 1:
         return "The validation loss was still at its lowest in the last epoch."
-    risen = losses[-1] - losses[lowest]
-    if risen < 0.05 * losses[lowest]:
+    start, end = percent(accuracies[lowest]), percent(accuracies[-1])
+    meanwhile = f"stayed at {end}" if start == end else f"went from {start} to {end}"
+    if losses[-1] - losses[lowest] < 0.05 * losses[lowest]:
         return (
-            f"The validation loss was lowest after epoch {lowest + 1} and has stayed within 5 % of "
-            "that: training longer neither helped nor harmed."
+            f"The validation loss was lowest after epoch {lowest + 1} and ended within 5 % of that, "
+            f"while the validation accuracy {meanwhile}."
         )
     return (
         f"The validation loss was lowest after epoch {lowest + 1} ({losses[lowest]:.3f} nats) and rose "
-        f"to {losses[-1]:.3f} by the end: the network grew surer of its mistakes, which is "
-        "over-fitting that accuracy alone does not show."
+        f"to {losses[-1]:.3f} by the end, while the validation accuracy {meanwhile}. "
+        + how_sure(recipe, accuracies[-1] >= accuracies[lowest])
     )
+
+
+def how_sure(recipe, accuracy_held):
+    """Whether a risen loss is over-fitting, by what the network's confidence is worth."""
+    answers = seen(recipe)
+    if answers is None:
+        return ""
+    confidence, right = float(answers.probabilities.max(axis=1).mean()), answers.accuracy
+    numbers = f"its mean confidence on these images is {percent(confidence)}, its accuracy {percent(right)}"
+    chance = 2 * error(right)
+    if confidence <= right + chance:
+        return f"That is no over-confidence: {numbers}."
+    gap = RUNS[recipe]["train_accuracy"] - RUNS[recipe]["validation_accuracy"]
+    told = f"The network is surer than it is right: {numbers}."
+    if gap <= chance:
+        return told
+    unseen = " that accuracy alone does not show" if accuracy_held else ""
+    return f"{told} That is over-fitting{unseen}."
 
 
 def show_curves(recipe):
@@ -440,7 +524,7 @@ show_code(models.convnet, recipes.lenet5plus, recipes.convnet)
 # every recipe, also where it prefers decoupled weight decay.
 
 # %% tags=["hide-input"]
-show_code(optimizer)
+show_code(optim, schedule, initialization, ema)
 
 # %% [markdown]
 # Augmentation works on whole batches, each image with random parameters of its own.
@@ -497,42 +581,51 @@ for name in ("lenet5plus", "convnet"):
 # %% tags=["hide-input"]
 steps = [name for name in ("lenet5", "lenet5plus", "convnet") if name in RUNS]
 REASONS = {
-    ("lenet5", "lenet5plus"): "The layers are the same, so this is the work of the training alone: "
-    "what differs is in the table above.",
-    (
-        "lenet5plus",
-        "convnet",
-    ): "Here the network changes, and with it whatever the table above shows.",
-    ("lenet5", "convnet"): "Network and training change together.",
+    "lenet5 lenet5plus": "The convolutions, pools and linear layers are the same; what differs is in the "
+    "table above.",
+    "lenet5plus convnet": "Here the network changes, and with it whatever the table above shows.",
+    "lenet5 convnet": "Network and training change together.",
 }
 
 
 def gaps(first, second):
-    """How the distance between the splits changed from one recipe to the next."""
+    """How the distance between the splits changed from one recipe to the next, and on which side."""
+    fitted = [RUNS[name]["train_accuracy"] for name in (first, second)]
     was, now = (
         100 * (RUNS[name]["train_accuracy"] - RUNS[name]["validation_accuracy"])
         for name in (first, second)
     )
-    if min(RUNS[first]["train_accuracy"], RUNS[second]["train_accuracy"]) < 0.5:
+    if min(fitted) < 0.5:
         return (
             "As long as training is this far from its end, the gap between the splits says little."
         )
-    if now < was - 1:
+    if abs(now - was) <= 1:
+        return f"The gap between training and validation accuracy stays at about {now:.0f} points."
+    change = 100 * (fitted[1] - fitted[0])
+    if now < was:
         return (
             f"The gap between training and validation accuracy shrinks from {was:.1f} to {now:.1f} "
-            "points: less is learned by heart, which is what regularization and augmentation are for."
+            "points: "
+            + (
+                "less is learned by heart, which is what regularization and augmentation are for."
+                if change < -1
+                else "the training images are fitted no less closely, and what is learned carries over "
+                "to more of the others."
+            )
         )
-    if now > was + 1:
-        return (
-            f"The gap between training and validation accuracy grows from {was:.1f} to {now:.1f} points: "
-            "the stronger network also fits the training images more closely."
+    return (
+        f"The gap between training and validation accuracy grows from {was:.1f} to {now:.1f} points: "
+        + (
+            "the training images are fitted more closely, and the others gain less."
+            if change > 1
+            else "the training images are fitted no more closely, and fewer of the others are told."
         )
-    return f"The gap between training and validation accuracy stays at about {now:.0f} points."
+    )
 
 
 if steps:
     sentences = [
-        f"- `{a}` → `{b}`: {accuracy(a)} → {accuracy(b)}, {difference(a, b)}. {REASONS[a, b]} "
+        f"- `{a}` → `{b}`: {accuracy(a)} → {accuracy(b)}, {difference(a, b)}. {REASONS[f'{a} {b}']} "
         f"{gaps(a, b)}"
         for a, b in pairwise(steps)
     ]
@@ -566,14 +659,15 @@ if steps:
     )
 
 # %% tags=["hide-input"]
-if (RESULTS / "averaged.json").exists():
-    AVERAGED = json.loads((RESULTS / "averaged.json").read_text())
+if (RESULTS / "ensembles.json").exists():
+    ENSEMBLES = json.loads((RESULTS / "ensembles.json").read_text(encoding="utf-8"))
     text(
         "#### What averaging adds",
-        "Not part of the assignment: the mean of the probabilities of ten views of an image (shifted, "
-        "and mirrored), of several networks trained from different seeds, and of both.",
-        averaged_table(
-            [r for r in AVERAGED if r["recipe"] in ("lenet5plus", "convnet")], commands=False
+        "Not part of the assignment: the mean of the probabilities of ten views of an image, shifted and "
+        "mirrored (test-time augmentation, TTA), of several networks trained from different seeds, and "
+        "of both.",
+        ensembles_table(
+            [r for r in ENSEMBLES if r["recipe"] in ("lenet5plus", "convnet")], commands=False
         ),
     )
 if (RESULTS / "ablation.md").exists():
@@ -581,7 +675,7 @@ if (RESULTS / "ablation.md").exists():
         "#### What each technique is worth alone",
         "One thing is changed at a time, on images held out of `train/`; `python "
         "benchmarks/ablation.py` measures it.",
-        (RESULTS / "ablation.md").read_text(),
+        (RESULTS / "ablation.md").read_text(encoding="utf-8"),
     )
 
 # %% [markdown]
@@ -596,7 +690,7 @@ def report_mistakes(recipe, pictures):
         return
     matrix, classes = confusion(recipe)
     wrong = int(matrix.sum() - matrix.trace())
-    pairs = figures.most_confused(matrix, top=3)
+    pairs = most_confused(matrix, top=3)
     share = matrix.diagonal() / np.maximum(matrix.sum(axis=1), 1)
     perfect = int((share == 1).sum())
     nothing = int(((share == 0) & (matrix.sum(axis=1) > 0)).sum())
@@ -629,10 +723,10 @@ if steps:
 
 # %% tags=["hide-input"]
 show_code(
-    look.conv_relu_layers,
-    look.activations,
+    conv_relu_layers,
+    activations,
     figures.activations,
-    look.first_filters,
+    first_filters,
     figures.filters,
 )
 
@@ -660,11 +754,10 @@ else:
 # %%
 if LOOKED_AT:
     network = trained(LOOKED_AT)
-    dataset = open_dataset(DATA, size=network.loaded_size, progress=False).center(network.size)
-    layers = look.conv_relu_layers(network.model, network.size)[:2]
+    dataset = network.open_dataset(DATA, progress=False)
+    layers = conv_relu_layers(network.model, network.size)[:2]
     paths, images = zip(*assigned_images(dataset), strict=True)  # uint8, (size, size, 3) each
-    x = augment.normalize(batches.to_tensor(np.stack(images)), network.mean, network.std)
-    maps = look.activations(network.model, x, layers)  # (2, 32, h, w), (2, 64, h, w)
+    maps = activations(network.model, network.inputs(images), layers)  # (2, 32 | 64, h, w)
     image_names = [str(Path(path).with_suffix("")) for path in paths]
     for layer, which in zip(layers, ("first", "second"), strict=False):
         for image, values, name in zip(images, maps[layer], image_names, strict=True):
@@ -675,7 +768,7 @@ if LOOKED_AT:
                 f"The {len(values)} activations of the {which} convolution, for `{name}`.",
             )
     show(
-        figures.filters(look.first_filters(network.model)),
+        figures.filters(first_filters(network.model)),
         f"The filters of the first convolution of `{LOOKED_AT}`, in the order of its maps.",
     )
 
@@ -739,6 +832,7 @@ if LOOKED_AT:
         for layer in layers
         for image, values, name in zip(images, maps[layer], image_names, strict=True)
     }
+    answers = network.probabilities(network.logits(np.stack(images)))  # (2, C)
     silent = {layer: float((maps[layer] <= 0).mean()) for layer in layers}
     alike = {}  # cosine between the two images' vectors of map means
     for layer in layers:
@@ -779,14 +873,16 @@ if LOOKED_AT:
         + (
             ""
             if simple[first] >= 0.5
-            else " Most maps follow none, so this layer is not yet, or no longer, a set of such filters."
+            else " Most maps follow none, so this layer is not, or not only, a set of such filters."
         ),
         "- *The second layer* has "
         f"maps of {sizes[second]} where the first has {sizes[first]}, and in it "
         f"{percent(simple[second], 0)} of the maps follow one kind of picture, "
         + (
-            "fewer than in the first: its units combine several first-layer maps over a larger field "
-            "and respond to arrangements, such as corners and textures, more than to single pixels."
+            "fewer than in the first: its units combine several first-layer maps over a larger field, "
+            "and what most of them add up to is none of these simple pictures."
+            if simple[second] < min(0.5, simple[first] - 0.05)
+            else "fewer than in the first: its units combine several first-layer maps over a larger field."
             if simple[second] < simple[first] - 0.05
             else "no fewer than in the first: on these two images its maps are still as close to the "
             "pixels as those before."
@@ -794,7 +890,7 @@ if LOOKED_AT:
         f"- *Silence.* Behind the ReLU {percent(silent[first], 0)} of the first layer's values are zero and "
         f"{percent(silent[second], 0)} of the second's. "
         + (
-            "The second is the sparser: a unit there answers to something rarer. "
+            "The second is the sparser: a unit there answers more rarely. "
             if silent[second] > silent[first] + 0.02
             else "The second is not sparser here. "
         )
@@ -807,55 +903,59 @@ if LOOKED_AT:
         ),
         "- *Telling the images apart.* The network takes "
         + " and ".join(
-            f"`{name}` for {describe_prediction(network, x[i : i + 1])}"
-            for i, name in enumerate(image_names)
+            f"`{name}` for `{CLASSES[answer.argmax()]}` ({percent(answer.max())})"
+            for name, answer in zip(image_names, answers, strict=True)
         )
         + ". The mean strengths of the maps, as a vector, have a cosine of "
         f"{alike[first]:.2f} between the two images in the first layer and {alike[second]:.2f} in the "
         "second"
         + (
-            ": which maps are active depends more on the image further up."
+            ": which maps are strong depends more on the image further up."
             if alike[second] < alike[first] - 0.01
-            else ": two layers in, the same maps are still active for both, only at other places."
+            else ": which maps are strong depends on the image no more than in the first."
         ),
     )
 
 # %% [markdown]
 # #### What excites the second layer
 #
-# A map shows where a unit answers; three more views tell to what. *Strongest patches*: of all training
-# images, the places that excite a map most, cut to what the unit sees. *Deconvolution* (Zeiler and
+# A map shows where a unit answers; three more views tell to what. *Top-activating patches*: of all
+# training images, the places that excite a map most, cut to what the unit sees. *Deconvolution* (Zeiler and
 # Fergus 2014): what in such a patch did it, by carrying the activation back through pools, ReLUs and
 # filters to the pixels. *Composite filters*: the second layer's kernels read maps and have no colors,
 # but chained with the first layer's they make one filter in color, as if there were no ReLU between
 # (expanded weights, Voss et al. 2021).
 
 # %% tags=["hide-input"]
-show_code(look.strongest_patches, look.deconvolution, look.composite_filters)
+show_code(top_activating_patches, deconvolution, composite_filters)
 
 # %%
 if LOOKED_AT:
     second = layers[-1]
-    found = look.strongest_patches(
-        network.model, dataset.train.images, network.mean, network.std, second
-    )
+    found = top_activating_patches(network, dataset.train.images, second)
     strongest = {  # of each image the four maps with the largest mean
-        name: look.map_statistics(values).by_strength()[:4]
+        name: map_statistics(values).by_strength()[:4]
         for name, values in zip(image_names, maps[second], strict=True)
     }
     chosen = tuple(dict.fromkeys(number for numbers in strongest.values() for number in numbers))
     projections, patches = [], []
     for number in chosen:
         excited, boxes = dataset.train.images[found.rows[number]], found.boxes[number]
-        seen = augment.normalize(batches.to_tensor(excited), network.mean, network.std)
-        projected = look.deconvolution(
-            network.model, seen, second, [number] * len(seen), found.positions[number]
+        projected = deconvolution(
+            network.model,
+            network.inputs(excited),
+            second,
+            [number] * len(boxes),
+            found.positions[number],
         )
-        projections.append([look.crop(*pair, 0) for pair in zip(projected, boxes, strict=True)])
-        patches.append([look.crop(*pair) for pair in zip(excited, boxes, strict=True)])
+        projections.append([crop(*pair, 0) for pair in zip(projected, boxes, strict=True)])
+        patches.append([crop(*pair) for pair in zip(excited, boxes, strict=True)])
     show(
         figures.deconvolution(
-            np.array(projections), np.array(patches), chosen, found.values[list(chosen)],
+            np.array(projections),
+            np.array(patches),
+            chosen,
+            found.values[list(chosen)],
             f"{LOOKED_AT}, {second}: projections (left) and training patches (right)",
         ),
         "What the second convolution answers to: "
@@ -864,8 +964,8 @@ if LOOKED_AT:
             for name, numbers in strongest.items()
         )
         + ". Each has a scale of its own, gray is 0.",
-    )  # fmt: skip
-    composites = look.composite_filters(network.model, second, network.size)
+    )
+    composites = composite_filters(network.model, second, network.size)
     show(
         figures.filters(composites),
         f"The composite filters of the second convolution of `{LOOKED_AT}`, in the order of its maps.",
@@ -884,7 +984,7 @@ def likeness(pictures):
 
 def cut(rows, boxes):
     images = dataset.train.images
-    return np.stack([look.crop(images[row], box) for row, box in zip(rows, boxes, strict=True)])
+    return np.stack([crop(images[row], box) for row, box in zip(rows, boxes, strict=True)])
 
 
 if LOOKED_AT:
@@ -897,7 +997,9 @@ if LOOKED_AT:
         alike_drawn.append(likeness(cut(drawn[number], found.boxes[number])))
         classes_patches.append(len(np.unique(dataset.train.labels[found.rows[number]])))
         classes_drawn.append(len(np.unique(dataset.train.labels[drawn[number]])))
-        mean_patch = (cuts.mean(axis=0) / 255 - network.mean.numpy()) / network.std.numpy()
+        mean_patch = cuts.mean(axis=0)  # (h, w, 3); a correlation needs it normalized by color
+        mean_patch = network.normalize(torch.from_numpy(mean_patch).permute(2, 0, 1)[None])
+        mean_patch = mean_patch[0].permute(1, 2, 0).numpy()
         if mean_patch.std() > 0 and composites[number].std() > 0:
             fits.append(np.corrcoef(mean_patch.ravel(), composites[number].ravel())[0, 1])
     k = found.rows.shape[1]
@@ -907,23 +1009,25 @@ if LOOKED_AT:
     asleep = len(found.values) - len(answering)
     shared = len(chosen) < sum(map(len, strongest.values()))
     text(
-        f"- *One arrangement a map.* The {k} training patches that excite a map most correlate with one "
+        f"- *{'One arrangement a map' if together > 0.5 else 'What the patches share'}.* The {k} training patches that excite a map most correlate with one "
         f"another by {together:.2f} on average; patches at the same places of images drawn at random by "
         f"{apart:.2f}. "
         + (
             "So a map of the second layer answers to one arrangement of light and color, in whatever "
             "image it stands, and the projections show which part of the patch counts."
+            if together > max(0.5, apart + 0.1)
+            else "So the patches of a map have more in common than chance gives them, though not one "
+            "arrangement of light and color."
             if together > apart + 0.1
-            else "So what the strongest patches of a map have in common is little that pixels show."
+            else "So what the patches of a map have in common is little that pixels show."
         ),
-        f"- *Parts, not objects.* Those {k} patches come from {kinds:.1f} different classes on average, "
+        f"- *{'Parts, not objects' if kinds > 0.6 * by_chance else 'Few classes a map'}.* Those {k} patches come from {kinds:.1f} different classes on average, "
         f"and {k} training images drawn at random from {by_chance:.1f}. "
         + (
             "The features of this layer are shared by many classes, as is to be expected where a unit "
             "sees a few pixels only; telling the classes apart is left to the layers above."
             if kinds > 0.6 * by_chance
-            else "Some maps answer mostly to a few classes already, those whose images have a texture or "
-            "a background in common."
+            else "Maps of this layer answer mostly to a few classes already."
         )
         + (
             " Some of the strongest maps are the same for both images."
@@ -937,8 +1041,8 @@ if LOOKED_AT:
             "what it leaves open is the work of the ReLU between the layers, which lets a unit demand "
             "several things at once instead of adding them up."
             if fit > 0.3
-            else "The chain of both kernels alone does not tell what a map looks for: the ReLU between "
-            "the layers decides it."
+            else "The chain of both kernels alone does not tell what a map looks for: what stands between "
+            "them, the ReLU above all, is not to be left out."
         ),
         asleep
         and f"- *Dead maps.* {plural(asleep, 'map')} of {len(found.values)} {'answers' if asleep == 1 else 'answer'} to nothing in the whole "
@@ -972,7 +1076,7 @@ if loaded:
     shapes = {}
     for name, network in loaded.items():
         blank = torch.zeros(1, 3, network.size, network.size)
-        found = look.activations(network.model, blank, STAGES)
+        found = activations(network.model, blank, STAGES)
         shapes[name] = ["×".join(map(str, found[stage].shape[1:])) for stage in STAGES]
     text(
         "Output of each stage (channels × height × width):",
@@ -1001,7 +1105,9 @@ if len(readings) == 2:
         f"From the literal reading to the paper's, accuracy changes by "
         f"{difference('resnet18_stride2', 'resnet18')}. "
         + (
-            "The larger maps pay: at this image size the early loss of resolution costs accuracy."
+            "Neither has been trained to an end, so this does not judge the readings."
+            if min(RUNS[name]["train_accuracy"] for name in readings) < 0.5
+            else "The larger maps pay: at this image size the early loss of resolution costs accuracy."
             if ratio >= 2 and points > 0
             else "The smaller maps did better here."
             if ratio >= 2
@@ -1013,7 +1119,7 @@ if len(readings) == 2:
 # %% tags=["hide-input"]
 def cost(recipe):
     """Parameters and multiply-adds of one image, from the layer table."""
-    rows = look.layer_table(trained(recipe).model, trained(recipe).size)
+    rows = layer_table(trained(recipe).model, trained(recipe).size)
     return sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
 
 
@@ -1074,15 +1180,15 @@ if "resnet18" in RUNS and steps:
             )
     elif ratio >= 2:
         paragraphs.append(
-            "Depth with shortcuts pays here: the signal and its gradient pass the identity paths, so "
-            "many convolutions can be trained from few images, and batch norm and the global average "
-            "in place of large fully connected layers keep over-fitting in check."
+            "Depth with shortcuts would explain it: the signal and its gradient pass the identity "
+            "paths, so many convolutions can be trained from few images. But the recipes differ too, "
+            "and these numbers do not tell the network's part from theirs."
         )
     else:
         paragraphs.append(
             f"Two networks of different depth arrive at the same accuracy within chance (training "
             f"{percent(resnet['train_accuracy'])} and {percent(rival['train_accuracy'])}): with these "
-            "images it is data and augmentation, more than the network, that set the limit."
+            "images and recipes neither has the advantage."
         )
     if "lenet5plus" in RUNS and best_of_1 != "lenet5plus":
         paragraphs.append(
