@@ -74,7 +74,9 @@ def test_a_record_is_of_one_number_of_threads(clock, monkeypatch):
 
 @pytest.mark.parametrize("device", ["nonsense", "", "meta", "cuda:99", "xpu"])
 def test_a_device_that_is_not_there_is_named(device):
-    with pytest.raises(UserError, match=f"`device` {device} is not available on this machine; use auto") as refused:
+    with pytest.raises(
+        UserError, match=f"`device` {device} is not available on this machine; use auto"
+    ) as refused:
         choose(device, "fp32")
     assert refused.value.options == ("device",)
 

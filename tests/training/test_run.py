@@ -100,9 +100,7 @@ def test_a_holdout_gives_the_temperature_and_the_weights_carry_it(toy_data, tmp_
 
 def test_zoom_reaches_every_place_where_the_network_is_used(toy_data, tmp_path):
     run = tmp_path / "run"
-    metrics = runs.start(
-        tiny(zoom=1.25), run, data=toy_data, device="cpu", precision="fp32"
-    )
+    metrics = runs.start(tiny(zoom=1.25), run, data=toy_data, device="cpu", precision="fp32")
     assert "--zoom 1.25" in metrics["command"]
     trained = load_trained(run)
     assert (trained.size, trained.zoom, trained.loaded_size) == (64, 1.25, 80)
