@@ -2,14 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from tyro.conf import Positional, arg
+from typing import TYPE_CHECKING
 
 from convlens.cli.metrics import print_folds, print_run
-from convlens.cli.options import Folder, read
 from convlens.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,15 +15,16 @@ if TYPE_CHECKING:
 
 def train(arguments: Sequence[str]) -> None:
     """Train a recipe into a run folder, or --resume one."""
-    from convlens.cli.train_options import ResumeOptions, parse
+    from convlens.cli.train_options import ResumeOptions, parse_train
     from convlens.training.distributed import joined
 
     with joined() as world:
         if not arguments or arguments[0] in ("-h", "--help"):
-            _print_recipes()
+            usage = "convlens train RECIPE [OPTIONS]  or  convlens train --resume RUN"
+            _print_recipes(usage, "train")
             if arguments:
                 return
-        asked = parse(arguments)
+        asked = parse_train(arguments)
         if isinstance(asked, ResumeOptions):
             _resume(asked, world)
         elif asked[0].config.folds and not asked[0].config.fold:
@@ -36,14 +33,15 @@ def train(arguments: Sequence[str]) -> None:
             _train(*asked, world)
 
 
-def _print_recipes() -> None:
+def _print_recipes(usage: str, verb: str) -> None:
+    """What a verb says that is told no recipe."""
     from convlens.recipes import RECIPES
 
-    print("usage: convlens train RECIPE [OPTIONS]  or  convlens train --resume RUN\n")
+    print(f"usage: {usage}\n")
     for name, recipe in RECIPES.items():
         about = (recipe.__doc__ or "").partition("\n")[0]  # none under `python -OO`
         print(f"  {name:<17} {about}")
-    print("\nconvlens train RECIPE --help shows the options and the recipe's own values.")
+    print(f"\nconvlens {verb} RECIPE --help shows the options and the recipe's own values.")
     print("A file that `convlens tune` wrote, best.yaml, is a recipe too.")
 
 
@@ -74,26 +72,17 @@ def _cross_validate(asked: "TrainOptions", folder: Path, world: "World") -> None
 
 
 def tune(arguments: Sequence[str]) -> None:
-    """Search the options of a recipe that matter most, on images held out of train/.
+    """Search the options of a recipe that matter most, on images held out of train/."""
+    from convlens.cli.train_options import parse_tune
+    from convlens.tune import HOLDOUT
+    from convlens.tune import tune as search
 
-    The same command continues a search that was cut, and started a second time helps it.
-    """
-    from convlens.tune.search import TuneOptions
-    from convlens.tune.search import tune as search
-
-    @dataclass(frozen=True)
-    class Asked:
-        """Options of `convlens tune`."""
-
-        recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
-        """Its space is in convlens/recipes/spaces.py."""
-        options: Annotated[TuneOptions, arg(name="")]
-        out: Folder = None
-        """The folder of the search; runs/tune-RECIPE if not given."""
-
-    asked = read(Asked, arguments, "tune", tune.__doc__)
-    folder = asked.out or Path("runs") / f"tune-{asked.recipe}"
-    best = search(asked.recipe, folder, asked.options)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _print_recipes("convlens tune RECIPE [OPTIONS]", "tune")
+        if arguments:
+            return
+    asked, folder = parse_tune(arguments, HOLDOUT)
+    best = search(asked.config, out=folder, trials=asked.trials, workers=asked.workers)
     own = "" if best["own"] is None else f"; the recipe's own setting {best['own']:.2%}"
     print(
         f"best       {best['accuracy']:.2%} (trial {best['trial']}; standard error "

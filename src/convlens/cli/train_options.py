@@ -1,4 +1,4 @@
-"""What `convlens train` is asked for. It imports torch, so the other verbs do without this file.
+"""What `convlens train` and `tune` are asked for, read with torch, which other verbs do without.
 
 No option of a run or of a recipe is declared here: they are those of `RunConfig`.
 """
@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
@@ -42,7 +42,24 @@ class ResumeOptions:
     """The data set, where it has moved since."""
 
 
-def parse(arguments: Sequence[str]) -> tuple[TrainOptions, Path] | ResumeOptions:
+@dataclass(frozen=True)
+class TuneOptions:
+    """Search the options of a recipe that matter most, on images held out of train/.
+
+    What is no option of the search itself holds for every trial. The same command continues a
+    search that was cut, and started a second time helps it.
+    """
+
+    config: Annotated[RunConfig, arg(name="")]
+    trials: int = 30
+    """Settings to try in all; the recipe's own is the first."""
+    workers: int = 1
+    """Processes; they share the cores."""
+    out: Folder = None
+    """The folder of the search; runs/tune-RECIPE if not given."""
+
+
+def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, Path] | ResumeOptions:
     """What the arguments after `convlens train` ask for: a new run and its folder, or an old one.
 
     Raises UserError where there is no recipe. Bad options and --help end the program.
@@ -51,16 +68,34 @@ def parse(arguments: Sequence[str]) -> tuple[TrainOptions, Path] | ResumeOptions
         return read(ResumeOptions, arguments, "train")
     if not arguments or arguments[0].startswith("-"):
         raise UserError("train needs a recipe or --resume RUN")
-    name, *rest = arguments
-    recipe = find_recipe(name)
-    if name not in RECIPES:  # a file
-        name = f"{recipe.name}-{Path(name).stem}"
-    usual = TrainOptions(RunConfig(_with_options_named(recipe, rest)))
-    asked = read(TrainOptions, rest, f"train {name}", default=usual)
+    name, recipe, rest = _recipe(arguments)
+    asked = read(TrainOptions, rest, f"train {name}", default=TrainOptions(RunConfig(recipe)))
     folder = f"runs/{name}-s{asked.config.seed}"
     if asked.config.folds and not asked.config.fold:
         folder += "-folds"
     return asked, asked.out or Path(folder)
+
+
+def parse_tune(arguments: Sequence[str], holdout: float) -> tuple[TuneOptions, Path]:
+    """What the arguments after `convlens tune` ask for, and the folder of the search.
+
+    holdout: by default. Errors are those of `parse_train`.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        raise UserError("tune needs a recipe")
+    name, recipe, rest = _recipe(arguments)
+    usual = TuneOptions(RunConfig(recipe, holdout=holdout))
+    asked = read(TuneOptions, rest, f"tune {name}", default=usual)
+    return asked, asked.out or Path(f"runs/tune-{name}")
+
+
+def _recipe(arguments: Sequence[str]) -> tuple[str, Recipe, Sequence[str]]:
+    """What runs of the recipe are called after, the recipe, and the arguments that follow it."""
+    name, *rest = arguments
+    recipe = find_recipe(name)
+    if name not in RECIPES:  # a file
+        name = f"{recipe.name}-{Path(name).stem}"
+    return name, _with_options_named(recipe, rest), rest
 
 
 def _with_options_named(recipe: Recipe, arguments: Sequence[str]) -> Recipe:
@@ -68,12 +103,12 @@ def _with_options_named(recipe: Recipe, arguments: Sequence[str]) -> Recipe:
 
     So every option of a network can be given, and a run has none that nobody spoke of.
     """
-    parameters = inspect.signature(MODELS[recipe.model]).parameters
-    named = {
-        option
-        for each in arguments
-        for option in parameters
-        if re.match(rf"--model-options\.(no-)?{option.replace('_', '[-_]')}(=|$)", each)
-    }
-    own = {name: parameters[name].default for name in parameters if name in named}
+    own: dict[str, Any] = {}
+    for name, parameter in inspect.signature(MODELS[recipe.model]).parameters.items():
+        dashed = name.replace("_", "[-_]")
+        for each in arguments:
+            if found := re.match(rf"--model-options\.(no-)?{dashed}(=|$)", each):
+                # a flag is offered as what its value is not: `no-…` where it is on
+                value = parameter.default
+                own[name] = bool(found[1]) if isinstance(value, bool) else value
     return replace(recipe, model_options=own | recipe.model_options)
