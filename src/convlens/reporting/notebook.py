@@ -4,8 +4,8 @@
     .ipynb → nbconvert → .html, one file that loads nothing                          html_page.py
     .ipynb → Markdown → pandoc → typst → .pdf, without a browser or LaTeX            pdf.py
 
-Cells tagged `hide-input` show their output only: text whose numbers are computed, and code read from
-the package.
+Cells tagged `hide-input` show their output only: text whose numbers are computed, and code read
+from the package.
 """
 
 import os
