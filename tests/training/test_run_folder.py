@@ -1,27 +1,24 @@
 import contextlib
-import dataclasses
-import json
+import os
 import resource
-import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
+from convlens import formats
 from convlens.errors import UserError
-from convlens.training.run_folder import (
-    load_state,
-    load_trained,
-    read_history,
-    save_state,
-    save_weights,
-    write_history,
-    write_json,
-    write_yaml,
-)
+from convlens.files import write_json, write_yaml
+from convlens.inference import Classifier
+from convlens.recipes import RECIPES
+from convlens.training.config import RunConfig
+from convlens.training.distributed import World
+from convlens.training.run_folder import LOCK, RunFolder
 
 ROW = {"epoch": 1, "train_loss": 1 / 3, "validation_accuracy": 0.1}
+CONTENT = {"model": {"w": torch.arange(3.0)}, "convolutions": {}}
 
 
 @contextlib.contextmanager
@@ -35,55 +32,19 @@ def full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_network_comes_back_exactly_with_all_that_is_needed_to_use_it(toy_weights, tmp_path):
-    trained = dataclasses.replace(
-        load_trained(toy_weights), classes=("é", "数", "a,b", '"', "x"), commit="abc-dirty"
-    )
-    save_weights(tmp_path / "best.safetensors", trained)
-    again = load_trained(tmp_path)  # a run folder stands for its best weights
-    plain = {"model": None, "mean": None, "std": None}
-    assert dataclasses.replace(again, **plain) == dataclasses.replace(trained, **plain)
-    assert torch.equal(again.mean, trained.mean) and torch.equal(again.std, trained.std)
-    assert not again.model.training
-    x = torch.randn(2, 3, 16, 16)
-    assert torch.equal(again.model(x), trained.model(x))
+@pytest.fixture
+def classifier(toy_weights):
+    return Classifier.load(toy_weights)
 
 
-def test_a_weights_file_can_be_read_by_whoever_may_read_its_folder(toy_weights, tmp_path):
-    (tmp_path / "plain").touch()
-    save_weights(tmp_path / "w.safetensors", load_trained(toy_weights))
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert len(modes) == 1
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path)
 
 
-def test_where_there_are_no_weights_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"holds no best\.safetensors; give the folder of a"):
-        load_trained(tmp_path)
-    with pytest.raises(UserError, match="nowhere does not exist; give a run folder or"):
-        load_trained(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("lacking", ["network", "classes", "size", "mean", "recipe"])
-def test_weights_without_what_is_needed_to_use_them_are_refused(lacking, toy_weights, tmp_path):
-    trained = load_trained(toy_weights)
-    fields = {f.name: getattr(trained, f.name) for f in dataclasses.fields(trained)[1:]}
-    fields |= {"mean": trained.mean.tolist(), "std": trained.std.tolist()}
-    del fields[lacking]
-    save_file(load_file(toy_weights), tmp_path / "w", {"convlens": json.dumps(fields)})
-    with pytest.raises(UserError, match=r"w is not a weights file of ConvLens \(KeyError\)"):
-        load_trained(tmp_path / "w")
-
-
-def test_weights_of_another_network_are_refused(toy_weights, tmp_path):
-    trained = dataclasses.replace(load_trained(toy_weights), classes=("a", "b"))
-    save_weights(tmp_path / "w", trained)
-    with pytest.raises(UserError, match=r"w is not a weights file of ConvLens \(RuntimeError\)"):
-        load_trained(tmp_path / "w")
-
-
-def test_history_keeps_every_digit(tmp_path):
-    write_history(tmp_path, [ROW, ROW | {"epoch": 2, "train_loss": np.float64(1e-17) / 3}])
-    history = read_history(tmp_path)
+def test_history_keeps_every_digit(folder):
+    folder.write_history([ROW, ROW | {"epoch": 2, "train_loss": np.float64(1e-17) / 3}])
+    history = folder.read_history()
     assert list(history) == list(ROW)
     assert history["epoch"].tolist() == [1, 2]
     assert history["train_loss"].tolist() == [1 / 3, 1e-17 / 3]
@@ -92,47 +53,232 @@ def test_history_keeps_every_digit(tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "epoch,train_loss\n", "epoch,train_loss\n1,x\n", "a,b\n1\n"]
 )
-def test_a_damaged_history_is_named(content, tmp_path):
-    (tmp_path / "history.csv").write_text(content)
+def test_a_damaged_history_is_named(content, folder):
+    (folder.path / "history.csv").write_text(content)
     with pytest.raises(UserError, match=r"history\.csv is damaged; `convlens train --resume"):
-        read_history(tmp_path)
+        folder.read_history()
 
 
-def test_the_state_comes_back_and_is_none_where_there_is_none(tmp_path):
-    assert load_state(tmp_path) is None
-    save_state(tmp_path, {"history": [ROW], "model": {"w": torch.arange(3.0)}})
-    state = load_state(tmp_path)
-    assert state["history"] == [ROW]
+@pytest.mark.parametrize("content", ["", "[]", "{", "7", "null"])
+def test_damaged_metrics_are_named(content, folder):
+    with pytest.raises(UserError, match=r"no metrics\.json; .* finishes it"):
+        folder.read_metrics()
+    (folder.path / "metrics.json").write_text(content)
+    with pytest.raises(UserError, match=r"metrics\.json is damaged; `convlens train --resume"):
+        folder.read_metrics()
+
+
+def test_the_state_comes_back_and_is_none_where_there_is_none(folder, classifier):
+    assert folder.read_state() is None
+    assert not folder.has_state
+    folder.save_epoch(classifier, [ROW], CONTENT, best=True)
+    state = folder.read_state()
+    assert folder.has_state and not folder.is_finished
+    assert (state["history"], state["format"]) == ([ROW], formats.FORMAT)
     assert torch.equal(state["model"]["w"], torch.arange(3.0))
 
 
+@pytest.mark.parametrize("best", [True, False])
+def test_an_epoch_leaves_its_weights_and_the_best_ones_where_they_are_the_best(
+    best, folder, classifier
+):
+    before = classifier.with_model(classifier.model, temperature=2.0)
+    folder.save_epoch(before, [ROW], CONTENT, best=True)
+    folder.save_epoch(classifier, [ROW, ROW], CONTENT, best=best)
+    assert {path.name for path in folder.path.iterdir()} == {
+        "last.safetensors", "best.safetensors", "history.csv", "state.pt",
+    }  # fmt: skip
+    assert folder.classifier("last").temperature == 1.0
+    assert folder.classifier().temperature == (1.0 if best else 2.0)
+
+
 @pytest.mark.parametrize("keep", [0, 10, 400])
-def test_a_damaged_state_is_named(keep, tmp_path):
-    save_state(tmp_path, {"history": [ROW], "model": {"w": torch.zeros(99)}})
-    path = tmp_path / "state.pt"
+def test_a_truncated_state_is_named(keep, folder, classifier):
+    folder.save_epoch(classifier, [ROW], CONTENT, best=False)
+    path = folder.path / "state.pt"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"state\.pt cannot be read .*; start a new run"):
-        load_state(tmp_path)
+        folder.read_state()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        None,
+        torch.zeros(3),
+        {},
+        {"format": 2},
+        {"format": 2, "history": {}, "convolutions": {}},
+        {"format": 2, "history": [1], "convolutions": {}},
+        {"format": 2, "history": []},
+        {"format": 2, "history": [], "convolutions": []},
+        {"format": 2, "history": [], "convolutions": {"conv1": "dense"}},
+        {"format": 2, "history": [], "convolutions": {"conv1": {"2x2": ["dense"]}}},
+        {"history": [], "model": {}, "average": {}, "optimisers": [], "plan": []},
+        {"history": [], "model": {}, "average": {}, "optimisers": [], "plan": {"conv1": 3}},
+        {"history": [], "model": {}, "average": {}},
+    ],
+    ids=range(14),
+)
+def test_a_state_of_something_else_is_named(content, folder):
+    torch.save(content, folder.path / "state.pt")
+    with pytest.raises(UserError, match=r"state\.pt cannot be read .*; start a new run"):
+        folder.read_state()
 
 
 @pytest.mark.parametrize("what", ["weights", "state", "history", "json", "yaml"])
-def test_a_full_disk_is_an_error_that_leaves_the_old_file(what, toy_weights, tmp_path):
+def test_a_full_disk_is_an_error_that_leaves_the_old_file(what, classifier, folder, monkeypatch):
+    path = folder.path
     name, write = {
-        "weights": ("w", lambda: save_weights(tmp_path / "w", load_trained(toy_weights))),
-        "state": ("state.pt", lambda: save_state(tmp_path, {"history": [ROW]})),
-        "history": ("history.csv", lambda: write_history(tmp_path, [ROW] * 9)),
-        "json": ("m.json", lambda: write_json(tmp_path / "m.json", ROW)),
-        "yaml": ("c.yaml", lambda: write_yaml(tmp_path / "c.yaml", ROW)),
+        "weights": ("w", lambda: classifier.save(path / "w")),
+        "state": ("state.pt", lambda: folder.save_epoch(classifier, [ROW], CONTENT, best=False)),
+        "history": ("history.csv", lambda: folder.write_history([ROW] * 9)),
+        "json": ("m.json", lambda: write_json(path / "m.json", ROW)),
+        "yaml": ("c.yaml", lambda: write_yaml(path / "c.yaml", ROW)),
     }[what]
-    (tmp_path / name).write_text("old")
+    (path / name).write_text("old")
+    if what == "state":  # what is written before it finds room
+        monkeypatch.setattr(Classifier, "save", lambda *_: None)
+        monkeypatch.setattr(folder, "write_history", lambda *_: None)
     with pytest.raises(OSError, match="File too large"), full_disk():
         write()
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_text() == "old"
+    assert [path.name for path in path.iterdir()] == [name]
+    assert (path / name).read_text() == "old"
 
 
-def test_texts_are_utf8_whatever_the_locale(tmp_path):
-    write_json(tmp_path / "a.json", {"класс": "数"})
-    write_yaml(tmp_path / "a.yaml", {"класс": "数"})
-    assert (tmp_path / "a.json").read_bytes().decode() == '{\n  "класс": "数"\n}\n'
-    assert (tmp_path / "a.yaml").read_bytes().decode() == "класс: 数\n"
+def test_what_asks_for_a_run_and_finds_none_says_what_to_do(folder):
+    with pytest.raises(UserError, match=r"holds no config\.yaml; give the folder of a run"):
+        folder.read_config()
+    with pytest.raises(UserError, match="holds no snapshots; train with `snapshots`") as told:
+        folder.snapshots()
+    assert told.value.options == ("snapshots",)
+    with pytest.raises(UserError, match=r"holds no best\.safetensors"):
+        folder.classifier()
+
+
+def test_a_weights_file_stands_for_a_run_where_no_run_is_needed(toy_weights, toy_data):
+    folder = RunFolder(toy_weights)
+    classifier = folder.classifier()
+    assert classifier.size == 16
+    assert folder.open_for(classifier, toy_data).size == 16
+
+
+def test_the_data_set_of_a_run_is_found_again_or_named(finished_run, toy_data, tmp_path):
+    folder = RunFolder(finished_run)
+    classifier = folder.classifier()
+    dataset = folder.open_for(classifier)
+    assert (dataset.root, dataset.size) == (toy_data, 64)
+    assert folder.open_dataset(classifier.loaded_size).size == classifier.loaded_size
+    gone = f"{tmp_path}/gone"
+    text = (finished_run / "config.yaml").read_text()
+    (finished_run / "config.yaml").write_text(text.replace(str(toy_data), gone))
+    with pytest.raises(UserError, match=f"the data set {gone} of .* is not there") as told:
+        folder.open_for(classifier)
+    assert told.value.options == ("data",)
+    assert folder.open_for(classifier, toy_data).root == toy_data
+
+
+class Counting(World):
+    """A world of which it is known how often its processes spoke to each other."""
+
+    exchanges = 0
+
+    def first(self, function, *arguments):
+        Counting.exchanges += 1
+        return super().first(function, *arguments)
+
+
+def test_the_first_process_may_use_the_folder_while_the_others_wait(finished_run, monkeypatch):
+    """A second exchange inside the first would be one that the other processes never join."""
+    monkeypatch.setattr(Counting, "exchanges", 0)
+    folder = RunFolder(finished_run, Counting())
+
+    def use():
+        folder.read_config(), folder.read_metrics(), folder.classifier(), folder.read_state()
+        folder.first(folder.first, folder.read_history)
+        return folder.is_finished, folder.has_state
+
+    assert folder.first(use) == (True, True)
+    assert Counting.exchanges == 1
+
+    def fail():
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        folder.first(fail)
+    folder.read_config()  # and outside, the others take part again
+    assert Counting.exchanges == 3
+
+
+def begin(folder, **changes):
+    folder.begin(RunConfig(RECIPES["lenet5"](), **changes))
+
+
+def test_a_run_begins_where_nothing_is(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "mine")
+    folder.check_free()
+    begin(folder, seed=3)
+    assert folder.read_config().seed == 3
+    with pytest.raises(UserError, match=r"exists; `resume` .* continues it") as told:
+        folder.check_free()
+    assert told.value.options == ("resume", "out", "overwrite")
+    folder.check_free(overwrite=True)
+
+
+def test_nothing_of_an_overwritten_run_is_left_that_could_pass_for_the_new_ones(finished_run):
+    (finished_run / "snapshots").mkdir()
+    (finished_run / "snapshots/epoch-0001.safetensors").touch()
+    folder = RunFolder(finished_run)
+    begin(folder)
+    assert not folder.is_finished and not folder.has_state
+    left = {path.name for path in finished_run.iterdir()}
+    assert not left & {"best.safetensors", "last.safetensors", "history.csv", "snapshots"}
+
+
+def test_a_start_that_was_cut_in_its_first_file_is_no_run(tmp_path):
+    (tmp_path / ".config.4194304.0123abcd.tmp.yaml").write_text("form")
+    (tmp_path / LOCK).touch()
+    RunFolder(tmp_path).check_free()
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(UserError, match="exists"):
+        RunFolder(tmp_path).check_free()
+    with pytest.raises(UserError, match="no run folder, so it is not overwritten"):
+        RunFolder(tmp_path).check_free(overwrite=True)
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file; give another folder with `out`"):
+        RunFolder(tmp_path / "file").check_free(overwrite=True)
+
+
+def test_one_program_at_a_time_writes_to_a_run(tmp_path):
+    left = tmp_path / ".state.4194304.0123abcd.tmp.pt"  # of a process that is dead
+    left.touch()
+    with RunFolder(tmp_path).held():
+        assert not left.exists()
+        with (
+            pytest.raises(UserError, match="another program is writing to") as told,
+            RunFolder(tmp_path).held(),
+        ):
+            pass
+        assert told.value.options == ("out",)
+        code = (
+            "import sys; from convlens.training.run_folder import RunFolder\n"
+            "with RunFolder(sys.argv[1]).held(): print('got it')"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+        )
+        assert "another program is writing to" in other.stderr
+    with RunFolder(tmp_path).held():
+        assert os.listdir(tmp_path) == [LOCK]
+    assert not os.listdir(tmp_path)
+
+
+def test_texts_are_utf8_whatever_the_locale(folder):
+    folder.write_metrics({"класс": "数"})
+    assert (folder.path / "metrics.json").read_bytes().decode() == '{\n  "класс": "数"\n}\n'
+    begin(folder, data="/数")
+    assert "data: /数" in (folder.path / "config.yaml").read_bytes().decode()
