@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
-from convlens.figures.style import PAGE_WIDTH, bare, new_figure, percent, shorten, styled
+from convlens.figures.style import PAGE_WIDTH, bare, new_figure, percent, shorten, space, styled
 
 PERCENTILE = 99.5  # of the magnitudes; one bright pixel would leave the rest of a map white
 
@@ -61,7 +61,7 @@ def attribution(
     columns = len(maps) + 1
     figure = new_figure(height=PAGE_WIDTH / columns + 1.8)
     figure.suptitle(title)
-    figure.get_layout_engine().set(h_pad=0.08)  # else the title touches those below it
+    space(figure, h_pad=0.08)  # else the title touches those below it
     axes = figure.subplots(2, columns, height_ratios=(1, 0.05), squeeze=False)
     bare(axes[0, 0]).imshow(image, interpolation="nearest")
     axes[0, 0].set_title(f"input, {image.shape[1]}×{image.shape[0]}\n")
@@ -87,7 +87,8 @@ def attribution(
         bar = figure.colorbar(
             picture, cax=below, orientation="horizontal", ticks=ticks, extend=extend
         )
-        bar.solids.set_alpha(1)
+        if bar.solids is not None:
+            bar.solids.set_alpha(1)
         bar.ax.set_xticklabels([f"{tick:.2g}" if tick else "0" for tick in ticks])
         bar.set_label(note, fontsize=7)
     figure.supxlabel(
@@ -123,7 +124,7 @@ def occlusion(
     height, width = image.shape[:2]
     figure = new_figure(height=PAGE_WIDTH / 4 + 1.75 + 0.17 * legend_rows)
     figure.suptitle(title)
-    figure.get_layout_engine().set(h_pad=0.08)  # else the title touches those below it
+    space(figure, h_pad=0.08)  # else the title touches those below it
     axes = figure.subplots(2, 4, height_ratios=(1, 0.05))
 
     bare(axes[0, 0]).imshow(image, interpolation="nearest")
@@ -169,7 +170,7 @@ def occlusion(
     _draw(axes[0, 3], colors, image, stride)
     axes[0, 3].set_title("most probable class\n(colors below)")
     patches = [
-        Patch(color=color, label=f"{shorten(classes[label], 24)}, {n}")
+        Patch(color=color, label=f"{shorten(classes[int(label)], 24)}, {n}")
         for (label, n), color in zip(counts, CLASS_COLORS, strict=False)
     ]
     rest = sum(n for _, n in counts[len(named) :])

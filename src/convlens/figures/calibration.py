@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convlens.figures.style import BLUE, GRAY, VERMILION, new_figure, styled
+from convlens.figures.style import BLUE, GRAY, VERMILION, new_figure, space, styled
 
 
 @styled
@@ -42,5 +42,5 @@ def reliability(
     below.bar(centers, count, width, color=GRAY)
     below.set(xlabel="probability of the answer", ylabel="images")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    figure.get_layout_engine().set(hspace=0.08)  # between the two axes' outermost labels
+    space(figure, hspace=0.08)  # between the two axes' outermost labels
     return figure

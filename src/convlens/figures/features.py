@@ -16,6 +16,7 @@ from convlens.figures.style import (
     new_figure,
     percent,
     shorten,
+    space,
     styled,
 )
 
@@ -79,7 +80,7 @@ def neighbors(
             bare(ax).imshow(found[i, j], interpolation="nearest")
             name = shorten(found_names[i][j], 13)
             ax.set_title(f"{name}\n{similarity[i, j]:.2f}", fontsize=6.5, pad=2)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)
+    space(figure, w_pad=0.02, h_pad=0.03)
     return figure
 
 
@@ -99,7 +100,7 @@ def feature_visualization(
     for i, ax in enumerate(cells(figure, len(images), columns)):
         ax.imshow(images[i].clip(0, 1), interpolation="nearest")
         ax.set_title(f"{shorten(names[i], 16)}\n{values[i]:.3g}", fontsize=6.5, pad=2)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)
+    space(figure, w_pad=0.03, h_pad=0.03)
     return figure
 
 
@@ -132,7 +133,7 @@ def embedding(
         color, width = (GRAY, 0.4) if right[i] else (VERMILION, 1.6)
         box = AnnotationBbox(
             OffsetImage(image, zoom=18 / images.shape[1], resample=True),
-            places[i],
+            (float(places[i, 0]), float(places[i, 1])),
             frameon=True,
             pad=0.08,
             bboxprops={"edgecolor": color, "linewidth": width},

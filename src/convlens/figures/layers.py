@@ -15,6 +15,7 @@ from convlens.figures.style import (
     cells,
     new_figure,
     shorten,
+    space,
     styled,
 )
 
@@ -60,7 +61,7 @@ def sorted_activations(
     height = _maps_height(len(maps))
     figure = new_figure(height + 1.7)
     figure.suptitle(title)
-    above, below = figure.subfigures(2, 1, height_ratios=(height, 1.7))
+    above, below = figure.subfigures(2, 1, height_ratios=(height, 1.7), squeeze=False).flat
     _draw_maps(above, image, maps, numbers, None, 99.5)
     left, right = below.subplots(1, 2)
     places = np.arange(len(maps))
@@ -109,14 +110,15 @@ def _draw_maps(
         vmax, source = highest, "maximum of all maps"
     vmax = vmax if vmax > 0 else 1.0  # all maps dead: any scale shows them black
 
-    beside, grid = figure.subfigures(1, 2, width_ratios=(MARGIN, PAGE_WIDTH - MARGIN))
+    widths = (MARGIN, PAGE_WIDTH - MARGIN)
+    beside, grid = figure.subfigures(1, 2, width_ratios=widths, squeeze=False).flat
     rest = _maps_height(count) - MARGIN - 0.5
     axes = beside.subplots(3, 1, height_ratios=(MARGIN, 0.12, rest))
     bare(axes[0]).imshow(image, interpolation="nearest")
     axes[0].set_title(f"input, {image.shape[1]}×{image.shape[0]}")
     axes[2].axis("off")
 
-    dead = 0
+    dead, picture = 0, None
     columns = _columns(count)
     says = " dead" if columns < 32 else ""  # in narrow cells the color says it alone
     for number, one, ax in zip(numbers, maps, cells(grid, count, columns), strict=True):
@@ -126,8 +128,9 @@ def _draw_maps(
             dead += 1
             ax.set_title(f"{number}{says}", fontsize=6.5, pad=1.5, color=VERMILION)
             ax.spines[:].set(visible=True, color=VERMILION)
-    grid.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.02, hspace=0.02)
+    space(grid, w_pad=0.01, h_pad=0.03, wspace=0.02, hspace=0.02)
 
+    assert picture is not None  # a layer has a map
     bar = figure.colorbar(
         picture,
         cax=axes[1],
@@ -192,7 +195,7 @@ def filters(weights: np.ndarray, numbers: Sequence[int] | None = None, title: st
     for i, ax in enumerate(cells(figure, count, columns)):
         ax.imshow(shown[i].clip(0, 1), interpolation="nearest")
         ax.set_title(str(i if numbers is None else numbers[i]), fontsize=6.5, pad=1.5)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    space(figure, w_pad=0.02, h_pad=0.02)
     return figure
 
 
@@ -228,5 +231,5 @@ def kernels(
             bare(ax).imshow(kernel, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
             ax.spines[:].set(visible=True, color=GRAY, linewidth=0.5)
             ax.set_title(f"of {source}", fontsize=6.5, pad=2)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.02)
+    space(figure, w_pad=0.02, h_pad=0.03, wspace=0.02)
     return figure

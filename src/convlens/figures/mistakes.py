@@ -42,10 +42,10 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 
     order = similarity_order(matrix)
     figure = new_figure(height=11)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(7.2, 3.8))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(7.2, 3.8), squeeze=False).flat
     ax = top.subplots()
     picture = _draw_shares(ax, shares[np.ix_(order, order)])
-    _label_rows(ax, [classes[c] for c in order], height=6.2)
+    _label_rows(ax, [classes[int(c)] for c in order], height=6.2)
     ax.set(title="Confusion matrix: rows true, columns predicted, in the same order", xticks=[])
     bar = top.colorbar(picture, ax=ax, orientation="horizontal", shrink=0.5, aspect=40, pad=0.01)
     bar.set_label("share of the true class's images (square-root scale; gray: no images)")
@@ -79,11 +79,11 @@ def per_class(accuracy: np.ndarray, counts: np.ndarray, classes: Sequence[str]) 
         values = accuracy[chunk]
         ax.barh(range(len(chunk)), np.nan_to_num(100 * values), height=0.72, color=BLUE)
         for row, c in enumerate(chunk):
-            text = f"{percent(accuracy[c])} of {counts[c]}" if counts[c] else "no images"
+            text = f"{percent(float(accuracy[c]))} of {counts[c]}" if counts[c] else "no images"
             ax.text(103, row, text, va="center", fontsize=6.5, color=GRAY)
         if len(measured):
             ax.axvline(100 * mean, color="black", linewidth=0.8, linestyle=(0, (3, 2)))
-        ax.set_yticks(range(len(chunk)), [shorten(classes[c], 22) for c in chunk], fontsize=7)
+        ax.set_yticks(range(len(chunk)), [shorten(classes[int(c)], 22) for c in chunk], fontsize=7)
         ax.set(xlim=(0, 100), ylim=(rows - 0.4, -0.6), xticks=[0, 50, 100])
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel("accuracy (%)")
@@ -118,10 +118,11 @@ def worst(
         if i >= len(shown):
             ax.set_visible(False)
             continue
-        k = shown[i]
+        k = int(shown[i])
         ax.imshow(images[k], interpolation="nearest")
-        ax.set_title(shorten(classes[true[k]], 18), fontsize=7, pad=2)
-        verdict = f"{shorten(classes[predicted[k]], 18)}\n{percent(probability[k])}"
+        ax.set_title(shorten(classes[int(true[k])], 18), fontsize=7, pad=2)
+        name = shorten(classes[int(predicted[k])], 18)
+        verdict = f"{name}\n{percent(float(probability[k]))}"
         ax.set_xlabel(verdict, fontsize=7, labelpad=2, color=VERMILION)
     return figure
 
@@ -169,11 +170,13 @@ def _label_rows(ax: Axes, names: Sequence[str], height: float) -> None:
     rows = np.arange(0, len(names), every)
     one_side = pitch >= size + 0.5
     ax.set_yticks(rows if one_side else rows[::2])
-    ax.set_yticklabels([shorten(names[r], 20) for r in ax.get_yticks()], fontsize=size)
+    ax.set_yticklabels([shorten(names[int(r)], 20) for r in ax.get_yticks()], fontsize=size)
     ax.tick_params(length=2, width=0.4)
     if not one_side:
         right = ax.secondary_yaxis("right")
-        right.set_yticks(rows[1::2], [shorten(names[r], 20) for r in rows[1::2]], fontsize=size)
+        right.set_yticks(
+            rows[1::2], [shorten(names[int(r)], 20) for r in rows[1::2]], fontsize=size
+        )
         right.tick_params(length=2, width=0.4)
 
 

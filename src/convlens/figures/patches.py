@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, cells, new_figure, styled
+from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, cells, new_figure, space, styled
 
 GRAY = 128  # around the patches, and beyond the image: a white patch would not end on white
 
@@ -28,7 +28,7 @@ def patches(patches: np.ndarray, maps: Sequence[int], values: np.ndarray, title:
             ax.set_title(str(maps[i]), fontsize=6.5, pad=1.5)
         else:
             ax.set_title(f"{maps[i]} dead", fontsize=6.5, pad=1.5, color=VERMILION)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)
+    space(figure, w_pad=0.02, h_pad=0.03)
     return figure
 
 
@@ -64,7 +64,7 @@ def deconvolution(
         left, right = (bare(ax) for ax in cell.subplots(1, 2))
         left.imshow(_block(scaled, 1.0), interpolation="nearest")
         right.imshow(_block(patches[i], GRAY), interpolation="nearest")
-        cell.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02)
+        space(cell, w_pad=0.03, h_pad=0.03, wspace=0.02)
     return figure
 
 
@@ -112,7 +112,7 @@ def growth(
                 pad=2,
                 color="black" if value > 0 else VERMILION,
             )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0.01, hspace=0.01)
+    space(figure, w_pad=0.02, h_pad=0.01, wspace=0.01, hspace=0.01)
     return figure
 
 

@@ -4,11 +4,13 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from convlens.files import replacing
 
@@ -48,6 +50,13 @@ class ShownFigure(Figure):
 def new_figure(height: float, width: float = PAGE_WIDTH) -> Figure:
     """An empty figure, sides in inches, that lays itself out."""
     return ShownFigure(figsize=(width, height), layout="constrained")
+
+
+def space(figure: Figure | SubFigure, **distances: Any) -> None:
+    """Set what the layout keeps between axes: w_pad, h_pad, inches; wspace, hspace, shares."""
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)
+    layout.set(**distances)
 
 
 def bare(ax: Axes) -> Axes:

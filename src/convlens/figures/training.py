@@ -94,11 +94,13 @@ def batch(
             continue
         ax.imshow(shown[i], interpolation="nearest")
         order = np.argsort(-targets[i], kind="stable")[:2]
-        mixed = [(shorten(classes[c], 12), targets[i, c]) for c in order if targets[i, c] >= 0.05]
+        mixed = [
+            (shorten(classes[int(c)], 12), targets[i, c]) for c in order if targets[i, c] >= 0.05
+        ]
         if len(mixed) == 2:
             title = " +\n".join(f"{name} {share:.2f}" for name, share in mixed)
         else:
-            title = shorten(classes[order[0]], 18)
+            title = shorten(classes[int(order[0])], 18)
         ax.set_title(title, fontsize=6.3, pad=2)
     return figure
 

@@ -43,7 +43,7 @@ def tuning(
     the recipe's own setting.
     """
     figure = new_figure(height=6.6)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, 3))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, 3), squeeze=False).flat
     best = int(np.argmax(accuracy))
     _draw_parallel(top.subplots(), coordinates, accuracy, best, own)
     left, right = bottom.subplots(1, 2, width_ratios=(1, 1.2))

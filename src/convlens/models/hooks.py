@@ -8,6 +8,7 @@ ResNet shares a ReLU), its second use is `name#2`, its third `name#3`.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ NONLINEARITIES = (
     nn.Softplus,
 )
 
-Hook = Callable[[str, nn.Module, tuple, object], None]
+Hook = Callable[[str, nn.Module, tuple, Any], None]
 
 
 @contextmanager

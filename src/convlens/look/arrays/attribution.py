@@ -14,6 +14,7 @@ and raises UserError for a target that is no class of the model.
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def attributing(model: nn.Module) -> Iterator[None]:
     """Within the block: evaluation mode, gradients on, no ReLU in place (captum's hooks need both
     its input and its output). On leaving it, also by an exception, every module is as it was."""
     modes = {module: module.training for module in model.modules()}
-    in_place = [m for m in model.modules() if getattr(m, "inplace", False)]
+    in_place: list[Any] = [m for m in model.modules() if getattr(m, "inplace", False)]
     try:
         model.eval()
         for module in in_place:
@@ -107,7 +108,7 @@ def grad_cam(
         coarse = LayerGradCam(model, module).attribute(
             _at_home(model, x), chosen, relu_attributions=True
         )
-    if coarse.dim() != 4:
+    if not isinstance(coarse, Tensor) or coarse.dim() != 4:
         raise UserError(f"layer {layer!r} has no map; choose a convolution's")
     return _array(F.interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=False))[:, 0]
 
@@ -175,7 +176,8 @@ def _at_home(model: nn.Module, x: Tensor) -> Tensor:
     return x.detach().to(next(model.parameters(), x).device, copy=True)
 
 
-def _array(values: Tensor) -> np.ndarray:
+def _array(values: Tensor | tuple) -> np.ndarray:
+    assert isinstance(values, Tensor)  # which captum answers a tensor with
     return np.ascontiguousarray(values.detach().to("cpu", torch.float32).numpy())
 
 

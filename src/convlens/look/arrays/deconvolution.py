@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from convlens.models.hooks import check_maps, layer_outputs
 
@@ -43,25 +44,27 @@ def deconvolution(
     check_maps(layer, output, maps)
 
     images = torch.arange(len(output), device=output.device)
-    maps = torch.as_tensor(maps, device=output.device)
+    numbers = torch.as_tensor(maps, device=output.device)
     if positions is None:
-        unit = output[images, maps].flatten(1).argmax(dim=1)
-        down, across = unit // output.shape[3], unit % output.shape[3]
+        place = output[images, numbers].flatten(1).argmax(dim=1)
+        down, across = place // output.shape[3], place % output.shape[3]
     else:
         down, across = torch.as_tensor(np.asarray(positions), device=output.device).T
     start = torch.zeros_like(output)
-    start[images, maps, down, across] = output.detach()[images, maps, down, across].relu()
+    unit = images, numbers, down, across
+    start[unit] = output.detach()[unit].relu()
     _rectify_backward(output.grad_fn)
     (projection,) = torch.autograd.grad(output, image, start)
     return projection.permute(0, 2, 3, 1).to("cpu", torch.float32).contiguous().numpy()
 
 
-def _rectify_backward(node: object) -> None:
-    """From `node` down, a ReLU hands back the rectified signal, whatever its own input was.
+def _rectify_backward(last: Node | None) -> None:
+    """From `last` down, a ReLU hands back the rectified signal, whatever its own input was.
 
     The hooks sit on this graph and are freed with it.
     """
-    seen, pending = {node}, [node]
+    assert last is not None  # the tensor hangs on a graph
+    seen, pending = {last}, [last]
     while pending:
         node = pending.pop()
         if node.name() == "ReluBackward0":

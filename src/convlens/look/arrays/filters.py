@@ -8,12 +8,15 @@ little; the composition is that of expanded weights (Voss et al. 2021, Visualizi
 "Expanded Weights"), which ignore what makes a network more than one filter, its nonlinearities.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from convlens.errors import UserError
 from convlens.look.arrays.layers import receptive_field
@@ -80,6 +83,7 @@ def kernels(
     """
     name = _convolution_behind(model, layer, size)
     convolution = model.get_submodule(name.partition("#")[0])
+    assert isinstance(convolution, nn.Conv2d)
     check_numbers(maps, convolution.out_channels, f"layer {layer} has no map")
     weight = convolution.weight.detach()[list(maps)].to("cpu", torch.float32)  # (M, C/groups, …)
     weight = weight.numpy()
@@ -128,12 +132,13 @@ def composite_filters(
     return np.stack([crop(each, np.array(box), 0) for each in np.concatenate(filters)])
 
 
-def _make_linear(node: object) -> None:
-    """From `node` down, gradients pass nonlinearities unchanged and maxima as means.
+def _make_linear(last: Node | None) -> None:
+    """From `last` down, gradients pass nonlinearities unchanged and maxima as means.
 
     The hooks sit on this graph and are freed with it.
     """
-    seen, pending = {node}, [node]
+    assert last is not None  # the tensor hangs on a graph
+    seen, pending = {last}, [last]
     while pending:
         node = pending.pop()
         if node.name() in NONLINEAR_NODES:
@@ -145,12 +150,12 @@ def _make_linear(node: object) -> None:
         pending += below
 
 
-def _as_mean(node: object):
+def _as_mean(node: Any) -> Callable[..., tuple[Tensor, ...]]:
     """A hook that replaces the gradient of a maximum pool by that of a mean over its windows."""
     kernel = node._saved_kernel_size
     window = kernel, node._saved_stride or kernel, node._saved_padding, node._saved_ceil_mode
 
-    def hook(inputs: tuple[Tensor], outputs: tuple[Tensor]) -> tuple[Tensor]:
+    def hook(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         before = torch.zeros_like(inputs[0], requires_grad=True)
         with torch.enable_grad():
             return torch.autograd.grad(F.avg_pool2d(before, *window), before, outputs[0])
@@ -163,7 +168,7 @@ def _convolution_behind(model: nn.Module, layer: str, size: int) -> str:
     convolutions: dict[object, str] = {}
     found: list[Tensor] = []
 
-    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+    def hook(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         if isinstance(module, nn.Conv2d):
             convolutions[output.grad_fn] = name
         if name == layer and isinstance(output, Tensor):
@@ -177,7 +182,8 @@ def _convolution_behind(model: nn.Module, layer: str, size: int) -> str:
             f"{type(model).__name__} has no layer {layer!r} that gives maps; choose a convolution, "
             f"for instance {next(iter(convolutions.values()), 'of another model')}"
         )
-    level, seen = [found[0].grad_fn], set()
+    level: list[Any] = [found[0].grad_fn]
+    seen: set[Any] = set()
     while level:
         for node in level:
             if node in convolutions:

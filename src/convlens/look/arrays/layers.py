@@ -11,14 +11,17 @@ upsampling fields are no longer alike and evenly spaced; there the whole image i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from convlens.errors import UserError
 from convlens.models.hooks import blank_image, hooked
+
+T = TypeVar("T")
 
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 ADAPTIVE_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -96,7 +99,7 @@ def layer_table(model: nn.Module, size: int = 64) -> list[Layer]:
     rows = []
     counted = set()
 
-    def hook(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
+    def hook(layer: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         if isinstance(module, WINDOWED):
             kind, graph.windows[output.grad_fn] = _describe(module, inputs[0].shape, output.shape)
             field = graph.field(output)
@@ -143,7 +146,7 @@ def receptive_fields(
     graph = _Graph(image)
     found = {}
 
-    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+    def hook(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         if isinstance(module, WINDOWED):
             _, graph.windows[output.grad_fn] = _describe(module, inputs[0].shape, output.shape)
         if name in layers:
@@ -159,7 +162,8 @@ def receptive_fields(
 
 def cells(rows: Sequence[Layer]) -> list[tuple[str, ...]]:
     """The table as it is written: its header, a line for each row, and the totals."""
-    lines = [("layer", "kind", "output", "parameters", "multiply-adds", "field", "stride")]
+    header = ("layer", "kind", "output", "parameters", "multiply-adds", "field", "stride")
+    lines: list[tuple[str, ...]] = [header]
     for row in rows:
         shape = "×".join(map(str, row.shape))
         seen = _pixels(row.field) if row.field else "whole image" if row.shape else ""
@@ -195,9 +199,12 @@ def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
-def _describe(
-    module: nn.Module, inputs: Sequence[int], outputs: Sequence[int]
-) -> tuple[str, _Window]:
+def _both(values: Iterable[T]) -> tuple[T, T]:
+    down, across = values
+    return down, across
+
+
+def _describe(module: Any, inputs: Sequence[int], outputs: Sequence[int]) -> tuple[str, _Window]:
     """The layer in words, and its window; inputs and outputs are the shapes with the batch."""
     if isinstance(module, nn.Linear):
         return "linear", WHOLE_MAP
@@ -236,7 +243,9 @@ class _Graph:
 
     def field(self, output: Tensor) -> Field | None:
         """Of the units of `output`; None where they read the whole image."""
-        pending = [output.grad_fn]  # a stack, for a deep net's graph is deeper than Python's
+        pending: list[Any] = [
+            output.grad_fn
+        ]  # a stack, for a deep net's graph is deeper than Python's
         while pending:
             inputs = [node for node, _ in pending[-1].next_functions if node is not None]
             missing = [node for node in inputs if node not in self.known]
@@ -248,19 +257,19 @@ class _Graph:
         reach = self.known[output.grad_fn]
         if reach is None or math.inf in reach.last:
             return None
-        size = tuple(b - a + 1 for a, b in zip(reach.first, reach.last, strict=True))
+        size = _both(int(b) - a + 1 for a, b in zip(reach.first, reach.last, strict=True))
         return Field(size, reach.stride, reach.first)
 
-    def _step(self, node: object, inputs: list) -> "_Reach | None":
+    def _step(self, node: Any, inputs: list[Any]) -> "_Reach | None":
         """None where the node sees no pixel: a parameter, and what is made of parameters."""
         if getattr(node, "variable", None) is self.image:
             return _Reach((0, 0), (0, 0), (1, 1))
-        reaches = [self.known[n] for n in inputs if self.known[n] is not None]
+        reaches = [reach for n in inputs if (reach := self.known[n]) is not None]
         if not reaches:
             return None
-        first = tuple(map(min, zip(*(r.first for r in reaches), strict=True)))
-        last = tuple(map(max, zip(*(r.last for r in reaches), strict=True)))
-        stride = tuple(map(max, zip(*(r.stride for r in reaches), strict=True)))
+        first = _both(map(min, zip(*(r.first for r in reaches), strict=True)))
+        last = _both(map(max, zip(*(r.last for r in reaches), strict=True)))
+        stride = _both(map(max, zip(*(r.stride for r in reaches), strict=True)))
         window = _saved_window(node) or self.windows.get(node)
         if window is None and node.name().startswith(UNEVEN):
             window = WHOLE_MAP
@@ -268,9 +277,9 @@ class _Graph:
             return _Reach(first, last, stride)
         sides = list(zip(window.kernel, window.dilation, window.padding, stride, strict=True))
         return _Reach(
-            tuple(a - p * j for a, (_, _, p, j) in zip(first, sides, strict=True)),
-            tuple(b + ((k - 1) * d - p) * j for b, (k, d, p, j) in zip(last, sides, strict=True)),
-            tuple(j * s for j, s in zip(stride, window.stride, strict=True)),
+            _both(a - p * j for a, (_, _, p, j) in zip(first, sides, strict=True)),
+            _both(b + ((k - 1) * d - p) * j for b, (k, d, p, j) in zip(last, sides, strict=True)),
+            _both(j * s for j, s in zip(stride, window.stride, strict=True)),
         )
 
 
@@ -283,7 +292,7 @@ class _Reach:
     stride: tuple[int, int]
 
 
-def _saved_window(node: object) -> _Window | None:
+def _saved_window(node: Any) -> _Window | None:
     """The window that a convolution's, pool's or padding's node in the graph tells, else None."""
     if hasattr(node, "_saved_kernel_size"):
         kernel = _pair(node._saved_kernel_size)
@@ -295,7 +304,7 @@ def _saved_window(node: object) -> _Window | None:
         kernel, stride = _pair(node._saved_weight.shape[2:]), _pair(node._saved_stride)
     elif "Pad" in node.name():  # left, right, top, bottom
         sides = getattr(node, "_saved_pad", None) or getattr(node, "_saved_padding", None)
-        if len(sides or ()) != 4:
+        if sides is None or len(sides) != 4:
             return None
         # Negative ones, which crop, are told as if unsigned.
         top, left = ((side + 2**63) % 2**64 - 2**63 for side in (sides[2], sides[0]))

@@ -46,8 +46,9 @@ class Strongest:
         self.count = count
         self.seen = 0  # images
         # (k, C) each, strongest first; empty before the first batch
-        self.values = np.empty((0, 0), np.float32)
-        self.rows = self.units = np.empty((0, 0), np.int64)
+        self.values: np.ndarray = np.empty((0, 0), np.float32)
+        self.rows: np.ndarray = np.empty((0, 0), np.int64)
+        self.units: np.ndarray = np.empty((0, 0), np.int64)
         self.shape: tuple[int, ...] = ()  # of a map
 
     def add(self, maps: np.ndarray) -> None:

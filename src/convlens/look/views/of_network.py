@@ -40,11 +40,12 @@ def layers(classifier: Classifier) -> View:
         f"{classifier.name}: where its {arrays['parameters'].sum():,} parameters are, and its "
         f"{arrays['multiply_adds'].sum():,} multiply-adds for an image"
     )
+    names = [row.name for row in rows]
     header, *lines = cells(rows)
     return View(
         "layers",
         arrays,
-        lambda: figures.layers([row.name for row in rows], *arrays.values(), title),
+        lambda: figures.layers(names, arrays["parameters"], arrays["multiply_adds"], title),
         Table(header, tuple(lines)),
     )
 
