@@ -22,6 +22,7 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from convlens import look as look
     from convlens import models as models
+    from convlens import recipes as recipes
     from convlens.data.dataset import Dataset as Dataset
     from convlens.data.opening import open_dataset as open_dataset
     from convlens.errors import UserError as UserError
@@ -52,7 +53,24 @@ _PUBLIC = {
 }
 _PACKAGES = ("look", "models", "recipes")
 
-__all__ = ["__version__", *_PUBLIC, *_PACKAGES]
+__all__ = [
+    "Classifier",
+    "Dataset",
+    "Recipe",
+    "Run",
+    "UserError",
+    "__version__",
+    "ensemble",
+    "explore",
+    "load",
+    "look",
+    "models",
+    "open_dataset",
+    "recipes",
+    "report",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
