@@ -17,7 +17,8 @@ QUICK = Path("runs/gallery")
 
 # What `look` is asked for, and which of its pictures are kept under which name.
 LOOKS = {
-    "--view activations filters attribution occlusion invariance neighbors optimized embedding": {
+    "--view activations filters attribution occlusion invariance neighbors embedding "
+    "feature-visualization": {
         "activations-accordion-image_0001-conv1": "activations-accordion-image_0001-conv1",
         "activations-camera-image_0001-conv2": "activations-conv2",
         "filters": "filters",
@@ -25,8 +26,8 @@ LOOKS = {
         "occlusion-camera-image_0001": "occlusion",
         "invariance": "invariance",
         "neighbors": "neighbors",
-        "optimized-classes": "optimized",
         "embedding": "embedding",
+        "feature-visualization-classes": "feature-visualization",
     },
     "--view activations --layer stage4.relu2": {
         "activations-accordion-image_0001-stage4.relu2": "activations-last-layer",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convlens.cli import View
+from convlens.cli.look import ViewName
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -32,7 +32,7 @@ def test_every_picture_of_the_page_is_drawn_by_the_script_and_is_there():
 
 def test_every_view_has_its_place_on_the_page():
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
-    for view in typing.get_args(View):
+    for view in typing.get_args(ViewName):
         assert f"--view {view}" in page
 
 
