@@ -1,0 +1,159 @@
+"""`convlens evaluate`, `predict` and `export`."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convlens.formats import FORMAT
+from convlens.inference import Classifier
+from convlens.training.run_folder import RunFolder
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp_path, tell):
+    run, told = finished
+    metrics = RunFolder(run).read_metrics()
+    lines = told.splitlines()[5:7]
+    again = tell("evaluate", run, "--out", tmp_path / "out", "--device", "cpu")
+    assert [line for line in again.splitlines() if "mean per class" in line] == lines
+    measured = read(tmp_path / "out" / "metrics.json")
+    assert measured.pop("format") == FORMAT
+    assert len(measured) == 6 + 3
+    assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-6)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "metrics.json",
+        "confusion.csv",
+        "confusion.png",
+        "per_class.csv",
+        "per_class.png",
+        "reliability.png",
+        "worst.png",
+    }
+    assert again.splitlines()[-1] == f"wrote      {tmp_path / 'out'}"
+    small = Classifier.load(run).save(tmp_path / "small.safetensors", half=True)
+    data = RunFolder(run).read_config().data
+    tell("evaluate", small, "--data", data, "--out", tmp_path / "half", "--device", "cpu")
+    half = read(tmp_path / "half" / "metrics.json")
+    for name, value in measured.items():  # an image on the brink may change sides
+        assert half[name] == pytest.approx(value, abs=0.01 if "loss" in name else 0.05)
+
+
+def test_evaluate_leaves_out_what_training_saw(toy_weights, toy_data, tmp_path, tell, refuse):
+    data = tmp_path / "toy"
+    shutil.copytree(toy_data, data)
+    source = data / "train" / "cyan_bar" / "image_0003.png"
+    shutil.copyfile(source, data / "validation" / "cyan_bar" / "image_0002.png")
+    command = ("evaluate", toy_weights, "--data", data, "--device", "cpu", "--out")
+    told = tell(*command, tmp_path / "out", "--without-near-duplicates")
+    assert "\nleft out   1 of 20 validation images, which have a near-duplicate in train/\n" in told
+    per_class = (tmp_path / "out" / "per_class.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[1] for row in per_class[1:]] == ["4", "3", "4", "4", "4"]
+    shutil.rmtree(data / "validation")
+    shutil.copytree(data / "train", data / "validation")
+    told = refuse(*command, tmp_path / "none", "--without-near-duplicates")
+    assert told == "every validation image has a near-duplicate in train/; none is left"
+    assert not (tmp_path / "none").exists()
+
+
+def test_fast_answers_are_nearly_the_exact_ones(toy_weights, toy_data, tmp_path, tell):
+    command = ("predict", toy_weights, toy_data / "validation", "--device", "cpu")
+    exact, fast = (
+        json.loads(tell(*command, "--format", "json", *options)) for options in ([], ["--fast"])
+    )
+    same = [a["classes"] == b["classes"] for a, b in zip(exact, fast, strict=True)]
+    assert sum(same) >= 0.9 * len(same)  # an image on the brink may change sides
+    told = tell("evaluate", toy_weights, "--data", toy_data, "--fast", "--device", "cpu")
+    assert re.search(r"device     cpu, .*, (bf16|fp32) \(bf16 is .* as fast here", told)
+    assert told.count("mean per class") == 2
+
+
+def test_runs_and_views_are_averaged(toy_weights, toy_data, tmp_path, tell):
+    command = ("evaluate", toy_weights, "--data", toy_data, "--device", "cpu", "--out")
+    tell(*command, tmp_path / "one")
+    tell(*command, tmp_path / "same", "--ensemble", toy_weights, toy_weights)
+    told = tell(*command, tmp_path / "tta", "--tta")
+    one, same, tta = (read(tmp_path / name / "metrics.json") for name in ("one", "same", "tta"))
+    assert same == pytest.approx(one, rel=1e-4)
+    assert tta["validation_loss"] != pytest.approx(one["validation_loss"], rel=1e-4)
+    assert f"calibration error {tta['calibration_error']:.1%}" in told
+    image = toy_data / "validation" / "cyan_bar"
+    options = ("--ensemble", toy_weights, "--tta", "--device", "cpu")
+    assert tell("predict", toy_weights, image, *options).count("cyan_bar/") == 4
+
+
+@pytest.mark.parametrize("options", [(), ("--fast",), ("--tta",), ("--tta", "--fast")])
+def test_what_is_asked_runs_on_the_device_that_was_chosen(
+    options, toy_weights, toy_data, monkeypatch, tell
+):
+    seen = []
+    monkeypatch.setattr(
+        Classifier, "to", lambda self, device: seen.append(device) or self, raising=True
+    )
+    tell("evaluate", toy_weights, "--data", toy_data, "--device", "cpu", *options)
+    tell("predict", toy_weights, toy_data / "validation", "--device", "cpu", *options)
+    assert seen == [torch.device("cpu")] * 2
+
+
+def test_predictions_in_csv_and_json_are_the_same(toy_weights, toy_data, tell):
+    folder = toy_data / "validation" / "cyan_bar"
+    command = ("predict", toy_weights, folder, "--top", "3", "--device", "cpu", "--format")
+    records = json.loads(tell(*command, "json"))
+    rows = list(csv.DictReader(io.StringIO(tell(*command, "csv"))))
+    assert [record["path"] for record in records] == [str(p) for p in sorted(folder.iterdir())]
+    flat = [
+        (record["path"], rank, name, share)
+        for record in records
+        for rank, (name, share) in enumerate(
+            zip(record["classes"], record["probabilities"], strict=True), 1
+        )
+    ]
+    assert len(flat) == len(rows) == 4 * 3
+    for row, (path, rank, name, share) in zip(rows, flat, strict=True):
+        assert (row["image"], int(row["rank"]), row["class"]) == (path, rank, name)
+        assert float(row["probability"]) == pytest.approx(share, abs=1e-6)
+    used, *lines = tell(*command, "text").splitlines()
+    assert used.startswith("device     cpu")
+    assert lines[0].startswith(f"{flat[0][0]}: {flat[0][2]} {flat[0][3]:.1%}, ")
+
+
+def test_class_names_with_commas_and_quotes_survive_csv(toy_weights, toy_data, tmp_path, tell):
+    names = ("a,b", 'the "c"', "数", "d\ne", "f")
+    trained = Classifier.load(toy_weights)
+    named = trained.with_model(trained.model, class_names=names).save(tmp_path / "w")
+    image = toy_data / "train" / "cyan_bar" / "image_0001.png"
+    told = tell("predict", named, image, "--top", "5", "--format", "csv")
+    assert {row["class"] for row in csv.DictReader(io.StringIO(told, newline=""))} == set(names)
+
+
+def test_the_probabilities_told_are_the_classifiers_at_its_temperature(
+    toy_weights, toy_data, tmp_path, tell
+):
+    image = toy_data / "validation" / "red_cross" / "image_0001.png"
+    classifier = Classifier.load(toy_weights)
+    classifier.temperature = 0.4
+    sharp = classifier.save(tmp_path / "sharp.safetensors")
+    (expected,) = classifier.probabilities(classifier.logits(classifier.decode(image)[None]))
+    (record,) = json.loads(tell("predict", sharp, image, "--top", "5", "--format", "json"))
+    assert record["probabilities"] == pytest.approx(np.sort(expected)[::-1], rel=1e-6)
+    plain = json.loads(tell("predict", toy_weights, image, "--format", "json"))
+    assert record["probabilities"][0] > plain[0]["probabilities"][0] + 0.01
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("torch", ".pt2"), ("onnx", ".onnx")])
+def test_export_tells_what_it_checked_and_wrote(form, suffix, toy_weights, tmp_path, tell):
+    weights = Path(shutil.copy(toy_weights, tmp_path / "toy.safetensors"))
+    told = tell("export", weights, "--format", form).splitlines()
+    assert told[0].startswith("outputs    logits, probabilities, ")
+    assert re.match(r"checked    in \w+ .*: at most \S+ of an output's largest value", told[1])
+    assert told[2] == f"wrote      {tmp_path / 'toy'}{suffix}"
+    assert (tmp_path / f"toy{suffix}").stat().st_size > 10_000
