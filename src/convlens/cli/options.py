@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from tyro.conf import Positional, arg
@@ -46,7 +46,7 @@ def read(
         about: What it does, for its help; by default as `kind` documents itself.
         default: What the options are where they are not given.
     """
-    return tyro.cli(
+    options: Any = tyro.cli(
         kind,
         args=arguments,
         prog=f"convlens {verb}",
@@ -54,6 +54,7 @@ def read(
         default=default,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    return options
 
 
 def spelled(option: str) -> str:
