@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import logging
-import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from convlens.errors import UserError
 from convlens.files import write_json
 from convlens.html import table
 from convlens.recipes import Recipe
+from convlens.reporting.tables import standard_error
 from convlens.training.config import RunConfig, make_config
 from convlens.training.distributed import ALONE, World
 from convlens.training.run import train_or_continue
@@ -87,7 +87,7 @@ def cross_validate(
     for name, source in MEASURES.items():
         values = [record[source] for record in records]
         result[name] = statistics.mean(values)
-        result[f"{name}_standard_error"] = statistics.stdev(values) / math.sqrt(folds)
+        result[f"{name}_standard_error"] = standard_error(values)
     result["records"] = records
     world.first(write_json, folder / "cross-validation.json", dict(result))
     return result
