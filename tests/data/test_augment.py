@@ -5,14 +5,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from convlens.data.augment import Augment, augment, normalize
+from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batch
+from convlens.data.normalize import Normalize
 
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
+NORMALIZE = Normalize(MEAN, STD)
 ALL = Augment(
-    scale=0.5, aspect=0.3, translate=0.1, rotate=20, flip=0.5, color=0.4, gray=0.2, erase=0.5,
-    mixup=0.4, cutmix=0.4, trivial=0.5,
-)  # fmt: skip
+    scale=0.5,
+    aspect=0.3,
+    translate=0.1,
+    rotate=20,
+    flip=0.5,
+    color=0.4,
+    grayscale=0.2,
+    erase=0.5,
+    mixup=0.4,
+    cutmix=0.4,
+    trivial_augment=0.5,
+)
 
 
 def a_batch(n=8, size=16, classes=4, seed=0):
@@ -29,17 +40,24 @@ def pixels(images):
 
 policies = st.builds(
     Augment,
-    scale=st.floats(0, 0.9), aspect=st.floats(0, 1), translate=st.floats(0, 0.5),
-    rotate=st.floats(0, 180), flip=st.floats(0, 1), color=st.floats(0, 0.9),
-    gray=st.floats(0, 1), erase=st.floats(0, 1), mixup=st.floats(0, 0.5), cutmix=st.floats(0, 0.5),
-    trivial=st.floats(0, 1),
-)  # fmt: skip
+    scale=st.floats(0, 0.9),
+    aspect=st.floats(0, 1),
+    translate=st.floats(0, 0.5),
+    rotate=st.floats(0, 180),
+    flip=st.floats(0, 1),
+    color=st.floats(0, 0.9),
+    grayscale=st.floats(0, 1),
+    erase=st.floats(0, 1),
+    mixup=st.floats(0, 0.5),
+    cutmix=st.floats(0, 0.5),
+    trivial_augment=st.floats(0, 1),
+)
 
 
 @settings(deadline=None, max_examples=60)
 @given(policy=policies, n=st.integers(1, 9), size=st.sampled_from([8, 16, 24]))
 def test_any_policy_gives_finite_images_of_the_size_and_targets_that_sum_to_one(policy, n, size):
-    images, targets = augment(a_batch(n), policy, MEAN, STD, size)
+    images, targets = augment(a_batch(n), policy, NORMALIZE, size)
     assert images.shape == (n, 3, size, size)
     assert images.dtype == torch.float32
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -50,15 +68,15 @@ def test_any_policy_gives_finite_images_of_the_size_and_targets_that_sum_to_one(
 
 def test_no_policy_is_evaluations_preprocessing():
     batch = a_batch()
-    images, targets = augment(batch, Augment(), MEAN, STD, 16)
+    images, targets = augment(batch, Augment(), NORMALIZE, 16)
     expected = (batch.images.float() / 255 - MEAN.view(1, 3, 1, 1)) / STD.view(1, 3, 1, 1)
     torch.testing.assert_close(images, expected, rtol=1e-5, atol=1e-6)
-    assert torch.equal(images, normalize(batch.images, MEAN, STD))
+    assert torch.equal(images, NORMALIZE(batch.images))
     assert torch.equal(targets, batch.targets)
 
 
 def test_the_seed_decides_everything():
-    first, again, other = (augment(a_batch(seed=s), ALL, MEAN, STD, 16) for s in (1, 1, 2))
+    first, again, other = (augment(a_batch(seed=s), ALL, NORMALIZE, 16) for s in (1, 1, 2))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -67,7 +85,7 @@ def test_the_seed_decides_everything():
 def test_images_have_parameters_of_their_own():
     one = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
     batch = Batch(one.expand(6, -1, -1, -1), torch.eye(6), seed=3)
-    images, _ = augment(batch, Augment(scale=0.5, rotate=20, color=0.4), MEAN, STD, 16)
+    images, _ = augment(batch, Augment(scale=0.5, rotate=20, color=0.4), NORMALIZE, 16)
     for i in range(6):
         for j in range(i):
             assert not torch.allclose(images[i], images[j])
@@ -76,7 +94,7 @@ def test_images_have_parameters_of_their_own():
 @pytest.mark.parametrize("others", [{}, {"rotate": 1e-9}], ids=["alone", "resampled"])
 def test_flip_mirrors_left_and_right(others):
     batch = a_batch()
-    images, _ = augment(batch, Augment(flip=1.0, **others), MEAN, STD, 16)
+    images, _ = augment(batch, Augment(flip=1.0, **others), NORMALIZE, 16)
     torch.testing.assert_close(pixels(images), batch.images.flip(3).float(), rtol=0, atol=0.02)
 
 
@@ -85,7 +103,7 @@ def test_rotation_stays_within_its_range_and_turns_about_the_center():
     image = torch.zeros(64, 3, 33, 33, dtype=torch.uint8)
     image[:, :, 16, 26] = 255
     batch = Batch(image, torch.eye(64), seed=0)
-    images, _ = augment(batch, Augment(rotate=30), MEAN, STD, 33)
+    images, _ = augment(batch, Augment(rotate=30), NORMALIZE, 33)
     weight = pixels(images).mean(dim=1).clamp(min=0)
     grid = torch.arange(33.0) - 16
     total = weight.sum(dim=(1, 2))
@@ -103,7 +121,7 @@ def test_a_crop_keeps_at_least_the_area_it_says_and_stays_inside():
     ramp = torch.arange(64).expand(64, 64)
     image = torch.stack([ramp, ramp.T, torch.zeros_like(ramp)]).to(torch.uint8)
     batch = Batch(image.expand(128, -1, -1, -1), torch.ones(128, 1), seed=0)
-    images, _ = augment(batch, Augment(scale=0.6), MEAN, STD, 64)
+    images, _ = augment(batch, Augment(scale=0.6), NORMALIZE, 64)
     x, y = pixels(images)[:, 0], pixels(images)[:, 1]
     width = (x.amax(dim=(1, 2)) - x.amin(dim=(1, 2)) + 1) / 64
     height = (y.amax(dim=(1, 2)) - y.amin(dim=(1, 2)) + 1) / 64
@@ -116,9 +134,9 @@ def test_a_crop_keeps_at_least_the_area_it_says_and_stays_inside():
     assert (y.diff(dim=1) > -0.02).all()
 
 
-def test_gray_removes_all_color_and_keeps_pillows_luma():
+def test_grayscale_removes_all_color_and_keeps_pillows_luma():
     batch = a_batch()
-    images, _ = augment(batch, Augment(gray=1.0), MEAN, STD, 16)
+    images, _ = augment(batch, Augment(grayscale=1.0), NORMALIZE, 16)
     for image, original in zip(pixels(images), batch.images, strict=True):
         pillow = Image.fromarray(original.permute(1, 2, 0).numpy()).convert("L")
         for channel in image:
@@ -128,7 +146,7 @@ def test_gray_removes_all_color_and_keeps_pillows_luma():
 def test_color_is_pillows_saturation_contrast_and_brightness():
     # factors recovered by brute force: some triple from the range must explain each image
     batch = a_batch(n=4, size=8)
-    images, _ = augment(batch, Augment(color=0.3), MEAN, STD, 8)
+    images, _ = augment(batch, Augment(color=0.3), NORMALIZE, 8)
     luma = np.array([0.299, 0.587, 0.114])
     for image, original in zip(pixels(images), batch.images, strict=True):
         rgb = original.permute(1, 2, 0).numpy().astype(float)
@@ -152,7 +170,7 @@ def test_color_is_pillows_saturation_contrast_and_brightness():
 
 def test_erase_blanks_one_rectangle_to_the_mean_color():
     batch = Batch(torch.full((200, 3, 32, 32), 255, dtype=torch.uint8), torch.ones(200, 1), seed=0)
-    images, targets = augment(batch, Augment(erase=0.5), MEAN, STD, 32)
+    images, targets = augment(batch, Augment(erase=0.5), NORMALIZE, 32)
     blank = (images == 0).all(dim=1)
     areas = blank.sum(dim=(1, 2))
     hit = areas > 0
@@ -166,8 +184,8 @@ def test_erase_blanks_one_rectangle_to_the_mean_color():
 
 def test_mixup_blends_pixels_and_labels_in_the_same_share():
     batch = a_batch(n=6, classes=6)
-    images, targets = augment(batch, Augment(mixup=1.0), MEAN, STD, 16)
-    plain = normalize(batch.images, MEAN, STD)
+    images, targets = augment(batch, Augment(mixup=1.0), NORMALIZE, 16)
+    plain = NORMALIZE(batch.images)
     partner = torch.tensor([1, 0, 3, 2, 5, 4])
     share = 1 - targets.diagonal()
     assert share.min() >= 0
@@ -182,8 +200,8 @@ def test_cutmix_pastes_a_rectangle_whose_area_is_the_labels_share():
         torch.eye(8),
         seed=5,
     )
-    images, targets = augment(batch, Augment(cutmix=1.0), MEAN, STD, 16)
-    plain = normalize(batch.images, MEAN, STD)
+    images, targets = augment(batch, Augment(cutmix=1.0), NORMALIZE, 16)
+    plain = NORMALIZE(batch.images)
     foreign = (images != plain).any(dim=1)
     for i in range(8):
         assert targets[i, i ^ 1] == pytest.approx(foreign[i].sum() / 256)
@@ -192,6 +210,6 @@ def test_cutmix_pastes_a_rectangle_whose_area_is_the_labels_share():
 
 
 def test_the_last_of_an_odd_batch_has_no_partner_and_stays_itself():
-    images, targets = augment(a_batch(n=5, classes=5), Augment(mixup=1.0), MEAN, STD, 16)
+    images, targets = augment(a_batch(n=5, classes=5), Augment(mixup=1.0), NORMALIZE, 16)
     assert targets[4, 4] == pytest.approx(1.0)
-    torch.testing.assert_close(images[4], normalize(a_batch(n=5).images, MEAN, STD)[4])
+    torch.testing.assert_close(images[4], NORMALIZE(a_batch(n=5).images)[4])

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convlens.data.dataset import Rows, Split, center
+from convlens.data.dataset import Rows, Split, center_crop
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 6, 3), dtype=np.uint8)
 INDICES = st.lists(st.integers(0, 11), min_size=1, max_size=20).map(np.array)
@@ -22,8 +22,8 @@ def test_rows_read_as_the_array_of_those_rows_would(rows, start, stop, step):
     np.testing.assert_array_equal(np.asarray(view[some]), array[some])
     order = np.argsort(rows, kind="stable")[::-1]
     np.testing.assert_array_equal(view[order], array[order])
-    np.testing.assert_array_equal(np.asarray(center(view, 4)), center(array, 4))
-    np.testing.assert_array_equal(center(view[some], 4)[:0], center(array, 4)[:0])
+    np.testing.assert_array_equal(np.asarray(center_crop(view, 4)), center_crop(array, 4))
+    np.testing.assert_array_equal(center_crop(view[some], 4)[:0], center_crop(array, 4)[:0])
 
 
 @given(rows=INDICES)
@@ -40,7 +40,7 @@ def test_a_part_of_a_split_needs_no_memory_of_its_images(tmp_path):
     split = Split(images, np.zeros(1000, np.int64), ("x.png",) * 1000)
     tracemalloc.start()
     try:
-        part = split.take(np.arange(900)).center(60)
+        part = split.take(np.arange(900)).center_crop(60)
         part.images[:800]
         assert tracemalloc.get_traced_memory()[1] < 100_000  # of 10 MB
     finally:

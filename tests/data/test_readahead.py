@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from convlens.data import readahead
 from convlens.data.batches import Batches
-from convlens.data.dataset import Rows, Split, center
+from convlens.data.dataset import Rows, Split, center_crop
 from convlens.data.readahead import open_map, ranges, will_need
 
 SIDE = 20
@@ -46,7 +46,7 @@ def asked(monkeypatch) -> list[int]:
 @given(size=st.integers(1, SIDE), rows=st.lists(st.integers(0, 49), max_size=5))
 def test_the_ranges_hold_the_rows_and_start_at_pages(tmp_path_factory, size, rows):
     whole = np.load(saved(tmp_path_factory.mktemp("map")), mmap_mode="r")
-    part = center(whole, size)
+    part = center_crop(whole, size)
     source = part.base
     while not isinstance(source, mmap.mmap):
         source = source.base

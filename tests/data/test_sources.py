@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from convlens.data import open_dataset, sources
-from convlens.data.sources import DEMO, resolve, scan
+from convlens.data.sources import scan
 from convlens.errors import UserError
 
 
@@ -21,10 +21,15 @@ def tree(root: Path, *paths: str) -> Path:
 
 
 def split_tree(root: Path, validation: str = "validation") -> Path:
-    return tree(root, *(
-        f"{split}/{name}/{i}.png"
-        for split in ("train", validation) for name in ("cat", "dog") for i in range(2)
-    ))
+    return tree(
+        root,
+        *(
+            f"{split}/{name}/{i}.png"
+            for split in ("train", validation)
+            for name in ("cat", "dog")
+            for i in range(2)
+        ),
+    )
 
 
 def test_an_unsplit_data_set(tmp_path):
@@ -42,21 +47,32 @@ def test_an_unsplit_data_set(tmp_path):
 def test_a_split_data_set_lists_train_first(tmp_path, validation):
     listing = scan(split_tree(tmp_path, validation))
     assert listing.num_train == 4
-    assert listing.paths[3:6] == ("train/dog/1.png", f"{validation}/cat/0.png",
-                                  f"{validation}/cat/1.png")
+    assert listing.paths[3:6] == (
+        "train/dog/1.png",
+        f"{validation}/cat/0.png",
+        f"{validation}/cat/1.png",
+    )
     assert listing.labels.tolist() == [0, 0, 1, 1] * 2
 
 
 def test_classes_are_sorted_as_plain_text(tmp_path):
     assert scan(tree(tmp_path, *(f"{c}/{i}.png" for c in "bBa" for i in "12"))).classes == (
-        "B", "a", "b"
+        "B",
+        "a",
+        "b",
     )
 
 
 def test_hidden_files_and_clutter_are_ignored(tmp_path):
     split_tree(tmp_path)
-    for name in (".DS_Store", "train/.DS_Store", "train/cat/Thumbs.db", "train/cat/._0.png",
-                 "README.md", "train/labels.csv"):
+    for name in (
+        ".DS_Store",
+        "train/.DS_Store",
+        "train/cat/Thumbs.db",
+        "train/cat/._0.png",
+        "README.md",
+        "train/labels.csv",
+    ):
         (tmp_path / name).write_bytes(b"clutter")
     (tmp_path / "train/.git").mkdir()
     (tmp_path / "test/cat").mkdir(parents=True)
@@ -78,9 +94,7 @@ def test_an_empty_class(tmp_path):
     split_tree(tmp_path)
     (tmp_path / "train/cow").mkdir()
     image(tmp_path / "validation/cow/1.png")
-    assert problems(tmp_path) == [
-        "class folder ROOT/train/cow holds no image; fill or remove it"
-    ]
+    assert problems(tmp_path) == ["class folder ROOT/train/cow holds no image; fill or remove it"]
 
 
 def test_a_class_missing_from_one_split(tmp_path):
@@ -93,7 +107,7 @@ def test_a_class_missing_from_one_split(tmp_path):
 def test_a_file_that_is_no_image(tmp_path):
     (split_tree(tmp_path) / "train/cat/notes.txt").write_text("nice cats")
     assert problems(tmp_path) == [
-        "ROOT/train/cat/notes.txt is not an image; remove it or use --skip-bad"
+        "ROOT/train/cat/notes.txt is not an image; remove it or use `skip_bad`"
     ]
     allowed = scan(tmp_path, skip_bad=True)
     assert allowed.problems == ()
@@ -114,7 +128,7 @@ def test_a_folder_inside_a_class(tmp_path):
 
 def test_the_folder_above_the_data_set_is_recognized(tmp_path):
     split_tree(tmp_path / "pets")
-    assert problems(tmp_path)[0].endswith("(did you mean --data ROOT/pets?)")
+    assert problems(tmp_path)[0].endswith("(did you mean `data` ROOT/pets?)")
 
 
 def test_a_class_of_one_image_cannot_be_split(tmp_path):
@@ -142,17 +156,23 @@ def test_loose_images_are_mentioned(tmp_path):
 
 
 def test_roots_that_are_no_folder(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere does not exist; give a folder with --data"):
+    with pytest.raises(
+        UserError, match="nowhere does not exist; give a folder with `data`"
+    ) as problem:
         scan(tmp_path / "nowhere")
+    assert problem.value.options == ("data",)
     with pytest.raises(UserError, match=r"1\.png is a file; give a folder"):
         scan(image(tmp_path / "1.png"))
 
 
-@pytest.mark.parametrize(("present", "sentence"), [
-    (["train"], "has train/ but no validation/, val/ or valid/; add it"),
-    (["val"], "has val/ but no train/; add it"),
-    (["train", "val", "validation"], "has both validation and val; keep one of them"),
-])
+@pytest.mark.parametrize(
+    ("present", "sentence"),
+    [
+        (["train"], "has train/ but no validation/, val/ or valid/; add it"),
+        (["val"], "has val/ but no train/; add it"),
+        (["train", "val", "validation"], "has both validation and val; keep one of them"),
+    ],
+)
 def test_half_or_double_splits(tmp_path, present, sentence):
     tree(tmp_path, *(f"{split}/cat/1.png" for split in present))
     with pytest.raises(UserError, match=sentence):
@@ -166,25 +186,10 @@ def test_the_first_problem_is_raised_with_the_number_of_others(tmp_path):
     with pytest.raises(UserError) as error:
         open_dataset(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/train/cat/a.txt is not an image; remove it or use --skip-bad "
+        f"{tmp_path}/train/cat/a.txt is not an image; remove it or use `skip_bad` "
         "(and 2 more; `convlens data audit` lists them)"
     )
-
-
-def test_resolution_order(tmp_path, monkeypatch, own_cache):
-    made = []
-    monkeypatch.setattr("convlens.data.tools.demo.make_demo", made.append)
-    monkeypatch.chdir(tmp_path)
-    root, source = resolve()
-    assert source == DEMO
-    assert made == [root]
-    assert root.parent == own_cache
-    (tmp_path / "data/caltech101-64").mkdir(parents=True)
-    assert resolve() == (tmp_path / "data/caltech101-64", "data/caltech101-64")
-    monkeypatch.setenv("CONVLENS_DATA", str(tmp_path / "env"))
-    assert resolve() == (tmp_path / "env", "CONVLENS_DATA")
-    assert resolve(tmp_path / "given") == (tmp_path / "given", "--data")
-    assert resolve("given") == (tmp_path / "given", "--data")
+    assert error.value.options == ("skip_bad",)  # the command in backticks is none
 
 
 def test_the_cache_home_without_the_variable(monkeypatch):

@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from convlens.data import load
-from convlens.data.split import folds, split_per_class, write_split
-from convlens.errors import UserError
+from convlens.data.split import folds, split_per_class
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=120).map(np.array)
 
@@ -43,11 +40,109 @@ def test_both_sides_get_an_image_whatever_the_fraction():
 
 def test_the_caltech101_totals():
     # Sizes of Caltech-101's classes, and what the course handed out: 7,766 and 911.
-    sizes = [435, 435, 200, 798, 55, 800, 42, 42, 47, 54, 46, 33, 128, 98, 43, 85, 91, 50, 43, 123,
-             47, 59, 62, 107, 47, 69, 73, 70, 50, 51, 57, 67, 52, 65, 68, 75, 64, 53, 64, 85, 67,
-             67, 45, 34, 34, 51, 99, 100, 42, 54, 88, 80, 31, 64, 86, 114, 61, 81, 78, 41, 66, 43,
-             40, 87, 32, 76, 55, 35, 39, 47, 38, 45, 53, 34, 57, 82, 59, 49, 40, 63, 39, 84, 57, 35,
-             64, 45, 86, 59, 64, 35, 85, 49, 86, 75, 239, 37, 59, 34, 56, 39, 60]
+    sizes = [
+        435,
+        435,
+        200,
+        798,
+        55,
+        800,
+        42,
+        42,
+        47,
+        54,
+        46,
+        33,
+        128,
+        98,
+        43,
+        85,
+        91,
+        50,
+        43,
+        123,
+        47,
+        59,
+        62,
+        107,
+        47,
+        69,
+        73,
+        70,
+        50,
+        51,
+        57,
+        67,
+        52,
+        65,
+        68,
+        75,
+        64,
+        53,
+        64,
+        85,
+        67,
+        67,
+        45,
+        34,
+        34,
+        51,
+        99,
+        100,
+        42,
+        54,
+        88,
+        80,
+        31,
+        64,
+        86,
+        114,
+        61,
+        81,
+        78,
+        41,
+        66,
+        43,
+        40,
+        87,
+        32,
+        76,
+        55,
+        35,
+        39,
+        47,
+        38,
+        45,
+        53,
+        34,
+        57,
+        82,
+        59,
+        49,
+        40,
+        63,
+        39,
+        84,
+        57,
+        35,
+        64,
+        45,
+        86,
+        59,
+        64,
+        35,
+        85,
+        49,
+        86,
+        75,
+        239,
+        37,
+        59,
+        34,
+        56,
+        39,
+        60,
+    ]
     labels = np.repeat(np.arange(101), sizes)
     first, second = split_per_class(labels)
     assert (len(first), len(second)) == (7766, 911)
@@ -86,35 +181,3 @@ def test_folds_hold_out_every_index_once_and_evenly(labels, k, seed):
 def test_one_fold_is_refused():
     with pytest.raises(ValueError, match="at least 2"):
         folds(np.zeros(3, int), 1)
-
-
-@pytest.fixture
-def unsplit(tmp_path):
-    for name, count in ("cat", 20), ("dog", 11):
-        (tmp_path / "pets" / name).mkdir(parents=True)
-        for i in range(count):
-            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"pets/{name}/{i:02d}.png")
-    return tmp_path / "pets"
-
-
-def test_the_written_split_is_the_one_an_unsplit_data_set_is_opened_with(unsplit, tmp_path):
-    out = write_split(unsplit, tmp_path / "out", seed=3)
-    written, opened = load(out, size=8), load(unsplit, size=8, split_seed=3)
-    assert written.validation.paths == tuple(f"validation/{p}" for p in opened.validation.paths)
-    assert written.train.paths == tuple(f"train/{p}" for p in opened.train.paths)
-    for path in opened.train.paths:
-        assert (out / "train" / path).read_bytes() == (unsplit / path).read_bytes()
-
-
-def test_what_cannot_be_split_is_refused(unsplit, tmp_path):
-    out = write_split(unsplit, tmp_path / "out")
-    for source, target, fraction, sentence in (
-        (out, tmp_path / "again", 0.9, "out is split already"),
-        (unsplit, out, 0.9, "out exists and is not empty"),
-        (unsplit, unsplit / "inner", 0.9, "lies inside the data set it is made from"),
-        (unsplit, tmp_path / "again", 1.0, "--fraction 1.0 must lie between 0 and 1"),
-        (tmp_path / "none", tmp_path / "again", 0.9, "none does not exist"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            write_split(source, target, fraction)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pets"]

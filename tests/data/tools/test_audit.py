@@ -33,21 +33,33 @@ def test_a_data_set_in_order(pets):
     assert (found.classes, found.counts.tolist()) == (("cat", "dog"), [5, 5])
     assert found.splits == {"train": 6, "validation": 4}
     assert (found.gray, found.enlarged) == (0, 0)
-    for findings in (found.problems, found.unreadable, found.tiny, found.constant,
-                     found.duplicates, found.leaks, found.clashes, found.near, found.leaked):
+    for findings in (
+        found.problems,
+        found.unreadable,
+        found.tiny,
+        found.constant,
+        found.duplicates,
+        found.leaks,
+        found.clashes,
+        found.near_duplicates,
+        found.overlap,
+    ):
         assert findings == ()
-    assert found.render() == """\
-classes    2
-images     6 in train/, 4 in validation/
-per class  5 (cat) to 5 (cat), median 5
-gray       0 images without color
-enlarged   0 images with a side below 32 pixels
-problems   none
-unreadable none
-tiny       none
-constant   none
-duplicates none
-near       none"""
+    assert (
+        found.render()
+        == """\
+classes          2
+images           6 in train/, 4 in validation/
+per class        5 (cat) to 5 (cat), median 5
+gray             0 images without color
+enlarged         0 images with a side below 32 pixels
+problems         none
+unreadable       none
+tiny             none
+constant         none
+duplicates       none
+near-duplicates  none"""
+    )
 
 
 def test_all_problems_and_all_unreadable_files_are_listed(pets):
@@ -58,7 +70,8 @@ def test_all_problems_and_all_unreadable_files_are_listed(pets):
     found = audit(pets)
     assert len(found.problems) == 3  # no image, empty class, class missing from validation
     assert [line.split(" ")[0] for line in found.unreadable] == [
-        f"{pets}/train/cat/bad.png", f"{pets}/validation/dog/worse.png"
+        f"{pets}/train/cat/bad.png",
+        f"{pets}/validation/dog/worse.png",
     ]
     for line in found.problems + found.unreadable:
         assert line in found.render()
@@ -102,15 +115,15 @@ def test_near_duplicates_are_counted_listed_and_drawn(pets, tmp_path_factory):
     with Image.open(pets / "train/cat/0.png") as image:
         image.save(pets / "train/cat/same.bmp")
     found = audit(pets)
-    (first, second, similarity), *others = found.near
+    (first, second, similarity), *others = found.near_duplicates
     assert (first, second, others) == ("train/cat/whole.png", "validation/dog/crop.png", [])
     assert 0.9 <= similarity <= 1
-    assert found.leaked == ("validation/dog/crop.png",)
+    assert found.overlap == ("validation/dog/crop.png",)
     told = found.render()
-    assert "near       1 pairs show one photograph" in told
+    assert "near-duplicates  1 pairs show one photograph" in told
     assert "of these, 1 lie in both splits and 1 in two classes" in told
     assert "cat and dog: 1" in told
-    assert "leaked     1 validation images are also in train/" in told
+    assert "overlap          1 validation images are also in train/" in told
 
     out = tmp_path_factory.mktemp("pairs")
     (out / "pairs-07.png").touch()  # of an earlier audit that found more
@@ -118,8 +131,9 @@ def test_near_duplicates_are_counted_listed_and_drawn(pets, tmp_path_factory):
     assert written == [out / "near-duplicates.csv", out / "pairs-01.png"] == sorted(out.iterdir())
     rows = list(csv.DictReader(written[0].read_text().splitlines()))
     assert [(row["first"], row["kind"], row["splits"], row["classes"]) for row in rows] == [
-        ("train/cat/whole.png", "near", "2", "2"), ("train/cat/0.png", "same pixels", "1", "1"),
-    ]  # fmt: skip
+        ("train/cat/whole.png", "near", "2", "2"),
+        ("train/cat/0.png", "same pixels", "1", "1"),
+    ]
 
 
 def test_an_unsplit_data_set_has_no_leaks(pets):
@@ -129,13 +143,13 @@ def test_an_unsplit_data_set_has_no_leaks(pets):
     assert found.splits == {"": 7}
     assert found.leaks == ()
     assert found.clashes == (("cat/0.png", "dog/clash.png"),)
-    assert "images     7, not split" in found.render()
+    assert "images           7, not split" in found.render()
 
 
 def test_an_empty_folder(tmp_path):
     found = audit(tmp_path)
     assert found.problems[0].startswith("no images in")
-    assert "problems   1" in found.render()
+    assert "problems         1" in found.render()
 
 
 def test_a_root_that_is_missing(tmp_path):

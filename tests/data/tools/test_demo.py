@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convlens.data import demo, open_dataset
-from convlens.data.tools.demo import GLYPHS, make_demo
+from convlens.data import open_dataset
 from convlens.data.sources import scan
+from convlens.data.tools import demo
+from convlens.data.tools.demo import GLYPHS, make_demo
 from convlens.errors import UserError
 
 
@@ -48,8 +49,9 @@ def test_glyphs_are_distinct_in_name_and_shape():
     flat = regular.flatten(1)
     mirrored = regular.flip(2).flatten(1)
     for others in flat, mirrored:
-        overlap = (flat[:, None].minimum(others[None]).sum(2)
-                   / flat[:, None].maximum(others[None]).sum(2))
+        overlap = flat[:, None].minimum(others[None]).sum(2) / flat[:, None].maximum(
+            others[None]
+        ).sum(2)
         overlap.fill_diagonal_(0)
         assert overlap.max() < 0.85
 
@@ -61,9 +63,9 @@ def small(monkeypatch) -> None:
 
 def digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return hashlib.sha256(b"".join(
-        bytes(path.relative_to(folder)) + path.read_bytes() for path in files
-    )).hexdigest()
+    return hashlib.sha256(
+        b"".join(bytes(path.relative_to(folder)) + path.read_bytes() for path in files)
+    ).hexdigest()
 
 
 def test_a_seed_gives_the_same_files(tmp_path, monkeypatch):

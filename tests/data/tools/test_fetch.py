@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convlens.data.tools.fetch import INNER, fetch_caltech101
 from convlens.data.sources import scan
+from convlens.data.tools.fetch import INNER, fetch_caltech101
 from convlens.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -145,19 +145,23 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, linkname: str = "") -> tarf
     return info
 
 
-@pytest.mark.parametrize("hostile", [
-    member("../evil.jpg"),
-    member("/tmp/evil/a.jpg"),
-    member("101_ObjectCategories/../evil.jpg"),
-    member("101_ObjectCategories/ant/../../evil.jpg"),
-    member("101_ObjectCategories/..\\evil/a.jpg"),
-    member("C:/evil/a.jpg"),
-    member("101_ObjectCategories/ant/deeper/a.jpg"),
-    member("evil.jpg"),
-    member("101_ObjectCategories/ant/a.jpg", tarfile.SYMTYPE, "/etc/passwd"),
-    member("101_ObjectCategories/ant/b.jpg", tarfile.LNKTYPE, "101_ObjectCategories/ant/c.jpg"),
-    member("101_ObjectCategories/ant/c.jpg", tarfile.FIFOTYPE),
-], ids=lambda info: f"{info.name} {info.type}")
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        member("../evil.jpg"),
+        member("/tmp/evil/a.jpg"),
+        member("101_ObjectCategories/../evil.jpg"),
+        member("101_ObjectCategories/ant/../../evil.jpg"),
+        member("101_ObjectCategories/..\\evil/a.jpg"),
+        member("C:/evil/a.jpg"),
+        member("101_ObjectCategories/ant/deeper/a.jpg"),
+        member("evil.jpg"),
+        member("101_ObjectCategories/ant/a.jpg", tarfile.SYMTYPE, "/etc/passwd"),
+        member("101_ObjectCategories/ant/b.jpg", tarfile.LNKTYPE, "101_ObjectCategories/ant/c.jpg"),
+        member("101_ObjectCategories/ant/c.jpg", tarfile.FIFOTYPE),
+    ],
+    ids=lambda info: f"{info.name} {info.type}",
+)
 def test_hostile_members_are_refused(server, tmp_path, hostile):
     server.body = archive(hostile)
     (tmp_path / "in").mkdir()

@@ -1,13 +1,18 @@
-"""Near duplicates of images made for the purpose, whose answers are known."""
+"""Near-duplicates of images made for the purpose, whose answers are known."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from convlens.data import duplicates
 from convlens.data.dataset import Split
-from convlens.data.tools.near_duplicates import across, leaked, thumbnails, within
+from convlens.data.tools import near_duplicates
+from convlens.data.tools.near_duplicates import (
+    across,
+    near_duplicates_in_train,
+    thumbnails,
+    within,
+)
 
 
 def photograph(seed: int) -> Image.Image:
@@ -58,7 +63,7 @@ def test_a_scene_is_found_again_however_it_was_changed(how):
     images = np.stack([*(small(scene) for scene in SCENES), *copies])
     found = within(images, progress=False)
     assert list(zip(found.first, found.second, strict=True)) == [(i, 24 + i) for i in range(8)]
-    assert (found.similarity >= duplicates.SIMILAR).all()
+    assert (found.similarity >= near_duplicates.SIMILAR).all()
 
 
 def test_across_tells_rows_of_each_whichever_is_the_crop():
@@ -110,12 +115,12 @@ def test_a_leak_is_found_kept_and_found_anew_when_a_file_changes(tmp_path, own_c
     train, validation = (
         Split(np.empty(0), np.zeros(len(paths), int), tuple(paths)) for paths in (trained, judged)
     )
-    assert leaked(tmp_path, train, validation).tolist() == [True, False]
+    assert near_duplicates_in_train(tmp_path, train, validation).tolist() == [True, False]
     with monkeypatch.context() as patch:
-        patch.setattr(duplicates, "across", None)  # what is kept needs no search
-        assert leaked(tmp_path, train, validation).tolist() == [True, False]
-    for kept in own_cache.glob("leaked-*.npy"):
+        patch.setattr(near_duplicates, "across", None)  # what is kept needs no search
+        assert near_duplicates_in_train(tmp_path, train, validation).tolist() == [True, False]
+    for kept in own_cache.glob("near-duplicates-*.npy"):
         kept.write_bytes(b"damaged")
-    assert leaked(tmp_path, train, validation).tolist() == [True, False]
+    assert near_duplicates_in_train(tmp_path, train, validation).tolist() == [True, False]
     write("train/a/0.png", small(SCENES[9], noise=5))
-    assert leaked(tmp_path, train, validation).tolist() == [True, True]
+    assert near_duplicates_in_train(tmp_path, train, validation).tolist() == [True, True]

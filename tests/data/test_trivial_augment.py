@@ -5,9 +5,10 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batch
-from convlens.data.trivial import OPERATIONS, Trivial
+from convlens.data.normalize import Normalize
+from convlens.data.trivial_augment import OPERATIONS, TrivialAugment
 
-PLAIN = torch.zeros(3), torch.ones(3)  # mean and std: augment then returns 0..1
+PLAIN = Normalize((0, 0, 0), (1, 1, 1))  # augment then returns 0..1
 
 
 def images(n=4, side=24):
@@ -20,7 +21,7 @@ def images(n=4, side=24):
 
 
 def trivial(operation, strength, n=4):
-    return Trivial(torch.full((n,), OPERATIONS.index(operation)), torch.full((n,), strength))
+    return TrivialAugment(torch.full((n,), OPERATIONS.index(operation)), torch.full((n,), strength))
 
 
 def pillow(batch, operate):
@@ -40,7 +41,7 @@ def pillow(batch, operate):
         ("sharpness", 0.8, lambda p: ImageEnhance.Sharpness(p).enhance(1.72), 2),
         ("sharpness", -0.8, lambda p: ImageEnhance.Sharpness(p).enhance(0.28), 2),
     ],
-)  # fmt: skip
+)
 def test_operations_on_pixels_are_pillows(operation, strength, operate, tolerance):
     batch = images()
     changed = trivial(operation, strength).change(batch.float())
@@ -83,10 +84,10 @@ def test_geometry_at_half_strength(operation, moved):
 def test_the_policy_is_the_share_of_images_that_get_an_operation():
     n = 2800
     batch = Batch(images(1).expand(n, -1, -1, -1), torch.eye(n), seed=1)
-    plain, _ = augment(batch, Augment(), *PLAIN, 24)
+    plain, _ = augment(batch, Augment(), PLAIN, 24)
 
     def share(policy):
-        drawn, _ = augment(batch, Augment(trivial=policy), *PLAIN, 24)
+        drawn, _ = augment(batch, Augment(trivial_augment=policy), PLAIN, 24)
         return float(((drawn - plain).abs().amax(dim=(1, 2, 3)) > 1e-3).float().mean())
 
     # one of 14 is the identity, and 8 bits or a threshold above the brightest change nothing either

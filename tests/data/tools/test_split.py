@@ -1,0 +1,43 @@
+"""A data set that is copied into train/ and validation/."""
+
+import pytest
+from PIL import Image
+
+from convlens.data import load
+from convlens.data.tools.split import write_split
+from convlens.errors import UserError
+
+
+@pytest.fixture
+def unsplit(tmp_path):
+    for name, count in ("cat", 20), ("dog", 11):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"pets/{name}/{i:02d}.png")
+    return tmp_path / "pets"
+
+
+def test_the_written_split_is_the_one_an_unsplit_data_set_is_opened_with(unsplit, tmp_path):
+    out = write_split(unsplit, tmp_path / "out", seed=3)
+    written, opened = load(out, size=8), load(unsplit, size=8, split_seed=3)
+    assert written.validation.paths == tuple(f"validation/{p}" for p in opened.validation.paths)
+    assert written.train.paths == tuple(f"train/{p}" for p in opened.train.paths)
+    for path in opened.train.paths:
+        assert (out / "train" / path).read_bytes() == (unsplit / path).read_bytes()
+
+
+def test_what_cannot_be_split_is_refused(unsplit, tmp_path):
+    out = write_split(unsplit, tmp_path / "out")
+    for source, target, fraction, sentence in (
+        (out, tmp_path / "again", 0.9, "out is split already"),
+        (unsplit, out, 0.9, "out exists and is not empty"),
+        (unsplit, unsplit / "inner", 0.9, "lies inside the data set it is made from"),
+        (unsplit, tmp_path / "again", 1.0, "`fraction` 1.0 must lie between 0 and 1"),
+        (tmp_path / "none", tmp_path / "again", 0.9, "none does not exist"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            write_split(source, target, fraction)
+    with pytest.raises(UserError, match="`seed` -1 is too small; the least is 0") as problem:
+        write_split(unsplit, tmp_path / "again", seed=-1)
+    assert problem.value.options == ("seed",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pets"]
