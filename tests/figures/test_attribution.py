@@ -53,18 +53,20 @@ def test_maps_of_zeros_are_drawn():
 def draw_occlusion(predicted, **changes):
     count = int(predicted.max()) + 1
     given = {
-        "image": IMAGE,
         "activation": np.linspace(2, 5, predicted.size).reshape(predicted.shape),
         "probability": np.linspace(0.25, 0.75, predicted.size).reshape(predicted.shape),
         "predicted": predicted,
-        "classes": [f"$class_{i}" for i in range(count)],
         "square": 4,
         "stride": 4,
-        "target": "$camera",
-        "layer": "relu2, map 7",
-        "title": "LeNet5",
     }
-    return figures.occlusion(**given | changes)
+    return figures.occlusion(
+        IMAGE,
+        figures.Places(**given | changes),
+        [f"$class_{i}" for i in range(count)],
+        "$camera",
+        "relu2, map 7",
+        "LeNet5",
+    )
 
 
 def test_occlusion_states_target_layer_and_scales():

@@ -51,10 +51,10 @@ def test_neighbors_stand_beside_their_image_with_class_and_similarity():
 
 
 @pytest.mark.parametrize("count", [1, 6, 24])
-def test_every_optimized_image_is_drawn_with_what_it_is_for(count):
+def test_every_image_made_for_a_feature_is_drawn_with_what_it_is_for(count):
     images = RANDOM.random((count, 8, 8, 3))
     names = [f"map {i}" for i in range(count)]
-    figure = figures.optimized(images, names, np.arange(count) + 0.5, "title")
+    figure = figures.feature_visualization(images, names, np.arange(count) + 0.5, "title")
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert len(shown) == count
     np.testing.assert_allclose(shown[-1].images[0].get_array(), images[-1])
@@ -64,9 +64,20 @@ def test_every_optimized_image_is_drawn_with_what_it_is_for(count):
 def test_mistakes_are_framed_and_no_thumbnail_hides_another():
     places = np.array([[0, 0], [0.01, 0], [1, 1], [2, 0.5]])
     right = np.array([True, True, False, True])
-    figure = figures.embedding(places, pictures(4), right, 0.37, "title")
+    figure = figures.embedding(places, right, np.arange(4), pictures(4), 0.37, "title")
     boxes = figure.findobj(matplotlib.offsetbox.AnnotationBbox)
     assert [tuple(box.xy) for box in boxes] == [(0, 0), (1, 1), (2, 0.5)]
     widths = [box.patch.get_linewidth() for box in boxes]
     assert widths[1] > widths[0] == widths[2]
     assert "37 % of the variance" in texts(figure)
+
+
+def test_only_those_shown_have_a_thumbnail_and_all_have_a_dot():
+    places = np.arange(12.0).reshape(6, 2)
+    images = pictures(2)
+    figure = figures.embedding(places, np.ones(6, bool), np.array([1, 4]), images, 0.5, "title")
+    boxes = figure.findobj(matplotlib.offsetbox.AnnotationBbox)
+    assert [tuple(box.xy) for box in boxes] == [(2, 3), (8, 9)]
+    np.testing.assert_array_equal(boxes[1].offsetbox.get_data(), images[1])
+    (dots,) = figure.axes[0].collections
+    np.testing.assert_array_equal(dots.get_offsets(), places)

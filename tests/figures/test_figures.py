@@ -5,13 +5,10 @@ import itertools
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from convlens import figures
-from convlens.figures.mistakes import similarity_order
 from convlens.figures.style import VERMILION, shorten
+from convlens.inference.confusion import similarity_order
 
 LONG = "a_class_of_things_whose_name_nobody_would_ever_want_to_type_twice"
 
@@ -69,18 +66,23 @@ def test_curves_show_the_columns_in_percent_and_nats():
     loss, accuracy = figures.learning_curves(columns).axes
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), columns["train_loss"])
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), columns["validation_loss"])
-    np.testing.assert_allclose(
-        [line.get_ydata()[-1] for line in accuracy.lines], [80, 75, 70]
-    )
+    np.testing.assert_allclose([line.get_ydata()[-1] for line in accuracy.lines], [80, 75, 70])
     assert accuracy.get_ylim() == (0, 100)
     assert loss.get_ylim()[0] == 0
 
 
 def test_curves_say_how_each_was_measured():
-    labels = " | ".join(texts(figures.learning_curves(history(3), monitored="hold-out")))
-    assert "training (running mean over batches as augmented)" in labels
-    assert "hold-out (evaluation mode)" in labels
-    assert "validation" not in labels
+    columns = history(3)
+    held_out = {name.replace("validation", "holdout"): each for name, each in columns.items()}
+    for given_as, monitored, other in (
+        (columns, "validation", "holdout"),
+        (held_out, "holdout", "validation"),
+    ):
+        labels = " | ".join(texts(figures.learning_curves(given_as)))
+        assert "training (running mean over batches as augmented)" in labels
+        assert f"{monitored} (evaluation mode)" in labels
+        assert f"{monitored}, mean per class" in labels
+        assert other not in labels
 
 
 def test_curves_skip_what_was_not_measured():
@@ -101,43 +103,12 @@ def test_a_single_epoch_is_a_visible_dot():
 # --- confusion
 
 
-def test_most_confused_by_hand():
-    matrix = np.array([[5, 2, 0, 0], [2, 0, 2, 0], [0, 0, 9, 1], [0, 0, 0, 0]])
-    assert figures.most_confused(matrix) == [
-        (1, 0, 2, 2 / 4),  # of equal counts the larger share, of equal shares the first class
-        (1, 2, 2, 2 / 4),
-        (0, 1, 2, 2 / 7),
-        (2, 3, 1, 1 / 10),
-    ]
-    assert figures.most_confused(matrix, top=1) == [(1, 0, 2, 0.5)]
-    assert figures.most_confused(np.eye(3, dtype=int)) == []
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 12).flatmap(lambda n: arrays(np.int64, (n, n), elements=st.integers(0, 4))))
-def test_order_is_a_permutation(matrix):
-    assert sorted(similarity_order(matrix)) == list(range(len(matrix)))
-
-
-def test_order_puts_confused_classes_side_by_side():
-    matrix = np.eye(9, dtype=int) * 10
-    matrix[0, 7] = matrix[7, 0] = 9
-    matrix[7, 4] = 3
-    matrix[2, 5] = 5
-    order = list(similarity_order(matrix))
-    assert order[:3] in ([0, 7, 4], [4, 7, 0])
-    assert order[3:5] in ([2, 5], [5, 2])
-    assert order[5:] == [1, 3, 6, 8]
-
-
 def test_few_classes_show_their_counts():
     matrix = np.array([[13, 1], [0, 17]])
     figure = figures.confusion(matrix, ["cat", LONG])
     assert {"13", "1", "0", "17", "cat"} <= set(texts(figure))
     assert len(figure.axes) == 2  # the matrix and its color bar
-    np.testing.assert_allclose(
-        figure.axes[0].images[0].get_array(), [[13 / 14, 1 / 14], [0, 1]]
-    )
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[13 / 14, 1 / 14], [0, 1]])
 
 
 @pytest.mark.parametrize("count", [2, 15, 16, 40, 101, 300])
@@ -436,14 +407,14 @@ def test_the_reliability_diagram_shows_the_bins_and_states_the_error():
     assert overlaps(figure.findobj(matplotlib.text.Text)) == []
 
 
-# --- duplicates and the search
+# --- near-duplicates and the search
 
 
 @pytest.mark.parametrize("count", [1, 3, 32])
-def test_duplicates_are_named_and_their_names_do_not_touch(count):
+def test_near_duplicates_are_named_and_their_names_do_not_touch(count):
     images = np.random.default_rng(0).integers(0, 256, (count, 2, 8, 8, 3), dtype=np.uint8)
     pairs = [(f"train/{LONG}/image_{i:04d}.jpg", f"validation/b/{i}.jpg") for i in range(count)]
-    figure = figures.duplicates(images, pairs, np.linspace(0.9, 1, count), "Duplicates")
+    figure = figures.near_duplicates(images, pairs, np.linspace(0.9, 1, count), "Pairs")
     written = texts(figure)
     assert all(second in written for _, second in pairs)
     assert written.count("0.900") == 1
@@ -455,12 +426,17 @@ def test_duplicates_are_named_and_their_names_do_not_touch(count):
 def search(trials: int, importance: float):
     random = np.random.default_rng(0)
     return [
-        figures.Coordinate("learning_rate", 10 ** random.uniform(-4, -2, trials), log=True,
-                           importance=importance),
+        figures.Coordinate(
+            "learning_rate", 10 ** random.uniform(-4, -2, trials), log=True, importance=importance
+        ),
         figures.Coordinate("augment.scale", random.uniform(0, 0.8, trials), importance=1 / 8),
-        figures.Coordinate("optimizer", random.integers(0, 3, trials).astype(float),
-                           ("adamw", "sgd", "muon"), importance=0.0),
-    ]  # fmt: skip
+        figures.Coordinate(
+            "optimizer",
+            random.integers(0, 3, trials).astype(float),
+            ("adamw", "sgd", "muon"),
+            importance=0.0,
+        ),
+    ]
 
 
 @pytest.mark.parametrize("trials", [1, 2, 40])
@@ -476,8 +452,10 @@ def test_a_search_shows_every_setting_and_marks_the_best_and_the_own(trials):
     assert best.get_ydata()[-1] == (1 if trials > 1 else 0.5)
     assert [bar.get_width() for bar in importance.patches] == [50, 12.5, 0]
     assert [label.get_text() for label in importance.get_yticklabels()] == [
-        "learning_rate", "augment.scale", "optimizer",
-    ]  # fmt: skip
+        "learning_rate",
+        "augment.scale",
+        "optimizer",
+    ]
     np.testing.assert_allclose(course.lines[1].get_ydata(), [10, 20])
     assert {"muon", "sgd", "adamw"} <= set(texts(figure)) or trials == 1
 
@@ -529,3 +507,25 @@ def test_sorted_activations_keep_the_order_given_and_show_what_each_map_does():
     bars, shares = (ax for ax in figure.axes if ax.patches and not ax.images and ax.get_ylabel())
     np.testing.assert_allclose([bar.get_height() for bar in bars.patches], mean, rtol=1e-6)
     np.testing.assert_allclose([bar.get_height() for bar in shares.patches], 50 * mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 8, 60])
+def test_layers_have_a_bar_for_their_parameters_and_one_for_their_work(count):
+    random = np.random.default_rng(0)
+    parameters, work = random.integers(0, 9_000_000, (2, count))
+    figure = figures.layers([f"stage{i}.conv" for i in range(count)], parameters, work, "title")
+    said = texts(figure)
+    assert "title" in said and f"stage{count - 1}.conv" in said
+    left, right = figure.axes
+    np.testing.assert_allclose([bar.get_width() for bar in left.patches], parameters / 1e3)
+    np.testing.assert_allclose([bar.get_width() for bar in right.patches], work / 1e3)
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the first layer on top
+    for labels in left.get_yticklabels(), left.get_xticklabels(), right.get_xticklabels():
+        assert overlaps(labels) == []
+
+
+def test_a_figure_shows_itself_on_a_screen_with_what_is_saved():
+    figure = figures.learning_curves(history(3))
+    shown = figure._repr_png_()
+    assert shown == figures.to_png(figure)
+    assert shown.startswith(b"\x89PNG") and b"atplotlib" not in shown

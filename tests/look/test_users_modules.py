@@ -1,6 +1,7 @@
-"""Modules as users write them go through every function of `convlens.look`."""
+"""Modules as users write them go through every function of `look.arrays` and every view."""
 
-import types
+from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -8,14 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from convlens import look
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
+from convlens import look as views
+from convlens.data.dataset import Dataset, Split
+from convlens.data.normalize import Normalize
 from convlens.errors import UserError
+from convlens.inference import Classifier
+from convlens.look import arrays as look
 from convlens.models.hooks import layer_outputs
 
 SIZE, CLASSES, COUNT = 32, 4, 6
-MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, SIZE, SIZE, 3), dtype=np.uint8)
 
 
@@ -73,12 +75,17 @@ def user_s(network: type[nn.Module]) -> nn.Module:
     return network().train()
 
 
+def classifier(model: nn.Module) -> Classifier:
+    normalize = Normalize([0.4, 0.5, 0.6], [0.2, 0.25, 0.3])
+    return Classifier(model, "abcd", normalize, size=SIZE, temperature=0.5)
+
+
 def x() -> torch.Tensor:
-    return normalize(to_tensor(IMAGES), MEAN, STD)
+    return classifier(nn.Identity()).inputs(IMAGES)
 
 
 def vectors(model) -> np.ndarray:
-    return look.features(model, IMAGES, MEAN, STD, batch_size=4)
+    return look.features(classifier(model), IMAGES, batch_size=4)
 
 
 def finite(values: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -140,7 +147,7 @@ def deconvolved(model, layer, maps, side):
 
 
 def patches(model, layer, maps, side):
-    found = look.strongest_patches(model, IMAGES, MEAN, STD, layer, count=3, batch_size=4)
+    found = look.top_activating_patches(classifier(model), IMAGES, layer, 3, batch_size=4)
     finite(found.values, (maps, 3))
     assert found.rows.max() < COUNT and found.positions.max() < side
     for box in found.boxes[:, 0]:
@@ -148,7 +155,8 @@ def patches(model, layer, maps, side):
 
 
 def growth(model, layer, maps, side):
-    seen = look.growth({1: user_s(type(model)), 2: model}, IMAGES, MEAN, STD, layer, count=2)
+    networks = {1: classifier(user_s(type(model))), 2: classifier(model)}
+    seen = look.growth(networks, IMAGES, layer, count=2)
     assert seen.projections.shape == seen.patches.shape and seen.values.shape == (2, 2)
 
 
@@ -181,10 +189,23 @@ def integrated(model, layer, maps, side):
     finite(look.integrated_gradients(model, x(), 1, steps=4, samples=2), (COUNT, 3, SIZE, SIZE))
 
 
-def optimized(model, layer, maps, side):
-    images, values = look.optimized(model, layer, [0, 3], MEAN, STD, size=SIZE, steps=3)
+def visualized(model, layer, maps, side):
+    ascent = look.Ascent(steps=3)
+    images, values = look.feature_visualization(classifier(model), layer, [0, 3], ascent=ascent)
     finite(images, (2, SIZE, SIZE, 3))
     assert values.shape == (2,)
+
+
+def deepest(model, layer, maps, side):
+    assert look.deepest_local_layer(model, SIZE) in look.conv_relu_layers(model, SIZE)
+
+
+def predicted(model, layer, maps, side):
+    assert look.targets(model, x()).tolist() == vectors_decided(model)
+
+
+def vectors_decided(model) -> list[int]:
+    return classifier(model).logits(IMAGES).argmax(axis=1).tolist()
 
 
 def feature_vectors(model, layer, maps, side):
@@ -212,38 +233,102 @@ def first(model, layer, maps, side):
 
 
 BODIES = {
-    "activations": outputs, "composite_filters": composites, "conv_relu_layers": layers,
-    "crop": patches, "deconvolution": deconvolved, "embedding": embedded,
-    "features": feature_vectors, "first_filters": first, "grad_cam": cam, "grad_cam_layer": cam,
-    "growth": growth, "guided_backprop": guided, "integrated_gradients": integrated,
-    "invariance": invariance, "kernels": kernels, "layer_table": table,
-    "map_statistics": statistics, "nearest": neighbors, "occlusion": occlusion,
-    "optimized": optimized, "receptive_field": field, "stages": drawn,
-    "strongest_patches": patches,
-}  # fmt: skip
+    "activations": outputs,
+    "composite_filters": composites,
+    "conv_relu_layers": layers,
+    "crop": patches,
+    "deconvolution": deconvolved,
+    "deepest_local_layer": deepest,
+    "embedding": embedded,
+    "feature_visualization": visualized,
+    "features": feature_vectors,
+    "first_filters": first,
+    "grad_cam": cam,
+    "grad_cam_layer": cam,
+    "growth": growth,
+    "guided_backprop": guided,
+    "integrated_gradients": integrated,
+    "invariance": invariance,
+    "kernels": kernels,
+    "layer_table": table,
+    "map_statistics": statistics,
+    "nearest": neighbors,
+    "occlusion": occlusion,
+    "receptive_field": field,
+    "stages": drawn,
+    "targets": predicted,
+    "top_activating_patches": patches,
+}
+
+# How each view is asked for, of a classifier and the layer that is looked at.
+VIEWS = {
+    "activations": lambda c, layer: views.activations(c, IMAGES[0], layer),
+    "attribution": lambda c, layer: views.attribution(c, IMAGES[0], "b"),
+    "deconvolution": lambda c, layer: views.deconvolution(c, data(), layer, (0,)),
+    "embedding": lambda c, layer: views.embedding(c, data()),
+    "feature_visualization": lambda c, layer: views.feature_visualization(c, layer, (0,)),
+    "filters": lambda c, layer: views.filters(c, layer, (0, 1)),
+    "first_activations": lambda c, layer: views.first_activations(c, IMAGES[0])[1],
+    "growth": lambda c, layer: views.growth({3: c}, data(), layer, (0,)),
+    "invariance": lambda c, layer: views.invariance(c, IMAGES[:2]),
+    "kernels": lambda c, layer: views.kernels(c, layer, (0, 1)),
+    "layers": lambda c, layer: views.layers(c),
+    "neighbors": lambda c, layer: views.neighbors(c, IMAGES[:2], data()),
+    "occlusion": lambda c, layer: views.occlusion(c, IMAGES[0]),
+    "patches": lambda c, layer: views.patches(c, data(), layer, (0, 1)),
+}
+
+
+def data() -> Dataset:
+    labels = np.arange(COUNT) % CLASSES
+    split = Split(IMAGES, labels, tuple(f"train/{i}.png" for i in range(COUNT)))
+    return Dataset("noise", Path("noise"), tuple("abcd"), SIZE, split, split)
 
 
 def state_of(model: nn.Module) -> list:
     """What a view may change on its way and must put back."""
     return [
         (
-            module.training, getattr(module, "inplace", None), len(module._forward_hooks),
-            len(module._forward_pre_hooks), len(module._backward_hooks),
+            module.training,
+            getattr(module, "inplace", None),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+            len(module._backward_hooks),
             [(p.requires_grad, p.grad, p.detach().sum().item()) for p in module.parameters()],
         )
         for module in model.modules()
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("network", DEEPEST, ids=lambda network: network.__name__)
-@pytest.mark.parametrize("view", BODIES)
-def test_a_user_s_module_goes_through(view, network):
+@pytest.mark.parametrize("function", BODIES)
+def test_a_user_s_module_goes_through(function, network):
     model = user_s(network)
     before = state_of(model)
-    BODIES[view](model, *DEEPEST[network])
+    BODIES[function](model, *DEEPEST[network])
     assert state_of(model) == before
 
 
+@pytest.mark.parametrize("network", DEEPEST, ids=lambda network: network.__name__)
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_of_a_user_s_module_draws_itself_and_leaves_no_hook(view, network):
+    model = user_s(network)
+    before = state_of(model)
+    if view == "attribution" and network is SmallUNet:  # whose ReLUs cannot be guided
+        with pytest.raises(UserError, match=r"SmallUNet has no nn\.ReLU module"):
+            VIEWS[view](classifier(model), DEEPEST[network][0])
+        assert state_of(model) == before
+        return
+    seen = VIEWS[view](classifier(model), DEEPEST[network][0])
+    assert state_of(model) == before
+    assert all(isinstance(array, np.ndarray) for array in seen.arrays.values())
+    seen.plot().draw_without_rendering()
+
+
 def test_no_function_is_left_out():
-    functions = {n for n in look.__all__ if isinstance(getattr(look, n), types.FunctionType)}
-    assert set(BODIES) == functions
+    for package, bodies, other in (
+        (look, BODIES, set()),
+        (views, VIEWS, {"assigned_images", "describe_prediction", "find_patches"}),
+    ):
+        functions = {n for n in package.__all__ if isinstance(getattr(package, n), FunctionType)}
+        assert set(bodies) == functions - other

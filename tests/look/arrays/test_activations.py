@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from convlens.errors import UserError
 from convlens.look.arrays.activations import activations, map_statistics
-from convlens.models.hooks import conv_relu_layers, layer_outputs
 from convlens.models import ConvNet, LeNet5, ResNet18
+from convlens.models.hooks import conv_relu_layers, layer_outputs
 
 
 class SharedReLU(nn.Module):
@@ -128,10 +128,13 @@ def test_nothing_is_left_behind():
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("look", [
-    conv_relu_layers,
-    lambda model: activations(model, torch.zeros(1, 3, 8, 8), ["relu", ""]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "look",
+    [
+        conv_relu_layers,
+        lambda model: activations(model, torch.zeros(1, 3, 8, 8), ["relu", ""]),
+    ],
+)
 def test_hooks_and_mode_are_mended_when_the_forward_raises(look):
     model = Failing().train()
     with pytest.raises(RuntimeError, match="boom"):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from convlens.data.cache import decode
+from convlens.data.decode import decode
 from convlens.errors import UserError
 from convlens.look.arrays.attribution import (
     grad_cam,
@@ -239,10 +239,15 @@ def trained(toy_data):
     labels = torch.arange(5).repeat_interleave(12)
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.AdaptiveMaxPool2d(1),
-        nn.Flatten(), nn.Linear(12, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 5),
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()

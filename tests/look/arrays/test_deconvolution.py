@@ -88,11 +88,19 @@ def test_the_way_down_is_the_paper_s():
     np.testing.assert_allclose(projected, signal.permute(0, 2, 3, 1).numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: (model := LeNet5(size=16, batch_norm=True),
-             nn.Sequential(*list(model.children())[:7]), "relu2", 16),
-    lambda: (model := ConvNet(), Until(model), "stage2.relu2", 16),
-], ids=["lenet5", "convnet"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (
+            model := LeNet5(size=16, batch_norm=True),
+            nn.Sequential(*list(model.children())[:7]),
+            "relu2",
+            16,
+        ),
+        lambda: (model := ConvNet(), Until(model), "stage2.relu2", 16),
+    ],
+    ids=["lenet5", "convnet"],
+)
 def test_captum_s_deconvolution_is_the_same_for_an_activation_of_one(make):
     torch.manual_seed(2)
     model, until, layer, size = make()
@@ -138,8 +146,9 @@ def test_nothing_is_left_behind():
     deconvolution(model, x, "4", [0])
     assert torch.equal(gradient(), before)
     assert x.grad is None
-    assert all(m.training and not m._forward_hooks and not m._backward_hooks
-               for m in model.modules())  # fmt: skip
+    assert all(
+        m.training and not m._forward_hooks and not m._backward_hooks for m in model.modules()
+    )
     assert all(p.grad is None for p in model.parameters())
 
 

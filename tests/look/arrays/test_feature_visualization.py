@@ -6,18 +6,18 @@ import torch
 from torch import nn
 
 from convlens.errors import UserError
-from convlens.look.arrays.feature_visualization import optimized
+from convlens.look.arrays.feature_visualization import Ascent, feature_visualization
 from convlens.models import MODELS, ConvNet
-
-MEAN, STD = torch.full((3,), 0.5), torch.full((3,), 0.25)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_they_excite_their_class_more_than_any_random_image(name):
+def test_they_excite_their_class_more_than_any_random_image(name, classifier_of):
     torch.manual_seed(0)
     model = MODELS[name](5).eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    images, values = optimized(model, None, [1, 3], MEAN, STD, steps=12, learning_rate=0.05)
+    images, values = feature_visualization(
+        classifier_of(model, 64), None, [1, 3], ascent=Ascent(steps=12, learning_rate=0.05)
+    )
     assert images.shape == (2, 64, 64, 3) and images.dtype == np.float32
     assert images.min() >= 0 and images.max() <= 1
     with torch.no_grad():
@@ -30,31 +30,37 @@ def test_they_excite_their_class_more_than_any_random_image(name):
     assert not any(m._forward_hooks for m in model.modules())
 
 
-def test_a_unit_of_a_convolution_wants_its_filter():
+def test_a_unit_of_a_convolution_wants_its_filter(classifier_of):
     # the best image for one linear unit is bright where its weights are positive, dark elsewhere
     model = nn.Sequential(nn.Conv2d(3, 2, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     torch.manual_seed(0)
     nn.init.normal_(model[0].weight)
-    images, _ = optimized(
-        model, "0", [1], MEAN, STD, size=16, unit=(4, 6), steps=200, jitter=0, learning_rate=0.1
+    images, _ = feature_visualization(
+        classifier_of(model, 16),
+        "0",
+        [1],
+        unit=(4, 6),
+        ascent=Ascent(steps=200, jitter=0, learning_rate=0.1),
     )
     window = images[0, 4:9, 6:11].transpose(2, 0, 1) - 0.5
     weight = model[0].weight[1].detach().numpy()
     assert np.corrcoef(window.ravel(), weight.ravel())[0, 1] > 0.6
 
 
-def test_the_same_seed_makes_the_same_image():
+def test_the_same_seed_makes_the_same_image(classifier_of):
     torch.manual_seed(0)
-    model = ConvNet(3).eval()
-    once, again = (optimized(model, "relu1", [0], MEAN, STD, steps=3)[0] for _ in range(2))
-    other, _ = optimized(model, "relu1", [0], MEAN, STD, steps=3, seed=1)
+    classifier = classifier_of(ConvNet(3).eval(), 64)
+    once, again, other = (
+        feature_visualization(classifier, "relu1", [0], ascent=Ascent(steps=3, seed=seed))[0]
+        for seed in (0, 0, 1)
+    )
     assert np.array_equal(once, again) and not np.array_equal(once, other)
 
 
-def test_what_is_not_there_is_named():
+def test_what_is_not_there_is_named(classifier_of):
     model = ConvNet(3).eval()
     with pytest.raises(UserError, match="logits have no class 3; choose from 0 to 2"):
-        optimized(model, None, [3], MEAN, STD)
+        feature_visualization(classifier_of(model, 64), None, [3])
     with pytest.raises(UserError, match="has no layer 'relu9'"):
-        optimized(model, "relu9", [0], MEAN, STD)
+        feature_visualization(classifier_of(model, 64), "relu9", [0])
     assert all(p.requires_grad for p in model.parameters())

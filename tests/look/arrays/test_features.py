@@ -7,34 +7,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from convlens.data.augment import normalize
-from convlens.data.batches import to_tensor
 from convlens.errors import UserError
 from convlens.look.arrays.features import embedding, features, nearest
 from convlens.models import MODELS
 
-MEAN, STD = torch.full((3,), 0.4), torch.full((3,), 0.2)
 RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_features_are_what_the_last_layer_reads(name):
+def test_features_are_what_the_last_layer_reads(name, classifier_of):
     torch.manual_seed(0)
     model = MODELS[name](5)
     images = RANDOM.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    seen = features(model, images, MEAN, STD, batch_size=2)
+    classifier = classifier_of(model, 64, class_names="abcde")
+    seen = features(classifier, images, batch_size=2)
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         logits = last(torch.from_numpy(seen))
-        expected = model.eval()(normalize(to_tensor(images), MEAN, STD))
+        expected = model.eval()(classifier.inputs(images))
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_a_model_without_a_linear_layer_is_named():
+def test_a_model_without_a_linear_layer_is_named(classifier_of):
     images = np.zeros((1, 8, 8, 3), np.uint8)
     with pytest.raises(UserError, match="Conv2d has no linear layer"):
-        features(nn.Conv2d(3, 2, 3), images, MEAN, STD)
+        features(classifier_of(nn.Conv2d(3, 2, 3), 8), images)
 
 
 @given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 5))

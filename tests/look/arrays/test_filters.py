@@ -136,19 +136,28 @@ def test_kernels_are_those_of_the_largest_norm_in_their_group():
 
 @pytest.mark.parametrize(
     ("layer", "convolution"),
-    [("conv2", "conv2"), ("relu2", "conv2"), ("bn1", "conv1"), ("stage2.relu2", "stage2.conv2"),
-     ("stage2", "stage2.conv2"), ("stage3.shortcut", "stage3.shortcut.0"),
-     ("avgpool", "stage4.conv2")],
-)  # fmt: skip
+    [
+        ("conv2", "conv2"),
+        ("relu2", "conv2"),
+        ("bn1", "conv1"),
+        ("stage2.relu2", "stage2.conv2"),
+        ("stage2", "stage2.conv2"),
+        ("stage3.shortcut", "stage3.shortcut.0"),
+        ("avgpool", "stage4.conv2"),
+    ],
+)
 def test_the_convolution_behind_a_layer(layer, convolution):
     assert kernels(ConvNet(5), layer, [0], size=16).convolution == convolution
 
 
 @pytest.mark.parametrize(
     ("layer", "maps", "sentence"),
-    [("relu9", [0], "no layer 'relu9'"), ("fc", [0], "'fc' that gives maps"),
-     ("relu2", [64], "layer relu2 has no map 64; choose from 0 to 63")],
-)  # fmt: skip
+    [
+        ("relu9", [0], "no layer 'relu9'"),
+        ("fc", [0], "'fc' that gives maps"),
+        ("relu2", [64], "layer relu2 has no map 64; choose from 0 to 63"),
+    ],
+)
 def test_what_has_no_kernels_is_told(layer, maps, sentence):
     with pytest.raises(UserError, match=sentence):
         kernels(ConvNet(5), layer, maps, size=16)

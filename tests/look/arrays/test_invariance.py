@@ -38,12 +38,19 @@ def test_a_scale_of_two_shows_the_middle_twice_as_large():
 def test_no_change_changes_nothing(network, change, nothing):
     seen = invariance(network(), X, [0, 2], change, [nothing, 5])
     probability = network().eval()(X).softmax(dim=1)[[0, 1], [0, 2]]
-    np.testing.assert_allclose(seen.probability[:, 0], probability.detach(), rtol=1e-4)
+    np.testing.assert_allclose(seen.probability[:, 0], probability.detach(), rtol=1e-6)
     assert list(seen.distances) == ["1", "3"]
     for distance in seen.distances.values():
         assert distance.shape == (2, 2)
-        np.testing.assert_allclose(distance[:, 0], 0, atol=1e-5)
+        assert not distance[:, 0].any()
         assert (distance[:, 1] > 0.05).all()
+
+
+def test_probabilities_are_at_the_temperature(network):
+    logits = network().eval()(X).detach()
+    seen = invariance(network(), X, [0, 2], "rotation", [0], temperature=0.4)
+    expected = (logits / 0.4).softmax(dim=1)[[0, 1], [0, 2]]
+    np.testing.assert_allclose(seen.probability[:, 0], expected, rtol=1e-6)
 
 
 @torch.no_grad()

@@ -15,15 +15,18 @@ def picture(height: int, width: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("height", "width", "square", "stride"),
-    [(8, 8, 4, 2), (9, 7, 3, 3), (7, 7, 3, 1), (8, 6, 2, 4)],  # overlapping, ragged, with gaps
+    # overlapping, ragged, with gaps, more places than a forward pass takes images
+    [(8, 8, 4, 2), (9, 7, 3, 3), (7, 7, 3, 1), (8, 6, 2, 4), (13, 11, 3, 1)],
 )
-@pytest.mark.parametrize("batch_size", [3, 64])
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
 @torch.no_grad()
 def test_the_maps_are_those_of_a_loop_over_places(
-    network, height, width, square, stride, batch_size
+    network, height, width, square, stride, temperature
 ):
     model, x = network(), picture(height, width)
-    seen = occlusion(model, x, 1, square=square, stride=stride, batch_size=batch_size)
+    seen = occlusion(model, x, 1, square=square, stride=stride, temperature=temperature)
+    whole = (model(x) / temperature).softmax(dim=1)[0, 1]
+    assert seen.whole == pytest.approx(float(whole), rel=1e-6)
     strongest = int(model[:4](x)[0].sum(dim=(1, 2)).argmax())
     assert (seen.target, seen.layer, seen.map) == (1, "3", strongest)
     assert (seen.square, seen.stride) == (square, stride)
@@ -37,7 +40,7 @@ def test_the_maps_are_those_of_a_loop_over_places(
         left = column * stride - (square - stride) // 2
         inside = (y >= top) & (y < top + square) & (across >= left) & (across < left + square)
         hidden = x * torch.from_numpy(~inside)
-        probabilities = model(hidden).softmax(dim=1)[0]
+        probabilities = (model(hidden) / temperature).softmax(dim=1)[0]
         place = row, column
         assert seen.activation[place] == pytest.approx(
             float(model[:4](hidden)[0, strongest].sum()), rel=1e-4

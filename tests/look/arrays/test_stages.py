@@ -16,10 +16,13 @@ SIZE = 32
 @pytest.mark.parametrize(
     "model",
     [
-        LeNet5(5, size=SIZE), LeNet5(5, size=SIZE, batch_norm=True), ConvNet(5), ResNet18(5),
+        LeNet5(5, size=SIZE),
+        LeNet5(5, size=SIZE, batch_norm=True),
+        ConvNet(5),
+        ResNet18(5),
         ResNet18(5, conv2_stride=2),
     ],
-)  # fmt: skip
+)
 def test_parameters_and_multiply_adds_add_up_to_the_network(model):
     found = stages(model, SIZE)
     assert sum(s.parameters for s in found) == sum(p.numel() for p in model.parameters())
@@ -30,8 +33,13 @@ def test_parameters_and_multiply_adds_add_up_to_the_network(model):
 def test_a_residual_block_is_shown_after_its_sum_and_named_by_its_main_path():
     found = {stage.name: stage for stage in stages(ConvNet(7), SIZE)}
     assert list(found)[:6] == [
-        "relu1", "relu2", "stage1.relu1", "stage1.relu2", "stage2.pool", "stage2.relu1"
-    ]  # fmt: skip
+        "relu1",
+        "relu2",
+        "stage1.relu1",
+        "stage1.relu2",
+        "stage2.pool",
+        "stage2.relu1",
+    ]
     assert list(found)[-2:] == ["avgpool", "fc"]
     block = found["stage2.relu2"]  # whose shortcut is a 1×1 convolution
     assert (block.kind, block.convolution) == ("conv 3×3, ReLU", "stage2.conv2")
@@ -46,10 +54,14 @@ def test_a_residual_block_is_shown_after_its_sum_and_named_by_its_main_path():
 def test_a_linear_layer_is_shown_after_its_nonlinearity():
     kinds = {stage.name: stage.kind for stage in stages(LeNet5(5, size=SIZE), SIZE)}
     assert kinds == {
-        "relu1": "conv 5×5, ReLU", "pool1": "max pool 4×4/4", "relu2": "conv 5×5, ReLU",
-        "pool2": "max pool 4×4/4", "relu3": "linear, ReLU", "relu4": "linear, ReLU",
+        "relu1": "conv 5×5, ReLU",
+        "pool1": "max pool 4×4/4",
+        "relu2": "conv 5×5, ReLU",
+        "pool2": "max pool 4×4/4",
+        "relu3": "linear, ReLU",
+        "relu4": "linear, ReLU",
         "fc3": "linear",
-    }  # fmt: skip
+    }
 
 
 class Functional(nn.Module):

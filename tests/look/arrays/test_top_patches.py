@@ -7,19 +7,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from convlens.data.normalize import Normalize
 from convlens.errors import UserError
-from convlens.look.arrays.top_patches import crop, deepest_local_layer, strongest_patches
+from convlens.inference import Classifier
+from convlens.look.arrays.top_patches import crop, deepest_local_layer, top_activating_patches
 from convlens.models import LeNet5, ResNet18
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
 
 
+def top_patches(model, images, layer, count=9, **options):
+    """Of a bare network."""
+    classifier = Classifier(model, "ab", Normalize(MEAN, STD), size=12)
+    return top_activating_patches(classifier, images, layer, count, **options)
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(5, 6, 3), nn.ReLU(),
-        nn.Flatten(), nn.Linear(6 * 4 * 4, 2),
-    )  # fmt: skip
+        nn.Conv2d(3, 5, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(5, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 4 * 4, 2),
+    )
 
 
 def pictures(count: int) -> np.ndarray:
@@ -61,7 +74,7 @@ def test_one_pass_finds_what_a_full_sort_finds():
     images = pictures(21)
     images[[7, 13, 14]] = images[2]  # equally strong ones, in one batch and in several
     model = network()
-    found = strongest_patches(model, OnlyInBatches(images), MEAN, STD, "4", 9, batch_size=4)
+    found = top_patches(model, OnlyInBatches(images), "4", 9, batch_size=4)
     expected = full_sort(model, images, 9)
     assert found.values.shape == (6, 9)
     assert found.values.dtype == np.float32
@@ -75,7 +88,7 @@ def test_one_pass_finds_what_a_full_sort_finds():
 def test_a_box_holds_all_the_pixels_that_move_the_unit_and_no_more():
     model = network()
     images = pictures(10)
-    found = strongest_patches(model, images, MEAN, STD, "4", count=3)
+    found = top_patches(model, images, "4", count=3)
     moved = network().double()
     for parameter in moved.parameters():
         parameter.data.fill_(1.0)
@@ -94,9 +107,12 @@ def test_the_value_is_that_of_the_cropped_patch_alone():
     """A unit inside the border sees nothing but its patch."""
     model = network()[:2]
     images = pictures(5)
-    found = strongest_patches(model, images, MEAN, STD, "1", count=5)
-    inside = [(m, i) for m, i in np.ndindex(5, 5) if found.positions[m, i].min() > 0
-              and found.positions[m, i].max() < 11]  # fmt: skip
+    found = top_patches(model, images, "1", count=5)
+    inside = [
+        (m, i)
+        for m, i in np.ndindex(5, 5)
+        if found.positions[m, i].min() > 0 and found.positions[m, i].max() < 11
+    ]
     assert len(inside) > 5
     for m, i in inside:
         patch = crop(images[found.rows[m, i]], found.boxes[m, i])
@@ -105,19 +121,26 @@ def test_the_value_is_that_of_the_cropped_patch_alone():
         assert value == pytest.approx(found.values[m, i], rel=1e-4)
 
 
+def test_of_larger_images_the_middle_is_looked_at():
+    larger = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    found, same = (top_patches(network(), i, "4") for i in (larger, larger[:, 2:14, 2:14]))
+    np.testing.assert_array_equal(found.values, same.values)
+    np.testing.assert_array_equal(found.boxes, same.boxes)
+
+
 def test_fewer_images_than_asked_for_give_all_of_them():
-    assert strongest_patches(network(), pictures(4), MEAN, STD, "1").values.shape == (5, 4)
+    assert top_patches(network(), pictures(4), "1").values.shape == (5, 4)
 
 
 def test_a_unit_that_reads_everything_has_the_whole_image_for_its_box():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
-    found = strongest_patches(model, pictures(3), MEAN, STD, "1", count=2)
+    found = top_patches(model, pictures(3), "1", count=2)
     np.testing.assert_array_equal(found.boxes, np.tile([0, 0, 12, 12], (4, 2, 1)))
 
 
 def test_a_layer_without_maps_is_refused():
     with pytest.raises(UserError, match="layer 6 gives no maps; choose a convolution"):
-        strongest_patches(network(), pictures(3), MEAN, STD, "6")
+        top_patches(network(), pictures(3), "6")
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,47 +1,127 @@
-"""`convlens look` with the views of features, on an untrained toy network."""
+"""Views of a data set: top-activating patches, what they hold, their growth, and the embedding."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from convlens.cli import main
+from convlens import look
+from convlens.data import open_dataset
 from convlens.errors import UserError
-from convlens.look.views import draw
+from convlens.look import arrays
 
 
-def test_a_picture_for_all_images_and_one_for_the_data_set(toy_weights, toy_data, tmp_path):
-    views = ("embedding", "invariance", "neighbors")
-    written = draw(toy_weights, (), views, toy_data, tmp_path)
-    assert [path.name for path in written] == [
-        "embedding.png", "invariance.png", "neighbors.png"
-    ]  # fmt: skip
-    for path in written:
-        with Image.open(path) as picture:
-            assert min(picture.size) > 300
-            assert len(picture.convert("RGB").getcolors(1 << 20)) > 300
+@pytest.fixture
+def data(toy_data):
+    return open_dataset(toy_data, size=16)
 
 
-def test_images_are_made_for_classes_and_for_maps(toy_weights, tmp_path, capsys):
-    command = ["look", str(toy_weights), "--view", "optimized", "--out", str(tmp_path)]
-    main([*command, "--target", "red_cross"])
-    main([*command, "--layer", "relu2", "--map", "3", "60"])
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "optimized-for-red_cross.png", "optimized-relu2-map3-60.png"
-    }  # fmt: skip
-    assert "data set" not in capsys.readouterr().out
+def colors(path) -> int:
+    with Image.open(path) as picture:
+        assert min(picture.size) > 300
+        return len(picture.convert("RGB").getcolors(1 << 20))
 
 
+def test_unasked_the_deepest_layer_that_sees_parts_is_shown(classifier, toy_data, tmp_path):
+    # The second convolution's field is larger than these images of 16×16, the first one's is not.
+    for view, name in (
+        (look.patches(classifier, toy_data), "patches-relu1"),
+        (look.deconvolution(classifier, toy_data), "deconvolution-relu1"),
+    ):
+        assert view.name == name
+        assert "toy, 60 training images, fields of 5×5 pixels" in view.plot().get_suptitle()
+        assert colors(view.save(tmp_path)[0]) > 1000
+
+
+def test_the_patches_are_those_that_were_found(classifier, data):
+    found = look.find_patches(classifier, data, "relu1")
+    view = look.patches(classifier, data, "relu1", (3, 7))
+    assert view.name == "patches-relu1-map3-7"
+    np.testing.assert_array_equal(view.arrays["values"], found.values[[3, 7]])
+    row, box = found.rows[7, 2], found.boxes[7, 2]
+    patch = arrays.crop(data.train.images[row], box)
+    np.testing.assert_array_equal(view.arrays["patches"][1, 2], patch)
+    again = look.patches(classifier, data, maps=(3, 7), found=found)
+    np.testing.assert_array_equal(again.arrays["patches"], view.arrays["patches"])
+    assert again.name == view.name
+
+
+def test_of_too_many_maps_the_strongest_are_shown_in_their_own_order(classifier, data):
+    found = look.find_patches(classifier, data, "conv1")
+    parts = found.values, found.rows, found.positions, found.boxes
+    many = arrays.TopPatches("conv1", *(np.concatenate([part] * 4)[:100] for part in parts))
+    many.values[17] -= 100
+    view = look.patches(classifier, data, found=many)
+    numbers = view.arrays["numbers"].tolist()
+    assert len(numbers) == 96 and numbers == sorted(numbers) and 17 not in numbers
+    assert "the strongest 96 of 100 maps" in view.plot().get_suptitle()
+
+
+def test_projections_stand_beside_the_patches_that_they_explain(classifier, data):
+    view = look.deconvolution(classifier, data, "relu2", (3, 60))
+    assert view.name == "deconvolution-relu2-map3-60"
+    patches = look.patches(classifier, data, "relu2", (3, 60)).arrays["patches"]
+    np.testing.assert_array_equal(view.arrays["patches"], patches)
+    found = look.find_patches(classifier, data, "relu2")
+    x = classifier.inputs(data.train.images[found.rows[60, :1]])
+    whole = arrays.deconvolution(classifier.model, x, "relu2", [60], found.positions[60, :1])
+    np.testing.assert_allclose(
+        view.arrays["projections"][1, 0],
+        arrays.crop(whole[0], found.boxes[60, 0], 0),
+        atol=1e-5 * np.abs(whole).max(),
+    )
+
+
+@pytest.mark.parametrize("view", [look.patches, look.deconvolution, look.find_patches])
 @pytest.mark.parametrize(
     ("layer", "maps", "sentence"),
     [
-        (None, (5,), "LeNet5 has no class 5; choose from 0 to 4"),
         ("relu1", (32,), "layer relu1 has no map 32; choose from 0 to 31"),
         ("relu9", (), "LeNet5 has no layer 'relu9'"),
+        ("fc2", (), "layer fc2 gives no maps"),
     ],
 )
-def test_what_is_not_there_is_told_before_anything_is_drawn(
-    toy_weights, tmp_path, layer, maps, sentence
-):
-    out = tmp_path / "looks"
+def test_a_layer_or_map_that_is_not_there_is_told(classifier, data, view, layer, maps, sentence):
     with pytest.raises(UserError, match=sentence):
-        draw(toy_weights, (), ("filters", "optimized"), None, out, layer=layer, maps=maps)
-    assert not out.exists()
+        view(classifier, data, layer, maps)
+
+
+def test_growth_follows_maps_through_the_snapshots(classifier, data, tmp_path):
+    snapshots = {2: classifier, 10: classifier}
+    view = look.growth(snapshots, data, "relu1", (3, 7))
+    assert view.name == "growth-relu1-map3-7"
+    assert view.arrays["epochs"].tolist() == [2, 10]
+    found = look.find_patches(classifier, data, "relu1")
+    np.testing.assert_array_equal(view.arrays["values"][0], found.values[[3, 7], 0])
+    assert colors(view.save(tmp_path)[0]) > 100
+    unasked = look.growth({1: classifier}, data)
+    assert unasked.name == "growth-relu1"
+    assert unasked.arrays["numbers"].tolist() == found.by_strength()[:8]
+
+
+def test_without_snapshots_nothing_has_grown(data):
+    with pytest.raises(UserError, match="`snapshots` holds no network; train with snapshots"):
+        look.growth({}, data)
+
+
+def test_the_embedding_places_every_validation_image(classifier, data, tmp_path):
+    view = look.embedding(classifier, data)
+    vectors = arrays.features(classifier, data.validation.images)
+    places, share = arrays.embedding(vectors)
+    np.testing.assert_allclose(view.arrays["places"], places, atol=1e-5)
+    assert float(view.arrays["share"]) == pytest.approx(share)
+    right = classifier.evaluate(data).predicted == data.validation.labels
+    np.testing.assert_array_equal(view.arrays["right"], right)
+    assert view.arrays["shown"].tolist() == list(range(20))
+    np.testing.assert_array_equal(view.arrays["images"], data.validation.images)
+    assert [path.name for path in view.save(tmp_path)] == ["embedding.png"]
+
+
+def test_of_many_images_an_even_sample_has_thumbnails(classifier, data):
+    many = data.validation.take(np.arange(1000) % 20)
+    view = look.embedding(
+        classifier, type(data)("toy", data.root, data.classes, 16, data.train, many)
+    )
+    shown = view.arrays["shown"]
+    assert len(shown) == 400 and len(view.arrays["places"]) == 1000
+    assert (shown[0], shown[-1]) == (0, 999) and set(np.diff(shown)) <= {2, 3}
+    np.testing.assert_array_equal(view.arrays["images"], data.validation.images[shown % 20])
