@@ -43,7 +43,7 @@ class BenchOptions:
     long: bool = False
     """Also time the plain ResNet-18 loop to 71 %, up to an hour; else the kept time is used."""
     peer_epochs: tuple[int, ...] = (10, 16, 24)
-    """The lengths of that loop's schedule to try with `long`; the fastest counts."""
+    """The lengths of that loop's schedule to try; the fastest counts."""
     large: bool = False
     """Growth up to a million images, 16 GB on disk for a while."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
