@@ -23,6 +23,9 @@ class ExploreOptions:
     """The address to listen at; all but this computer's own ask for a token."""
     port: int = 8765
     """The port to listen at; 0 takes any that is free."""
+    root_path: str = ""
+    """The path below which a proxy shows the page, as JupyterHub's /user/me/proxy/8765; who comes
+    by another name than this computer's is asked for a token."""
     browser: bool = False
     """Open the page in the browser."""
     export: Folder = None
@@ -42,7 +45,12 @@ def explore(arguments: Sequence[str]) -> None:
     runs, data = (options.run, options.other), options.data
     if options.export is None:
         serving.explore(
-            *runs, data=data, host=options.host, port=options.port, browser=options.browser
+            *runs,
+            data=data,
+            host=options.host,
+            port=options.port,
+            root_path=options.root_path,
+            browser=options.browser,
         )
     else:
         written = serving.export_page(*runs, out=options.export, data=data, images=options.images)

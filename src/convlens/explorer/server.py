@@ -1,20 +1,22 @@
 """The explorer by HTTP: for one person at this computer, safe from every page in their browser.
 
 It is bound to the loopback address unless told otherwise. There, the Host header must name this
-computer, or a foreign page could read it under a name of its own (DNS rebinding); elsewhere a token
-is asked for. The page is read into memory at the start, answers come from `answers`, and uploads
-stay in memory, so no request reaches the file system.
+computer, or a foreign page could read it under a name of its own (DNS rebinding); elsewhere, and
+for who comes through a proxy, a token is asked for. The page is read into memory at the start,
+answers come from `answers`, and uploads stay in memory, so no request reaches the file system.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -24,7 +26,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convlens.errors import UserError
+from convlens.explorer.addresses import is_loopback
 from convlens.explorer.answers import Answer, NotThere, answer, as_json, page_files, slow
+from convlens.explorer.connections import Connection
 from convlens.explorer.images import MOST_BYTES, TooLarge
 from convlens.explorer.inside import Explorer
 from convlens.explorer.kept import Kept
@@ -32,12 +36,13 @@ from convlens.explorer.survey import NotYet
 
 KEPT_BYTES = 128_000_000  # of answers
 WAITING = {"quick": 128, "slow": 16}  # questions in a lane, at most
+PATIENCE = 10.0  # seconds until a question's turn; who waits longer may ask again
 READING = 8  # uploads in memory at once; the others wait their turn, at most
 TURN_SECONDS = 5.0
 UPLOAD_SECONDS = 30.0  # for one of them to arrive
 DRAINED = 4 * MOST_BYTES  # of an upload that is too large, so that the client hears why
 COOKIE = "convlens-token"
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+OWN_HEADER = "x-requested-with"  # sent by the page; another one would have to ask for leave first
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -63,16 +68,22 @@ class Lane:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def ask(self, request: Request, function: Callable, *arguments: Any) -> Any:
-        """function(*arguments) in its turn, unless the client has gone by then."""
+        """function(*arguments) in its turn, unless the client has gone by then.
+
+        Raises Busy where too many wait already, and where the turn does not come in time.
+        """
         if self.waiting >= self.most:
             raise Busy
         self.waiting += 1
         try:
-            future = asyncio.wrap_future(self._pool.submit(function, *arguments))
+            turn = self._pool.submit(function, *arguments)
+            future, deadline = asyncio.wrap_future(turn), time.monotonic() + PATIENCE
             while not (await asyncio.wait({future}, timeout=0.25))[0]:
                 if await request.is_disconnected():
                     future.cancel()
                     raise ClientDisconnect
+                if time.monotonic() > deadline and turn.cancel():  # else it is being answered
+                    raise Busy
             return future.result()
         finally:
             self.waiting -= 1
@@ -173,11 +184,17 @@ async def _read(request: Request) -> bytes:
 class Guard:
     """Lets in only those who may ask, and puts HEADERS on every response.
 
-    token: what is asked for; None on the loopback, where the Host header is looked at instead.
+    Args:
+        app: Who answers.
+        token: What is asked for; None on the loopback, where the Host header is looked at instead.
+        prefix: The path below which a proxy shows the page, "" or "/…", percent-encoded; requests
+            may have it or not, as some proxies take it off.
+        own: Whether a Host header that names this computer is as good as the token.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None):
-        self.app, self.token = app, token
+    def __init__(self, app: ASGIApp, token: str | None, prefix: str = "", own: bool = False):
+        self.app, self.token, self.prefix = app, token, prefix
+        self.own = own or token is None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -190,27 +207,40 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        request = Request(scope, receive)
-        response = self._refusal(request)
+        response = self._refusal(Request(scope, receive))
+        prefix = unquote(self.prefix)
+        if f"{scope['path']}/".startswith(f"{prefix}/"):
+            scope = {**scope, "path": scope["path"][len(prefix) :]}
+        if not scope["path"]:  # from where the page's own paths would lead elsewhere
+            response = response or self._to_the_page()
         await (response or self.app)(scope, receive, send_with_headers)
+
+    def _to_the_page(self) -> Response:
+        """Wherever a request came from, for a path can be made to name another host."""
+        return RedirectResponse(f"{self.prefix}/", status_code=303)
 
     def _refusal(self, request: Request) -> Response | None:
         """What those get who may not ask, or must ask again."""
         host = request.headers.get("host", "")
-        if self.token is None:
-            if _name(host) not in LOOPBACK_NAMES:
-                return _error(403, "this explorer answers only to this computer's own name")
-        elif (given := request.query_params.get("token")) is not None:
+        given = request.query_params.get("token")
+        if self.token is not None and given is not None:
             if not _equal(given, self.token):
                 return _error(403, "the token in the address is not this explorer's")
-            response = RedirectResponse(request.url.path, status_code=303)
-            response.set_cookie(COOKIE, self.token, httponly=True, samesite="lax")
+            response = self._to_the_page()
+            response.set_cookie(
+                COOKIE, self.token, path=f"{self.prefix}/", httponly=True, samesite="lax"
+            )
             return response
-        elif not _equal(request.cookies.get(COOKIE, ""), self.token):
+        known = self.token is not None and _equal(request.cookies.get(COOKIE, ""), self.token)
+        if not known and not (self.own and is_loopback(_name(host))):
+            if self.token is None:
+                return _error(403, "this explorer answers only to this computer's own name")
             return _error(403, "open the address with the token that `convlens explore` printed")
         if request.method not in ("GET", "HEAD"):
+            # A proxy may have put another Host in the place of the one that the browser asked.
             origin = request.headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            same = origin is None or origin.partition("://")[2].lower() == host.lower()
+            if not same and request.headers.get(OWN_HEADER) != "convlens":
                 return _error(403, "another page may not send images here")
             if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return _error(403, "another page may not send images here")
@@ -287,8 +317,10 @@ HANDLERS: dict[Any, Any] = {  # Starlette's type for it takes none of a kind of 
 }
 
 
-def application(explorer: Explorer, token: str | None = None) -> ASGIApp:
-    """The ASGI application. token: None where it is served on the loopback address."""
+def application(
+    explorer: Explorer, token: str | None = None, prefix: str = "", own: bool = False
+) -> ASGIApp:
+    """The ASGI application; token, prefix and own are the Guard's."""
     service = Service(explorer)
     app = Starlette(
         routes=[
@@ -298,4 +330,20 @@ def application(explorer: Explorer, token: str | None = None) -> ASGIApp:
         exception_handlers=HANDLERS,
         lifespan=service.life,
     )
-    return Guard(app, token)
+    app.router.redirect_slashes = False
+    return Guard(app, token, prefix, own)
+
+
+def configuration(app: ASGIApp) -> uvicorn.Config:
+    """How it is served: by connections that end, and with nothing said of what clients do wrong."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=2,
+    )

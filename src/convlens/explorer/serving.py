@@ -5,7 +5,6 @@ of the extra "explorer", and says so.
 """
 
 import asyncio
-import ipaddress
 import logging
 import secrets
 import socket
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convlens.errors import UserError
+from convlens.explorer.addresses import address_of, as_prefix, is_loopback, listen
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
 
 if TYPE_CHECKING:
     import uvicorn
-
-CONNECTIONS = 400  # at once
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +32,7 @@ def explore(
     data: Path | str | None = None,
     host: str = "127.0.0.1",
     port: int = 8765,
+    root_path: str = "",
     browser: bool = False,
 ) -> None:
     """Serve a page on which to look inside a network, or two side by side, until it is stopped.
@@ -46,6 +45,8 @@ def explore(
         data: The data set; else the run's own, else as in training.
         host: The address to listen at; all but this computer's own ask for a token.
         port: The port to listen at, 0 to 65535; 0 takes any that is free.
+        root_path: The path below which a proxy shows the page, such as "/user/me/proxy/8765"; who
+            comes by another name than this computer's is asked for a token.
         browser: Open the page in the browser.
 
     Raises:
@@ -53,7 +54,7 @@ def explore(
             extra "explorer" is not installed.
     """
     _check_installed()  # before minutes are spent on opening a data set
-    serve(open_explorer(run, other, data=data), host, port, browser)
+    serve(open_explorer(run, other, data=data), host, port, root_path, browser)
 
 
 def export_page(
@@ -93,12 +94,14 @@ def open_explorer(
     return explorer
 
 
-def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> None:
+def serve(
+    explorer: Explorer, host: str, port: int, root_path: str = "", browser: bool = False
+) -> None:
     """Serve until the user stops it.
 
     Args:
         explorer: What is served.
-        host, port, browser: As `explore` takes them.
+        host, port, root_path, browser: As `explore` takes them.
 
     Raises:
         UserError: where the address cannot be bound to, and where the extra is not installed.
@@ -106,40 +109,20 @@ def serve(explorer: Explorer, host: str, port: int, browser: bool = False) -> No
     _check_installed()
     import uvicorn
 
-    from convlens.explorer.server import application
+    from convlens.explorer.server import application, configuration
 
-    token = None if is_loopback(host) else secrets.token_urlsafe(16)
-    config = uvicorn.Config(
-        application(explorer, token),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=2,
-        ws="none",
-    )
-    with _bound(host, port) as listening:
-        name = f"[{host}]" if ":" in host else host
-        if host in ("0.0.0.0", "::"):
-            name = socket.gethostname()
-        address = f"http://{name}:{listening.getsockname()[1]}/"
+    prefix, loopback = as_prefix(root_path), is_loopback(host)
+    token = None if loopback and not prefix else secrets.token_urlsafe(16)
+    with listen(host, port) as listening:
+        address = address_of(listening, host) + f"{prefix}/"
         address += f"?token={token}" if token else ""
         # as a warning, for that is also seen where nobody has asked to see what is logged, and
         # without the address there is nothing to look at
         logger.warning("explore    %s (Ctrl-C ends it)", address)
         if browser:  # which waits for the server, for the socket listens already
             webbrowser.open(address)
-        _run(uvicorn.Server(config), listening)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to bind to is reached from this computer only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        app = application(explorer, token, prefix, own=loopback)
+        _run(uvicorn.Server(configuration(app)), listening)
 
 
 def _check_installed() -> None:
@@ -165,20 +148,3 @@ def _run(server: "uvicorn.Server", listening: socket.socket) -> None:
     finally:  # the cell was interrupted
         server.should_exit = True
         thread.join()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    if not 0 <= port < 2**16:
-        raise UserError(f"`port` {port} is out of range; give 0 to 65535", option="port")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family)
-        # Head and body are two packets, and the second would wait 40 ms for the first's receipt.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
-    except OSError as problem:
-        raise UserError(
-            f"{host}:{port} cannot be used ({problem.strerror}); give another `host` or `port` "
-            "(0 takes any port that is free)",
-            option=("host", "port"),
-        ) from None

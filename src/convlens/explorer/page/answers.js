@@ -49,12 +49,14 @@ export async function keep(how, path, options) {
 
 /** Sends an image file's bytes; its id, width and height. */
 export async function upload(file, { signal, news } = {}) {
-  const answer = await request("images", { method: "POST", body: file, signal }, news);
+  // Only a page of this same address may send that header without being asked back.
+  const headers = { "X-Requested-With": "convlens" };
+  const answer = await request("images", { method: "POST", body: file, headers, signal }, news);
   return answer.json();
 }
 
 async function request(path, options, news) {
-  for (;;) {
+  for (let refused = 0; ; ) {
     const answer = await reach(path, options);
     if (answer.status === 200 || answer.status === 201) return answer;
     const body = await answer.json().catch(() => ({}));
@@ -64,8 +66,15 @@ async function request(path, options, news) {
       throw new Problem(sentence, answer.status);
     }
     news?.({ wait: body.wait ?? "the server has much to do", ...body });
-    await sleep(Number(answer.headers.get("Retry-After") ?? 0.4) * 1000, options.signal);
+    if (answer.status !== 202) refused += 1;
+    await sleep(pause(answer.headers.get("Retry-After"), refused), options.signal);
   }
+}
+
+/** Milliseconds until to ask again: each time longer, and not all pages at the same moment. */
+function pause(seconds, refused) {
+  const longer = refused && 2 ** Math.min(refused - 1, 3) * (0.75 + Math.random() / 2);
+  return Number(seconds ?? 0.4) * 1000 * (longer || 1);
 }
 
 async function reach(path, options) {
