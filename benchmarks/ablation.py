@@ -75,7 +75,6 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "dropout 0.2": changed({"model_options.dropout": 0.2}),
     "drop path 0.1": changed({"model_options.drop_path": 0.1}),
     "squeeze-excite": changed({"model_options.squeeze_excite": True}),
-    "anti-aliased stem": changed({"model_options.anti_aliased": True}),
     "two blocks in stages 2 to 4": changed({"model_options.depths": [1, 2, 2, 2]}),
     "crop_pct 1": changed({"crop_pct": 1.0}),
     "crop_pct 0.877": changed({"crop_pct": 0.877}),
@@ -184,8 +183,11 @@ def collect(out: Path, record: dict) -> None:
     key = ("recipe", "epochs", "variant", "seed")
     records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     records = [r for r in records if any(r[k] != record[k] for k in key)] + [record]
-    order = list(VARIANTS)
-    records.sort(key=lambda r: (r["recipe"], r["epochs"], order.index(r["variant"]), r["seed"]))
+    # those of variants that are not tried any more come last
+    order = {name: place for place, name in enumerate(VARIANTS)}
+    records.sort(
+        key=lambda r: (r["recipe"], r["epochs"], order.get(r["variant"], len(order)), r["seed"])
+    )
     write_json(path, records)
     with replacing(out / "ablation.md") as temporary:
         temporary.write_text(table(records), encoding="utf-8")

@@ -60,7 +60,6 @@ MODEL_OPTIONS = {
         "depths": st.tuples(*[st.integers(1, 3)] * 4),
         "stem_stride": st.sampled_from([1, 2]),
         "squeeze_excite": st.booleans(),
-        "anti_aliased": st.booleans(),
     },
     "ResNet18": {"conv2_stride": st.sampled_from([1, 2]), "drop_path": floats(0, 0.9)},
 }

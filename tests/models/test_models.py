@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from convlens.models import MODELS, ConvNet, LeNet5, ResNet18, build
-from convlens.models.layers.blur import Blur
 from convlens.models.layers.drop_path import DropPath, drop_rates
 from convlens.models.layers.pooling import pool_rectified
 from convlens.models.layers.squeeze_excite import SqueezeExcite
@@ -18,7 +17,6 @@ VARIANTS = [
     (ConvNet, {}),
     (ConvNet, {"dropout": 0.2, "stem_stride": 2}),
     (ConvNet, {"depths": (1, 2, 1, 2), "squeeze_excite": True, "drop_path": 0.2}),
-    (ConvNet, {"anti_aliased": True}),
     (ResNet18, {}),
     (ResNet18, {"drop_path": 0.3}),
     (ResNet18, {"conv2_stride": 2}),
@@ -73,16 +71,6 @@ def test_squeeze_excite_by_hand():
     hidden = (means @ layer.reduce.weight.T + layer.reduce.bias).clamp(min=0)
     gates = 1 / (1 + (-(hidden @ layer.expand.weight.T + layer.expand.bias)).exp())
     torch.testing.assert_close(layer(x), x * gates[:, :, None, None])
-
-
-def test_blur_is_the_binomial_filter_and_no_part_of_the_weights():
-    x = torch.zeros(1, 2, 5, 5)
-    x[0, 1, 2, 2] = 16
-    expected = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])
-    y = Blur(2)(x)
-    assert torch.equal(y[0, 1, 1:4, 1:4], expected)
-    assert y[0, 0].abs().sum() == 0
-    assert not Blur(2).state_dict()
 
 
 def test_the_order_of_relu_and_pooling_changes_neither_value_nor_gradient():

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convlens.models.layers.blur import Blur
 from convlens.models.layers.convolution import Conv2d
 from convlens.models.layers.drop_path import DropPath, drop_rates, probability
 from convlens.models.layers.squeeze_excite import SqueezeExcite
@@ -64,11 +63,10 @@ class ConvNet(nn.Module):
     dropout: probability in [0, 1), before the classifier.
     squeeze_excite: gates on the maps of every block. drop_path: probability in [0, 1) that
     the last block's branch is left out in training; those before it less, the first never.
-    anti_aliased: a low-pass before conv2 skips every second pixel.
     Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
     """
 
-    def __init__(  # noqa: PLR0913 - the eighth is what every network takes
+    def __init__(
         self,
         num_classes: int = 101,
         *,
@@ -78,14 +76,12 @@ class ConvNet(nn.Module):
         dropout: float = 0.0,
         squeeze_excite: bool = False,
         drop_path: float = 0.0,
-        anti_aliased: bool = False,
     ):
         super().__init__()
         _check(widths, depths, stem_stride)
         self.conv1 = Conv2d(3, 32, 3, stride=stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.relu1 = nn.ReLU()
-        self.blur = Blur(32) if anti_aliased else nn.Identity()
         self.conv2 = Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(64)
         self.relu2 = nn.ReLU()
@@ -116,7 +112,6 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # shapes for 64×64 images, stem_stride 1     (N, 3, 64, 64)
         x = self.relu1(self.bn1(self.conv1(x)))  # (N, 32, 64, 64)
-        x = self.blur(x)  # (N, 32, 64, 64)
         x = self.relu2(self.bn2(self.conv2(x)))  # (N, 64, 32, 32)
         x = self.stage1(x)  # (N, 64, 32, 32)
         x = self.stage2(x)  # (N, 128, 16, 16)
