@@ -1,6 +1,12 @@
-import pytest
+"""Files and folders that are either the old one or the new one."""
 
-from convlens.files import replacing
+import json
+
+import pytest
+import yaml
+
+from convlens.errors import UserError
+from convlens.files import replacing, whole_folder, write_json, write_yaml
 
 
 def test_the_new_file_takes_the_old_ones_place(tmp_path):
@@ -30,3 +36,52 @@ def test_no_file_was_there_and_none_is_left(tmp_path):
     with pytest.raises(ValueError), replacing(tmp_path / "a.json"):
         raise ValueError
     assert list(tmp_path.iterdir()) == []
+
+
+CONTENT = {"b": 1, "a": ["ü", None, 0.1], "c": {"é": True}}
+
+
+@pytest.mark.parametrize(
+    ("write", "read"), [(write_json, json.loads), (write_yaml, yaml.safe_load)]
+)
+def test_content_is_written_in_its_order_as_text_that_a_person_reads(write, read, tmp_path):
+    path = tmp_path / "a.txt"
+    write(path, CONTENT)
+    text = path.read_text(encoding="utf-8")
+    assert read(text) == CONTENT
+    assert list(read(text)) == ["b", "a", "c"]
+    assert "ü" in text and text.count("\n") >= 5
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_number_that_json_has_no_word_for_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "new" / "data"
+    with whole_folder(target) as folder:
+        (folder / "a").touch()
+        assert not target.exists()
+    assert [path.name for path in target.iterdir()] == ["a"]
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "other") as folder:
+        (folder / "a").touch()
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_folder_in_use_is_not_touched(tmp_path):
+    (tmp_path / "precious").write_text("old", encoding="utf-8")
+    for target, sentence in (
+        (tmp_path, "exists and is not empty; remove it or name another folder"),
+        (tmp_path / "precious", "is a file; name a folder"),
+        (tmp_path / "precious" / "x", "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=sentence), whole_folder(target):
+            raise AssertionError("the block is not entered")
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["old"]

@@ -177,13 +177,16 @@ def from_dict(kind: type[T], values: Any, prefix: str = "") -> T:
     """
     if not isinstance(values, dict):
         where = prefix.rstrip(".") or kind.__name__
-        raise UserError(f"`{where}` is {values!r}; it must be options by their names")
+        raise UserError(f"`{where}` is {values!r}; it must be options by their names", option=where)
     hints = typing.get_type_hints(kind)
-    unknown = [name for name in values if name not in hints]
-    if unknown:
-        raise UserError(f"there is no option `{prefix}{unknown[0]}`")
-    found = {name: convert(value, hints[name], f"{prefix}{name}") for name, value in values.items()}
-    try:
-        return kind(**found)
-    except TypeError as problem:  # a field without a default is missing
-        raise UserError(f"{problem}".replace(f"{kind.__name__}.__init__()", "this")) from None
+    for name in values:
+        if name not in hints:
+            raise UserError(f"there is no option `{prefix}{name}`", option=f"{prefix}{name}")
+    for field in dataclasses.fields(kind):  # pyright: ignore[reportArgumentType]
+        usual = (field.default, field.default_factory)
+        if field.name not in values and usual == (dataclasses.MISSING, dataclasses.MISSING):
+            name = f"{prefix}{field.name}"
+            raise UserError(f"`{name}` is missing; it has no usual value", option=name)
+    return kind(
+        **{name: convert(value, hints[name], f"{prefix}{name}") for name, value in values.items()}
+    )

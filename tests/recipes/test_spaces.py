@@ -1,9 +1,8 @@
 import pytest
 
+from convlens.fields import replace
 from convlens.recipes import RECIPES
-from convlens.recipes.options import with_options
 from convlens.recipes.spaces import SPACES, Range, own_setting
-from convlens.training.run import check
 
 
 def test_every_recipe_has_a_space():
@@ -28,4 +27,4 @@ def test_the_ends_of_a_space_make_sense(name, end):
         option: (choice.low, choice.high)[end] if isinstance(choice, Range) else choice[end]
         for option, choice in SPACES[name].items()
     }
-    check(with_options(RECIPES[name](), options))
+    replace(RECIPES[name](), options).check()

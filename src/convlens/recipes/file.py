@@ -39,10 +39,14 @@ def read_recipe(path: Path, recipes: Mapping[str, Callable[[], Recipe]]) -> Reci
         known = ", ".join(recipes)
         raise UserError(f"{path} must say `recipe: NAME`, with one of {known}")
     recipe = recipes[options.pop("recipe")]()
-    if options.pop("format", 1) != formats.FORMAT:
+    options = {str(name): value for name, value in options.items()}
+    written = options.pop("format", 1)
+    if written not in (1, formats.FORMAT):
+        raise UserError(f"{path} has format {written!r}; this version of ConvLens does not read it")
+    if written != formats.FORMAT:
         options = formats.read_recipe(options)
     try:
-        changed = replace(recipe, {str(name): value for name, value in options.items()})
+        changed = replace(recipe, options)
         changed.check()
     except UserError as problem:
         raise UserError(f"{path}: {problem}") from None
