@@ -10,7 +10,7 @@ def test_explore_serves_or_exports(toy_weights, toy_data, tmp_path, tell, monkey
     monkeypatch.setattr(serving, "serve", lambda explorer, *options: asked.append(options))
     told = tell("explore", toy_weights, "--data", toy_data, "--port", 0)
     assert told.startswith("data set   toy: 5 classes")
-    assert asked == [("127.0.0.1", 0, False)]
+    assert asked == [("127.0.0.1", 0, "", False)]
     image, page = toy_data / "train/blue_disc/image_0001.png", tmp_path / "page"
     command = ("explore", toy_weights, toy_weights, "--data", toy_data, "--export", page)
     assert f"wrote      {page}" in tell(*command, "--images", image)
