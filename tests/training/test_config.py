@@ -14,7 +14,7 @@ from convlens.cli.train_options import parse_train
 from convlens.data.augment import Augment
 from convlens.errors import UserError
 from convlens.fields import flatten
-from convlens.recipes import RECIPES, Recipe
+from convlens.recipes import RECIPES
 from convlens.training.config import RunConfig, absolute, make_config
 
 

@@ -22,61 +22,85 @@ from hypothesis import strategies as st
 from convlens.data import open_dataset
 from convlens.data.augment import Augment, augment
 from convlens.data.batches import Batches, mix_seed, shard
+from convlens.data.normalize import Normalize
 from convlens.errors import UserError
-from convlens.inference.metrics import evaluate
+from convlens.logs import to_stdout
 from convlens.models import LeNet5
 from convlens.recipes import RECIPES
 from convlens.training import distributed
-from convlens.training.run_folder import read_history
-from convlens.training.distributed import World, joined
-from convlens.training.trainer import Config, train
+from convlens.training.config import RunConfig
 from convlens.training.device import Machine
+from convlens.training.distributed import ALONE, World, joined
 from convlens.training.optim import penalty
+from convlens.training.run_folder import RunFolder
+from convlens.training.trainer import Trainer
 
 FP32 = Machine(torch.device("cpu"), "fp32", "for the test")
 POLICY = Augment(
-    scale=0.3, aspect=0.2, translate=0.1, rotate=15, flip=0.5, color=0.3, gray=0.1, erase=0.3,
+    scale=0.3, aspect=0.2, translate=0.1, rotate=15, flip=0.5, color=0.3, grayscale=0.1, erase=0.3,
     mixup=0.4, cutmix=0.4,
 )  # fmt: skip
 # 14 images are 7 pairs, so 2 processes and 4 get shares of different sizes
 PLAIN = dataclasses.replace(
-    RECIPES["lenet5"](), epochs=2, batch_size=14, optimizer="sgd", learning_rate=0.01, average=0.9,
+    RECIPES["lenet5"](), epochs=2, batch_size=14, optimizer="sgd", learning_rate=0.01, ema_decay=0.9,
     label_smoothing=0.1, l1=1e-5, l2=1e-3, augment=POLICY,
 )  # fmt: skip
 NORMED = dataclasses.replace(RECIPES["lenet5plus"](), epochs=2, batch_size=14)
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
 
+def trained(recipe, dataset, folder, world=ALONE):
+    """The trainer, and the state that it ends with."""
+    config = RunConfig(recipe, str(dataset.root))
+    trainer = Trainer(config, dataset, FP32, world)
+    folder = RunFolder(folder, world)
+    folder.begin(config)
+    return trainer, trainer.fit(trainer.start(), folder)
+
+
+def untimed(history):
+    return [{k: v for k, v in row.items() if "second" not in k} for row in history]
+
+
 def work(data: str, out: Path) -> None:
     """What each process does; its findings go to out/RANK.pt."""
+    to_stdout()
     with joined() as world:
         print(f"rank {world.rank} prints")
         dataset = open_dataset(data, progress=False)
         found = {"gradients": gradients(world)}
-        outcomes = {}
         for name, recipe in ("plain", PLAIN), ("normed", NORMED):
-            (out / name).mkdir(exist_ok=True)
-            config = Config(recipe, data)
-            outcomes[name] = train(config, dataset, out / name, FP32, world)
-            found[name] = outcomes[name].trained.model.state_dict()
-            found[f"{name} history"] = [
-                {k: v for k, v in row.items() if "second" not in k}
-                for row in outcomes[name].history
-            ]
+            trainer, state = trained(recipe, dataset, out / name, world)
+            found[name] = state.ema.module.state_dict()
+            found[f"{name} history"] = untimed(state.history)
         found["dropout seed"] = torch.initial_seed()
-        trained = outcomes["normed"].trained
-        measured = trained.model, dataset.train
-        shared = world.evaluate(*measured, 5, trained.mean, trained.std, batch_size=8)
-        alone = evaluate(*measured, trained.mean, trained.std, batch_size=8)
+        classifier = trainer.classifier(state)
+        shared = world.evaluate(classifier, dataset.train)
+        alone = classifier.evaluate(dataset.train)
         found["evaluations"] = [
             {f: torch.from_numpy(getattr(e, f)) for f in ("logits", "losses", "confusion")}
             for e in (shared, alone)
         ]
-        (out / "poisoned").mkdir(exist_ok=True)
+        found["folder"] = used(RunFolder(out / "normed", world))
         with poisoned_loss(on=world.rank == world.size - 1), pytest.raises(UserError) as stopped:
-            train(Config(PLAIN, data), dataset, out / "poisoned", FP32, world)
+            trained(PLAIN, dataset, out / "poisoned", world)
         found["sentence"] = str(stopped.value)
         torch.save(found, out / f"{world.rank}.pt")
+
+
+def used(folder: RunFolder) -> list:
+    """What every process learns of a folder that the first alone reads."""
+
+    def inside():
+        # the others wait for this one: a second exchange in here would never end
+        return folder.read_config().seed, len(folder.read_state()["history"]), folder.is_finished
+
+    seen = [folder.first(inside), folder.classifier().size, folder.has_state]
+    try:
+        folder.read_metrics()
+    except UserError as problem:
+        seen.append(str(problem))
+    return seen
 
 
 def gradients(world: World) -> dict[str, torch.Tensor]:
@@ -114,9 +138,8 @@ def worlds(request, toy_data, tmp_path_factory):
             [*command, str(toy_data), str(out)], capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stderr
-        (out / "alone").mkdir()
-        outcome = train(Config(PLAIN, ""), open_dataset(toy_data), out / "alone", FP32)
-    return [torch.load(out / f"{rank}.pt") for rank in range(request.param)], outcome, done.stdout
+        _, state = trained(PLAIN, open_dataset(toy_data), out / "alone")
+    return [torch.load(out / f"{rank}.pt") for rank in range(request.param)], state, done.stdout
 
 
 def test_the_gradient_is_that_of_the_whole_batch_in_double_precision(worlds):
@@ -127,7 +150,7 @@ def test_the_gradient_is_that_of_the_whole_batch_in_double_precision(worlds):
 
 def test_without_batch_norm_the_network_is_that_of_one_process_to_rounding(worlds):
     ranks, alone, _ = worlds
-    expected = dict(alone.trained.model.state_dict())
+    expected = dict(alone.ema.module.state_dict())
     torch.testing.assert_close(dict(ranks[0]["plain"]), expected, rtol=1e-4, atol=1e-6)
     for mine, theirs in zip(ranks[0]["plain history"], alone.history, strict=True):
         assert mine == pytest.approx({k: theirs[k] for k in mine}, rel=1e-4)
@@ -159,6 +182,13 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all_at_the_same_step(wor
         assert found["sentence"].startswith("the loss is nan in epoch 1, step 2:")
 
 
+def test_all_processes_learn_what_the_first_reads_and_none_waits_for_ever(worlds):
+    for found in worlds[0]:
+        inside, size, has_state, sentence = found["folder"]
+        assert (inside, size, has_state) == ((0, 2, False), 64, True)
+        assert "holds no metrics.json" in sentence
+
+
 def test_only_the_first_process_prints(worlds):
     lines = worlds[2].splitlines()
     assert "rank 0 prints" in lines
@@ -181,22 +211,22 @@ def test_shares_are_all_items_once_in_order_even_and_cut_at_units(n, ranks, unit
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_augmented_shares_are_slices_of_the_augmented_batch_to_the_last_bit(ranks, toy_data):
     split = open_dataset(toy_data).train
-    statistics = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
+    normalize = Normalize([0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
     for n in 12, 15:
         whole = Batches(split, 5, n, seed=3).epoch(1)
         parts = [Batches(split, 5, n, 3, rank, ranks).epoch(1) for rank in range(ranks)]
         for batch, *shares in zip(whole, *parts, strict=True):
-            expected = augment(batch, POLICY, *statistics, 64)
-            seen = [augment(share, POLICY, *statistics, 64) for share in shares]
+            expected = augment(batch, POLICY, normalize, 64)
+            seen = [augment(share, POLICY, normalize, 64) for share in shares]
             for i in range(2):
                 assert torch.equal(torch.cat([s[i] for s in seen]), expected[i])
 
 
-def test_a_batch_too_small_for_the_processes_is_refused(toy_data, tmp_path):
+def test_a_batch_too_small_for_the_processes_is_refused(toy_data):
     world = mock.Mock(wraps=World(), rank=0, size=8)
     recipe = dataclasses.replace(PLAIN, batch_size=15)
     with pytest.raises(UserError, match="batch of 15 images is too small for 8 processes"):
-        train(Config(recipe, ""), open_dataset(toy_data), tmp_path, FP32, world)
+        Trainer(RunConfig(recipe), open_dataset(toy_data), FP32, world)
 
 
 def test_processes_agree_whatever_dead_ones_have_left_in_the_store():
@@ -233,17 +263,17 @@ def test_after_a_worker_is_killed_all_restart_from_the_last_epoch(toy_data, tmp_
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while job.poll() is None and not (
-        (run / "history.csv").exists() and len(read_history(run)["epoch"]) >= 2
+        (run / "history.csv").exists() and len(RunFolder(run).read_history()["epoch"]) >= 2
     ):
         time.sleep(0.01)
     *_, worker = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     os.kill(int(worker), signal.SIGKILL)
-    done = len(read_history(run)["epoch"])
+    done = len(RunFolder(run).read_history()["epoch"])
     output, errors = job.communicate(timeout=600)
     assert job.returncode == 0, errors
     assert "exitcode: -9" in errors
     assert done < epochs
-    assert read_history(run)["epoch"].tolist() == list(range(1, epochs + 1))
+    assert RunFolder(run).read_history()["epoch"].tolist() == list(range(1, epochs + 1))
     assert (run / "metrics.json").exists()
     # none is trained twice; the one after which the worker was killed may not have been printed
     printed = printed_epochs(output)
@@ -315,7 +345,7 @@ def test_two_hosts_train_one_network(hosts, toy_data, tmp_path):
     outputs = [job.communicate(timeout=600) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
     assert sorted(printed_epochs(output) for output, _ in outputs) == [[], [1, 2]]
-    assert read_history(run)["epoch"].tolist() == [1, 2]
+    assert RunFolder(run).read_history()["epoch"].tolist() == [1, 2]
     # the gradients of 8 steps went over the cable
     namespace, interface, _ = hosts[0]
     counter = f"/sys/class/net/{interface}/statistics/rx_bytes"
