@@ -5,6 +5,7 @@ classes, which are looked up in what the explorer holds; no part of it reaches t
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def answer(explorer: Explorer, path: str) -> Answer:
     for pattern, function in ROUTES:
         if found := pattern.fullmatch(path):
             try:
-                return function(explorer, *found.groups())
+                with np.errstate(all="ignore"):  # what is not finite is null, or drawn as 0
+                    return function(explorer, *found.groups())
             except (NotThere, NotYet):
                 raise
             except UserError as problem:  # the network has not what this view needs
@@ -83,9 +85,25 @@ def slow(path: str) -> bool:
 
 
 def as_json(content: Any, final: bool = True) -> Answer:
-    """What JSON can hold, as an answer."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    """Text, numbers, lists and mappings as an answer, in strict JSON and valid UTF-8.
+
+    A number that is not finite is null, and what a name has that is no character, a byte of another
+    encoding, is written out.
+    """
+    text = json.dumps(_plain(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Answer(text.encode(), JSON, final)
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, str):
+        return content.encode("utf-8", "backslashreplace").decode()
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {_plain(str(name)): _plain(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return content
 
 
 def _png(pixels: np.ndarray) -> Answer:
@@ -178,7 +196,7 @@ def deconvolution(explorer: Explorer, run: str, name: str, number: str, map_: st
 
 def projection(values: np.ndarray) -> np.ndarray:
     """A deconvolution, float (H, W, 3), as pixels: gray is 0."""
-    return pictures.on_gray(values, float(np.abs(values).max()) or 1.0)
+    return pictures.on_gray(values, pictures.largest(values) or 1.0)
 
 
 def attribution(explorer: Explorer, run: str, name: str, method: str, number: str) -> Answer:
@@ -256,9 +274,7 @@ def _dead(survey: Survey, stage: int) -> list[int]:
 
 def history(explorer: Explorer, run: str) -> Answer:
     """The columns and rows of history.csv, under its names: with a hold-out, holdout_loss, …"""
-    content = network_of(explorer, run).history
-    rows = [[value if np.isfinite(value) else None for value in row] for row in content["rows"]]
-    return as_json({"columns": content["columns"], "rows": rows})
+    return as_json(network_of(explorer, run).history)
 
 
 def evaluation(explorer: Explorer, run: str) -> Answer:
@@ -289,6 +305,8 @@ def places(explorer: Explorer, run: str) -> Answer:
     vectors = survey.seen("validation").features
     if vectors is None:
         raise NotThere(f"{network.name} has no linear layer, before which features are read")
+    if not np.isfinite(vectors).all():
+        raise NotThere(f"{network.name} finds features that are not finite numbers")
     points, share = embedding(vectors)
     return as_json({"points": [short(point) for point in points], "share": round(share, 4)})
 

@@ -41,7 +41,7 @@ def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:
 
     layer = grad_cam_layer(network.model, network.size)
     values = grad_cam(network.model, network.normalized(image), target, layer)[0]
-    high = float(values.max())
+    high = pictures.largest(values)  # none is below 0
     return Picture(
         pictures.heat(values, high or 1),
         {"low": 0.0, "high": high, "unit": "logits × activation", "layer": layer},
@@ -77,7 +77,7 @@ def _occlusion(network: Network, image: np.ndarray, target: int) -> Picture:
     x = network.normalized(image)
     seen = occlusion(network.copy, x, target, temperature=network.classifier.temperature)
     fall = seen.whole - seen.probability  # (rows, columns) of cells of stride × stride pixels
-    limit = float(np.abs(fall).max())
+    limit = pictures.largest(fall)
     pixels = fall.repeat(seen.stride, axis=0).repeat(seen.stride, axis=1)
     return Picture(
         pictures.overlay(pixels[: network.size, : network.size], limit or 1),

@@ -7,7 +7,6 @@ those that were predicted.
 
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from convlens.explorer.attribution import methods_of
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
 from convlens.explorer.site import describe
+from convlens.files import sweep, temporary_name
 from convlens.inference.prediction import find_images
 
 EXAMPLES = 4
@@ -48,7 +48,8 @@ def write_page(explorer: Explorer, out: Path, images: Sequence[Path | str] = ())
     out = out.resolve()
     _check(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    sweep(out.parent)
+    temporary = out.with_name(temporary_name(out.name))
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Reading the data set", total=None)
@@ -95,7 +96,7 @@ def _check(out: Path) -> None:
 
 def _put(temporary: Path, out: Path) -> None:
     """Rename the new folder to `out`, whose old one is removed only then."""
-    old = temporary.with_suffix(".old")
+    old = out.with_name(temporary_name(out.name))
     if out.exists():
         out.rename(old)
     temporary.rename(out)

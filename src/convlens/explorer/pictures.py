@@ -77,7 +77,7 @@ def sprite(maps: np.ndarray, scale: float) -> np.ndarray:
     columns = columns_of(count)
     rows = -(-count // columns)
     cells = np.zeros((rows * columns, height, width), np.uint8)
-    cells[:count] = np.clip(maps * (255 / scale), 0, 255)
+    cells[:count] = _bytes(maps * (255 / scale))
     return tiled(cells, columns)
 
 
@@ -98,10 +98,21 @@ def thumbnails(images: np.ndarray | Rows) -> np.ndarray:
     return tiled(cells, THUMBNAILS)
 
 
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """Cut to 0..255, as uint8; what is no number is 0."""
+    return np.nan_to_num(np.clip(values, 0, 255)).astype(np.uint8)
+
+
 def scale_of(values: np.ndarray) -> float:
     """What fills a scale that starts at 0: the percentile, else the maximum, else 1; above 0."""
-    highest = np.percentile(values, PERCENTILE), values.max()
-    return next((float(value) for value in highest if value > 0), 1.0)
+    finite = values[np.isfinite(values)]
+    highest = (np.percentile(finite, PERCENTILE), finite.max()) if len(finite) else ()
+    return next((float(value) for value in highest if 0 < value < math.inf), 1.0)
+
+
+def largest(values: np.ndarray) -> float:
+    """The largest magnitude of the finite values; 0 where there is none."""
+    return float(np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max())
 
 
 def magnitude_of(values: np.ndarray) -> float:
@@ -111,14 +122,14 @@ def magnitude_of(values: np.ndarray) -> float:
 
 def on_gray(values: np.ndarray, limit: float) -> np.ndarray:
     """Float (H, W, 3) of either sign: uint8 RGB, in which 0 is gray and ±limit black and white."""
-    return np.clip(GRAY + values * (127.5 / limit), 0, 255).astype(np.uint8)
+    return _bytes(GRAY + values * (127.5 / limit))
 
 
 def for_and_against(values: np.ndarray, limit: float) -> np.ndarray:
     """Float (H, W): uint8 RGB from blue (-limit) through gray (0) to red (limit)."""
     strength = np.clip(values / limit, -1, 1)[..., None]
     color = np.where(strength > 0, FOR, AGAINST)
-    return np.rint(GRAY + (color - GRAY) * np.abs(strength)).astype(np.uint8)
+    return _bytes(np.rint(GRAY + (color - GRAY) * np.abs(strength)))
 
 
 def overlay(values: np.ndarray, limit: float) -> np.ndarray:
@@ -126,7 +137,7 @@ def overlay(values: np.ndarray, limit: float) -> np.ndarray:
     strength = np.clip(values / limit, -1, 1)
     color = np.where(strength[..., None] > 0, FOR, AGAINST)
     alpha = 255 * OPAQUE * np.abs(strength)
-    return np.rint(np.dstack([color, alpha])).astype(np.uint8)
+    return _bytes(np.rint(np.dstack([color, alpha])))
 
 
 def heat(values: np.ndarray, limit: float) -> np.ndarray:
@@ -136,4 +147,4 @@ def heat(values: np.ndarray, limit: float) -> np.ndarray:
     strength = np.clip(values / limit, 0, 1)
     pixels = colormaps["inferno"](strength)  # float RGBA, 0..1
     pixels[..., 3] = OPAQUE * strength
-    return np.rint(255 * pixels).astype(np.uint8)
+    return _bytes(np.rint(255 * pixels))

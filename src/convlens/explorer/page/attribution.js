@@ -107,7 +107,13 @@ export class Attribution {
       "section",
       { "aria-label": `${run.name}: what speaks for ${words}` },
       head,
-      h("p", { class: "facts" }, `What speaks for ${words}`),
+      h(
+        "p",
+        { class: "facts" },
+        "What speaks for ",
+        h("bdi", {}, run.classes[target]),
+        `, ${percent(probabilities[target])}`,
+      ),
       h("div", { class: "cards" }, figures),
     );
   }

@@ -4,6 +4,7 @@ import { go } from "./address.js";
 import { during, Latest, Problem, upload } from "./answers.js";
 import { announce, button, h, note } from "./dom.js";
 import { evaluationOf, mistakes } from "./evaluation.js";
+import { readable } from "./names.js";
 import { counted, rounded } from "./numbers.js";
 import { thumbnail } from "./thumbnails.js";
 
@@ -103,7 +104,7 @@ export class Chooser {
       news({ wait: `Sending ${file.name}` });
       const { id } = await upload(file, { signal, news });
       if (signal.aborted) return;
-      this.names.set(id, file.name);
+      this.names.set(id, readable(file.name));
       this.element.close();
       go({ image: id });
     });

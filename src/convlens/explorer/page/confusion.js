@@ -81,9 +81,9 @@ export class Confusion {
           : note("No image."),
       );
     });
-    let words = `${names[truth]} taken for ${taken}`;
-    if (taken === undefined) words = `All images of ${names[truth]}`;
-    else if (truth === predicted) words = `${taken}, known as such`;
+    let words = takenFor(names[truth], taken);
+    if (taken === undefined) words = ["All images of ", h("bdi", {}, names[truth])];
+    else if (truth === predicted) words = [h("bdi", {}, taken), ", known as such"];
     this.images.replaceChildren(
       h(
         "div",
@@ -131,7 +131,7 @@ class Matrix {
   #point(cell) {
     this.pointed = cell;
     this.plane.canvas.classList.toggle("pointing", cell !== null);
-    if (cell) this.plane.readout.textContent = this.#words(cell);
+    if (cell) this.plane.readout.replaceChildren(...this.#words(cell));
     this.plane.redraw();
   }
 
@@ -140,8 +140,8 @@ class Matrix {
     const count = this.counts[truth][predicted];
     const images = `${count} of ${counted(this.totals[truth], "image")}`;
     return truth === predicted
-      ? `${classes[truth]}: ${images} right`
-      : `${classes[truth]} taken for ${classes[predicted]}: ${images}`;
+      ? [h("bdi", {}, classes[truth]), `: ${images} right`]
+      : [...takenFor(classes[truth], classes[predicted]), `: ${images}`];
   }
 
   #open(cell) {
@@ -255,7 +255,7 @@ class Matrix {
     const item = ({ truth, predicted, images }) => {
       const [row, column] = [truth, predicted].map((c) => this.#number(c));
       const href = format({ view: "confusion", truth: row, predicted: column });
-      const words = `${run.classes[truth]} taken for ${run.classes[predicted]}`;
+      const words = takenFor(run.classes[truth], run.classes[predicted]);
       return h("li", {}, h("a", { href }, words), ` ${images}×`);
     };
     return h(
@@ -265,6 +265,11 @@ class Matrix {
       h("ol", {}, pairs.map(item)),
     );
   }
+}
+
+/** Each name for itself, whichever direction it is written in. */
+function takenFor(truth, predicted) {
+  return [h("bdi", {}, truth), " taken for ", h("bdi", {}, predicted)];
 }
 
 function fit(context, name, room) {

@@ -157,7 +157,7 @@ class Scatter {
         + `${percent(this.share, 0)} of their variance.`;
       return;
     }
-    this.plane.readout.textContent = this.#words(row);
+    this.plane.readout.replaceChildren(...this.#words(row));
     const words = h("p", { class: "words" }, sentence(this.run, this.evaluation, row));
     this.preview.replaceChildren(thumbnail(row, 160), words);
   }
@@ -166,8 +166,8 @@ class Scatter {
     const { labels, predicted, probability } = this.evaluation;
     const { classes } = this.run;
     const right = labels[row] === predicted[row];
-    const verdict = right ? "right" : `taken for ${classes[predicted[row]]}`;
-    return `${classes[labels[row]]}: ${verdict}, ${percent(probability[row])}`;
+    const verdict = right ? ["right"] : ["taken for ", h("bdi", {}, classes[predicted[row]])];
+    return [h("bdi", {}, classes[labels[row]]), ": ", ...verdict, `, ${percent(probability[row])}`];
   }
 
   #open(row) {

@@ -10,6 +10,7 @@ import { Embedding } from "./embedding.js";
 import { helpDialog } from "./help.js";
 import { ImageView } from "./image.js";
 import { Mistakes } from "./mistakes.js";
+import { named } from "./names.js";
 import { counted } from "./numbers.js";
 import { Training } from "./training.js";
 
@@ -29,7 +30,7 @@ let chooser;
 let shown = null; // {name, view}
 
 async function open() {
-  site = await ask("api/site.json");
+  site = named(await ask("api/site.json"));
   chooser = new Chooser(site);
   const help = helpDialog();
   document.body.append(chooser.element, help);
@@ -139,6 +140,25 @@ window.addEventListener("gone", async () => {
   }
   location.reload();
 });
+
+/** A picture that the server was too busy for is asked for again, a few times. */
+const tries = new WeakMap();
+document.addEventListener(
+  "error",
+  ({ target }) => {
+    const count = (tries.get(target) ?? 0) + 1;
+    if (target.tagName !== "IMG" || count > 4) return;
+    tries.set(target, count);
+    const { src } = target;
+    setTimeout(
+      () => {
+        if (target.src === src) target.src = src;
+      },
+      POLLED * 2 ** count * (0.75 + Math.random() / 2),
+    );
+  },
+  true,
+);
 
 const never = new AbortController().signal;
 during(main, never, open);

@@ -63,7 +63,7 @@ export function sentence(run, { labels, predicted, probability }, row) {
   const right = labels[row] === predicted[row];
   const verdict = right
     ? h("span", { class: "right" }, "right")
-    : h("span", { class: "wrong" }, `is ${run.classes[labels[row]]}`);
+    : h("span", { class: "wrong" }, "is ", h("bdi", {}, run.classes[labels[row]]));
   const answer = h("b", {}, run.classes[predicted[row]]);
   return [answer, ` ${percent(probability[row])}`, h("br"), verdict];
 }

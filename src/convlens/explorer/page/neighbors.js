@@ -54,7 +54,12 @@ export class Neighbors {
             alt: `Training image of ${name}`,
             loading: "lazy",
           }),
-          h("span", { class: "words" }, h("b", {}, name), `similarity ${similarity.toFixed(3)}`),
+          h(
+            "span",
+            { class: "words" },
+            h("b", {}, name),
+            `similarity ${similarity?.toFixed(3) ?? "–"}`,
+          ),
         ];
         return h(
           "li",

@@ -44,7 +44,7 @@ export class Prediction {
 
   /** The most probable class. */
   get best() {
-    return this.probabilities.indexOf(Math.max(...this.probabilities));
+    return Math.max(this.probabilities.indexOf(Math.max(...this.probabilities)), 0);
   }
 
   #draw() {
