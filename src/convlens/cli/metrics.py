@@ -19,12 +19,12 @@ def print_run(metrics: Mapping[str, Any]) -> None:
     """What metrics.json of a finished run says, a line a split and one of the calibration."""
     splits = [name.removesuffix("_loss") for name in metrics if name.endswith("_loss")]
     for split in splits:
-        if split.startswith("last_"):  # told beside the best epoch's
+        if split.startswith("last_"):  # told below the best epoch's
             continue
         print_split(split, metrics)
         if f"{split}_standard_error" in metrics:
             print(f"{'':<10} {_uncertainty(split, metrics)}")
-        if f"last_{split}_accuracy" in metrics:
+        if f"last_{split}_accuracy" in metrics and metrics["best_epoch"] < metrics["epochs"]:
             print(
                 f"{'':<10} of epoch {metrics['best_epoch']}, the best of {metrics['epochs']}; "
                 f"after the last, accuracy {metrics[f'last_{split}_accuracy']:.2%}"

@@ -1,5 +1,6 @@
 """Options that several verbs have, and how an option is spelled on the command line."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -50,7 +51,7 @@ def read(
         kind,
         args=arguments,
         prog=f"convlens {verb}",
-        description=about,
+        description=about and inspect.cleandoc(about),
         default=default,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
