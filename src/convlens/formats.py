@@ -30,8 +30,10 @@ METRICS = {
 }
 
 
-def crop_pct_of(zoom: float) -> float:
-    """The share of a side that is left of an image enlarged `zoom` times."""
+def crop_pct_of(zoom: Any) -> float:
+    """The share of a side that is left of an image enlarged `zoom` times; NaN for what is none."""
+    if not isinstance(zoom, int | float) or isinstance(zoom, bool) or not zoom:
+        return math.nan
     return 1 / zoom
 
 
@@ -65,9 +67,8 @@ def read_recipe(values: dict[str, Any]) -> dict[str, Any]:
             recipe[f"{group}.{words[inner]}"] = recipe.pop(name)
         elif words and isinstance(value, dict):
             recipe[name] = renamed(value, words)
-    zoom = recipe.pop("zoom", None)
-    if isinstance(zoom, int | float) and zoom:
-        recipe["crop_pct"] = crop_pct_of(zoom)
+    if "zoom" in recipe:
+        recipe["crop_pct"] = crop_pct_of(recipe.pop("zoom"))
     return recipe
 
 
@@ -87,7 +88,7 @@ def read_weights(values: dict[str, Any]) -> dict[str, Any]:
     if "format" in values:
         return values
     found = renamed(values, {"classes": "class_names"})
-    found["crop_pct"] = crop_pct_of(found.pop("zoom", 1.0) or math.nan)
+    found["crop_pct"] = crop_pct_of(found.pop("zoom", 1.0))
     if isinstance(found.get("options"), dict):
         found["options"] = renamed(found["options"], MODEL)
     return found
