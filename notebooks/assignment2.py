@@ -27,7 +27,7 @@ DATA = None
 RETRAIN = False
 
 # %% tags=["hide-input"]
-import csv
+import html
 import inspect
 import io
 import json
@@ -49,6 +49,8 @@ from PIL import Image as Picture
 from convlens import figures, formats, models, recipes
 from convlens.data import augment, batches, open_dataset
 from convlens.errors import UserError
+from convlens.escape import markdown_code, visible
+from convlens.files import read_csv
 from convlens.inference import Classifier, metrics
 from convlens.inference.confusion import most_confused
 from convlens.look import assigned_images
@@ -97,8 +99,7 @@ def history(recipe):
 
 def confusion(recipe):
     """int, shape (C, C), rows true; and the C class names."""
-    with open(RESULTS / recipe / "confusion.csv", newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
+    header, *rows = read_csv(RESULTS / recipe / "confusion.csv")
     return np.array([[int(count) for count in row[1:]] for row in rows]), tuple(header[1:])
 
 
@@ -195,7 +196,7 @@ def tier(recipe):
 
 
 def names(words):
-    words = [f"`{word}`" for word in words]
+    words = [markdown_code(word) for word in words]
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
@@ -243,7 +244,7 @@ def show(picture, caption):
         picture.savefig(buffer, dpi=150, bbox_inches="tight", metadata={"Software": None})
         png = buffer.getvalue()
     figure_number += 1
-    display(Image(png, alt=caption.replace("`", "")))
+    display(Image(png, alt=html.unescape(caption.replace("`", ""))))
     text(f"**Figure {figure_number}.** {caption}")
 
 
@@ -695,7 +696,7 @@ def report_mistakes(recipe, pictures):
     perfect = int((share == 1).sum())
     nothing = int(((share == 0) & (matrix.sum(axis=1) > 0)).sum())
     listed = "; ".join(
-        f"`{classes[i]}` taken for `{classes[j]}` ({count} of {matrix[i].sum()})"
+        f"{markdown_code(classes[i])} taken for {markdown_code(classes[j])} ({count} of {matrix[i].sum()})"
         for i, j, count, _ in pairs
     )
     text(
@@ -765,7 +766,7 @@ if LOOKED_AT:
                 figures.activations(
                     image, values, f"{LOOKED_AT}, {layer}: {name}", percentile=99.5
                 ),
-                f"The {len(values)} activations of the {which} convolution, for `{name}`.",
+                f"The {len(values)} activations of the {which} convolution, for {markdown_code(name)}.",
             )
     show(
         figures.filters(first_filters(network.model)),
@@ -862,7 +863,7 @@ if LOOKED_AT:
     text(
         table(
             ("layer", "image", "map size", *kinds),
-            [(f"`{a}`", f"`{b}`", sizes[a], *found.values()) for (a, b), found in counts.items()],
+            [(f"`{a}`", markdown_code(b), sizes[a], *found.values()) for (a, b), found in counts.items()],
             "lll" + "r" * len(kinds),
         ),
         f"- *The first layer{' is close to the pixels' if simple[first] >= 0.5 else ''}.* "
@@ -903,7 +904,7 @@ if LOOKED_AT:
         ),
         "- *Telling the images apart.* The network takes "
         + " and ".join(
-            f"`{name}` for `{CLASSES[answer.argmax()]}` ({percent(answer.max())})"
+            f"{markdown_code(name)} for {markdown_code(CLASSES[answer.argmax()])} ({percent(answer.max())})"
             for name, answer in zip(image_names, answers, strict=True)
         )
         + ". The mean strengths of the maps, as a vector, have a cosine of "
@@ -960,7 +961,7 @@ if LOOKED_AT:
         ),
         "What the second convolution answers to: "
         + "; ".join(
-            f"the maps strongest for `{name}` are {', '.join(map(str, numbers))}"
+            f"the maps strongest for {markdown_code(name)} are {', '.join(map(str, numbers))}"
             for name, numbers in strongest.items()
         )
         + ". Each has a scale of its own, gray is 0.",
@@ -1226,7 +1227,7 @@ text(
         "lrrrr",
     ),
     "The commands, each of which trains one network from its first random weight:",
-    "```sh\n" + "\n".join(RUNS[name]["command"] for name in ORDER) + "\n```",
+    "```sh\n" + "\n".join(visible(RUNS[name]["command"]) for name in ORDER) + "\n```",
     "`convlens reproduce` runs them all and continues where it was cut; `convlens evaluate "
     "weights/NAME.safetensors` checks a number of this notebook; `convlens report` makes the notebook, "
     "its web page and its PDF again.",

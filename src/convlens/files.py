@@ -1,20 +1,65 @@
 """Files and folders that are either the old one or the new one, never half of it."""
 
 import contextlib
+import csv
+import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from convlens.errors import UserError
+from convlens.escape import csv_cell, from_csv_cell
 
 TEMPORARY = re.compile(r"\..*\.(\d+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
+LONGEST = 215  # bytes of a name without its suffix; file systems take 255 with all that is added
+
+# What not every file system takes in a name, and what a name may not begin or end with.
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]|^ |[. ]$')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_STRAY = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
+
+
+def as_unicode(name: str | os.PathLike[str]) -> str:
+    """A file's name as text, whatever the locale: its bytes are taken for UTF-8.
+
+    A byte that is none stays a lone surrogate, as Python has it.
+    """
+    text = _STRAY.sub("\ufffd", os.fspath(name))
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def on_disk(name: str) -> str:
+    """A name as files are opened by it, so that it is written in UTF-8 whatever the locale."""
+    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def safe_name(text: str) -> str:
+    """`text` as the name of a file, without a suffix: itself where every file system takes it.
+
+    Else what may not stand in a name becomes "_", the middle of what is too long is left out, and a
+    hash of `text` keeps it apart from what would come to the same.
+    """
+    name = _FORBIDDEN.sub("_", as_unicode(text))
+    if _RESERVED.fullmatch(name) or not name:
+        name = f"_{name}"
+    return name if name == text and len(name.encode()) <= LONGEST else marked(name, text)
+
+
+def marked(name: str, text: str) -> str:
+    """`name` with a hash of `text`: at its end, or in the place of its middle where it is long."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    room = LONGEST - len(digest) - 2
+    if len(name.encode()) <= room:
+        return f"{name}-{digest}"
+    end = name.encode()[-room // 4 :].decode("utf-8", "ignore")
+    return f"{_cut(name, room - room // 4)}-{digest}-{end}"
 
 
 def temporary_name(name: str) -> str:
@@ -25,12 +70,12 @@ def temporary_name(name: str) -> str:
     """
     stem, suffix = os.path.splitext(name)
     ending = f".{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
-    return f".{_cut(stem, 200 - len(ending))}{ending}"
+    return on_disk(f".{_cut(as_unicode(stem), LONGEST - len(ending))}{ending}")
 
 
 def _cut(text: str, most: int) -> str:
-    """At most so many bytes of it."""
-    return os.fsencode(text)[: max(most, 1)].decode("utf-8", "ignore")
+    """The beginning of it: as many whole characters as fit into so many bytes."""
+    return text.encode("utf-8", "ignore")[: max(most, 1)].decode("utf-8", "ignore")
 
 
 def is_temporary(path: Path) -> bool:
@@ -119,3 +164,23 @@ def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
     with replacing(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write CSV, atomically; a name in it is no formula to a spreadsheet, and `read_csv` has it back.
+
+    What UTF-8 cannot write, parts of a file's name on a disk of another encoding, becomes `\\udc80`.
+    """
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        csv.writer(file).writerows(
+            [csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
+        )
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """The rows of a file that `write_csv` wrote."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [[from_csv_cell(cell) for cell in row] for row in csv.reader(file)]

@@ -1,7 +1,5 @@
 """A view: what was seen of a network, as arrays, and the picture of them."""
 
-import csv
-import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from convlens import figures
-from convlens.files import replacing
+from convlens.escape import html_text
+from convlens.files import on_disk, safe_name, write_csv
 from convlens.html import picture, table
 
 ROWS_SHOWN = 40  # of a table in a notebook; a longer one is folded away
@@ -29,8 +28,9 @@ class View:
     """What was seen of a network, which draws, saves and shows itself.
 
     Args:
-        name: What its files are called, without a suffix: "filters-relu2-map3-60". Another image,
-            layer, target or choice of maps has another name.
+        name: What its files are called, without a suffix: "filters-relu2-map3-60". Another layer,
+            target or choice of maps has another name, and so has an image of another class folder
+            and name. What a file system does not take in it is replaced, as `safe_name` does.
         arrays: What was computed, by name.
         draw: Makes the figure of it.
         table: Numbers that are saved beside the picture.
@@ -41,6 +41,9 @@ class View:
     draw: Callable[[], Figure] = field(repr=False)
     table: Table | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", safe_name(self.name))
+
     def plot(self) -> Figure:
         """A new matplotlib figure of the arrays, sized for an A4 page."""
         return self.draw()
@@ -50,17 +53,11 @@ class View:
 
         The folder is made where it is missing; files of these names are replaced.
         """
-        folder = Path(folder)
-        written = [figures.save(self.plot(), folder / f"{self.name}.png")]
+        file = Path(folder) / on_disk(self.name)
+        written = [figures.save(self.plot(), file.with_name(f"{file.name}.png"))]
         if self.table is not None:
-            written.append(folder / f"{self.name}.csv")
-            with (
-                replacing(written[-1]) as temporary,
-                open(temporary, "w", newline="", encoding="utf-8") as file,
-            ):
-                writer = csv.writer(file)
-                writer.writerow(self.table.header)
-                writer.writerows(self.table.rows)
+            written.append(file.with_name(f"{file.name}.csv"))
+            write_csv(written[-1], [self.table.header, *self.table.rows])
         return written
 
     def __repr__(self) -> str:
@@ -79,5 +76,5 @@ class View:
             return shown
         unfolded = " open" if len(self.table.rows) <= ROWS_SHOWN else ""
         numbers = table(self.table.header, self.table.rows)
-        summary = html.escape(f"{self.name}.csv")
+        summary = html_text(f"{self.name}.csv")
         return f"{shown}<details{unfolded}><summary>{summary}</summary>{numbers}</details>"

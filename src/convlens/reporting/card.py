@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convlens.escape import markdown, markdown_code
 from convlens.inference.confusion import most_confused, row_shares
 from convlens.reporting.tables import mean
 
@@ -38,15 +39,15 @@ def model_card(
     counts = confusion.sum(axis=1)
     where = "held out of `train/`" if split == "holdout" else "of the validation split"
     lines = [
-        f"# Model card: {first['recipe']}",
+        f"# Model card: {markdown(first['recipe'])}",
         "",
-        f"{first['model']} with {parameters:,} parameters, trained by ConvLens's recipe "
-        f"`{first['recipe']}` from random weights{_at(first)}. It takes {_input(classifier)} and "
+        f"{markdown(first['model'])} with {parameters:,} parameters, trained by ConvLens's recipe "
+        f"{markdown_code(first['recipe'])} from random weights{_at(first)}. It takes {_input(classifier)} and "
         f"gives the probabilities of {len(classifier.class_names)} classes.",
         "",
         "## Data",
         "",
-        f"`{Path(config.data or '').name}`: {len(classifier.class_names)} classes. Trained on "
+        f"{markdown_code(Path(config.data or '').name)}: {len(classifier.class_names)} classes. Trained on "
         f"{first['train_images']:,} images and measured on {first[f'{split}_images']:,} others, "
         f"{where}, {counts.min():,} to {counts.max():,} of a class. {_leak(first, split)}",
         "",
@@ -82,8 +83,8 @@ def model_card(
         "",
         "## Reproduce",
         "",
-        f"`{first['command']}`; {first['seconds'] / 60:.0f} minutes on {first['device']}, "
-        f"{first['precision']}, torch {first['torch']}.",
+        f"{markdown_code(first['command'])}; {first['seconds'] / 60:.0f} minutes on "
+        f"{markdown(first['device'])}, {first['precision']}, torch {markdown(first['torch'])}.",
         "",
     ]
     return "\n".join(lines)
@@ -117,8 +118,8 @@ def _confusions(confusion: np.ndarray, classes: Sequence[str]) -> list[str]:
     if not pairs:
         return ["Nothing: it made no mistake on the images it was measured on."]
     return [
-        f"- {count} of {confusion[true].sum()} `{classes[true]}` were taken for "
-        f"`{classes[predicted]}`."
+        f"- {count} of {confusion[true].sum()} {markdown_code(classes[true])} were taken for "
+        f"{markdown_code(classes[predicted])}."
         for true, predicted, count, _ in pairs
     ]
 
@@ -128,7 +129,9 @@ def _limits(
 ) -> list[str]:
     accuracy = np.diagonal(row_shares(confusion))
     weak = [c for c in np.argsort(accuracy, kind="stable") if accuracy[c] < 0.5]
-    names = ", ".join(f"`{classifier.class_names[c]}` {accuracy[c]:.0%}" for c in weak[:10])
+    names = ", ".join(
+        f"{markdown_code(classifier.class_names[c])} {accuracy[c]:.0%}" for c in weak[:10]
+    )
     more = f" and {len(weak) - 10} more" if len(weak) > 10 else ""
     sure = "" if classifier.temperature != 1 else ", and no temperature was fitted"
     lines = [

@@ -1,6 +1,5 @@
 """The near-duplicates that `data audit` found, as a table and as pictures."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from convlens import figures
 from convlens.data.decode import decode
 from convlens.data.tools.audit import Audit, clashing
-from convlens.files import replacing
+from convlens.files import write_csv
 
 
 def write_pairs(found: Audit, out: Path) -> list[Path]:
@@ -26,15 +25,11 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
     for old in out.glob("pairs-*.png"):
         old.unlink()
     written = [out / "near-duplicates.csv"]
-    with (
-        replacing(written[0]) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["first", "second", "similarity", "kind", "splits", "classes"])
-        for first, second, similarity, kind in pairs:
-            both = (1 + test((first, second)) for test in (found.leaking, clashing))
-            writer.writerow([first, second, f"{similarity:.3f}", kind, *both])
+    rows: list[list[object]] = [["first", "second", "similarity", "kind", "splits", "classes"]]
+    for first, second, similarity, kind in pairs:
+        both = (1 + test((first, second)) for test in (found.leaking, clashing))
+        rows.append([first, second, f"{similarity:.3f}", kind, *both])
+    write_csv(written[0], rows)
     for page, start in enumerate(range(0, len(pairs), figures.PAIRS_A_PAGE), 1):
         some = pairs[start : start + figures.PAIRS_A_PAGE]
         drawn = figures.near_duplicates(

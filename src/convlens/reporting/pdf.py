@@ -14,7 +14,9 @@ TEMPLATE = Path(__file__).with_name("report.typ")
 # on a page, tall ones may take a page to themselves.
 TEXT_WIDTH, WIDE_HEIGHT, TALL_HEIGHT = 17.0, 11.6, 21.5
 PIXELS_PER_CM = 40  # about 100 dpi, below which a figure is not blown up to the text's width
-PANDOC_MARKDOWN = "markdown-raw_html-raw_tex-tex_math_dollars-yaml_metadata_block-smart-citations"
+PANDOC_MARKDOWN = (
+    "markdown-raw_html-raw_attribute-raw_tex-tex_math_dollars-yaml_metadata_block-smart-citations"
+)
 
 
 def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:

@@ -1,6 +1,5 @@
 """What a run folder shows: the tables and the pictures of a finished run."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from torch import Tensor
 from convlens import figures
 from convlens.data.dataset import Rows
 from convlens.data.normalize import Normalize
-from convlens.files import replacing
+from convlens.files import write_csv
 from convlens.inference.metrics import Evaluation
 
 WORST = 24  # images in worst.png
@@ -44,22 +43,11 @@ def write_evaluation(evaluation: Evaluation, images: np.ndarray | Rows, folder: 
     images: uint8, (N, H, W, 3), of the evaluated split.
     """
     classes = evaluation.class_names
-    with (
-        replacing(folder / "confusion.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["true \\ predicted", *classes])
-        for name, row in zip(classes, evaluation.confusion, strict=True):
-            writer.writerow([name, *row])
+    matrix = [[name, *row] for name, row in zip(classes, evaluation.confusion, strict=True)]
+    write_csv(folder / "confusion.csv", [["true \\ predicted", *classes], *matrix])
     counts = evaluation.confusion.sum(axis=1)
-    with (
-        replacing(folder / "per_class.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["class", "images", "accuracy"])
-        writer.writerows(zip(classes, counts, evaluation.class_accuracy, strict=True))
+    accuracies = zip(classes, counts, evaluation.class_accuracy, strict=True)
+    write_csv(folder / "per_class.csv", [["class", "images", "accuracy"], *accuracies])
     figures.save(figures.confusion(evaluation.confusion, classes), folder / "confusion.png")
     figures.save(
         figures.per_class(evaluation.class_accuracy, counts, classes), folder / "per_class.png"

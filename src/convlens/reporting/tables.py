@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from convlens.escape import markdown, markdown_code
+
 Record = dict[str, Any]
 
 
@@ -53,7 +55,7 @@ def results_table(records: Sequence[Record]) -> str:
         mine = [record for record in records if record["recipe"] == name]
         rows.append(
             [
-                f"`{name}`",
+                markdown_code(name),
                 str(len(mine)),
                 str(mine[0]["epochs"]),
                 mean(mine, "train_loss", "{:.3f}"),
@@ -63,7 +65,7 @@ def results_table(records: Sequence[Record]) -> str:
                 mean(mine, "validation_accuracy_without_near_duplicates", "{:.1%}"),
                 mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
                 _minutes(mine),
-                f"`convlens reproduce {name}`",
+                markdown_code(f"convlens reproduce {name}"),
             ]
         )
     rules = [":--"] + ["--:"] * (len(titles) - 2) + [":--"]
@@ -94,13 +96,13 @@ def ensembles_table(records: Sequence[Record], commands: bool = True) -> str:
     for (recipe, size, tta), mine in groups.items():
         rows.append(
             [
-                f"`{recipe}`" + ", TTA" * tta,
+                markdown_code(recipe) + ", TTA" * tta,
                 f"{size}" + f" ({len(mine)} seeds)" * (len(mine) > 1),
                 mean(mine, "validation_loss", "{:.3f}"),
                 mean(mine, "validation_accuracy", "{:.1%}"),
                 mean(mine, "validation_accuracy_without_near_duplicates", "{:.1%}"),
                 mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
-                *[f"`{mine[0]['command']}`"] * commands,
+                *[markdown_code(mine[0]["command"])] * commands,
             ]
         )
     return _table(titles, [":--"] + ["--:"] * 5 + [":--"] * commands, rows)
@@ -134,4 +136,4 @@ def _minutes(records: Sequence[Record]) -> str:
     """The mean of the runs' times, and on what they ran."""
     minutes = statistics.mean(record["seconds"] for record in records) / 60
     devices = dict.fromkeys(record["device"] for record in records)
-    return f"{minutes:.0f} on {', '.join(devices)}"
+    return f"{minutes:.0f} on {markdown(', '.join(devices))}"

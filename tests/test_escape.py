@@ -1,0 +1,218 @@
+"""Every name, whatever is in it, is read in every format as that name and does nothing else."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from convlens import escape, files
+
+pypandoc = pytest.importorskip("pypandoc")
+from convlens.reporting.html_page import _without_html  # noqa: E402
+from convlens.reporting.pdf import PANDOC_MARKDOWN  # noqa: E402
+
+HOSTILE = (
+    "x`<img src=x onerror=alert(1)>`",
+    "<script>alert(1)</script>",
+    "![x](nofile.png)",
+    "[x](javascript:alert(1))",
+    '`#read("/etc/passwd")`{=typst}',
+    '#import "x.typ": *',
+    "a|b",
+    "``",
+    "`",
+    "\\",
+    "a\\",
+    "$$x$$",
+    "\\begin{x}y\\end{x}",
+    "</td></table>",
+    "&lt;b&gt;",
+    "&",
+    "\"'><b onclick=x>",
+    "*a* _b_ ~c~ ^d^ ==e==",
+    "@citation <label>",
+    "// comment /* too */",
+    "= heading",
+    "- item",
+    "1. item",
+    "https://evil.example/x.png",
+    '=HYPERLINK("http://evil.example")',
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1+1",
+    "\r=1+1",
+    "'=1+1",
+    "'tis",
+    "-5",
+    'a,b;c"d',
+    "two\nlines",
+    "\x1b[31mred\x1b]0;title\x07",
+    "\x9b31m",
+    "\u202egnp.exe",
+    "\u2066isolated\u2069",
+    "a\u2028b",
+    "\udce9t\udce9",  # of a disk whose names are Latin-1
+    "张三",
+    "مرحبا",
+    "🐈‍⬛",
+    "café",
+    "null",
+    "~",
+    "{{ x }} {% raw %}",
+    "<!--",
+    "---",
+    " ",
+    "",
+)
+
+_MARKS = "`|<>[]()!*_#$\\&'\"=+-@~^{}/:;.,%\x1b\x07\n\r\t\u202e\u2069 "
+names = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.text(st.sampled_from(_MARKS + "ab1é张"), max_size=12),
+    st.text(max_size=12),
+    st.tuples(st.sampled_from(HOSTILE), st.sampled_from(HOSTILE)).map("".join),
+)
+"""Any text, most often one that means something in Markdown, HTML, typst, CSV or a terminal."""
+
+
+class Reader(HTMLParser):
+    """Which tags stand in a page, and its text."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags, self.text = set(), ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@settings(deadline=None)
+@given(names)
+def test_visible_text_is_one_line_that_any_file_can_hold(name):
+    shown = escape.visible(name)
+    assert len(shown.splitlines()) <= 1
+    assert shown.encode("utf-8").decode("utf-8") == shown
+    if name.isprintable():
+        assert shown == name
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("\x9b31m", r"\x9b31m"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("a\rb\x00", r"a\rb\x00"),
+        ("\udce9", r"\udce9"),
+        ("one\n\ttwo", "one\n\ttwo"),
+        ("🐈‍⬛ café 张三", "🐈‍⬛ café 张三"),
+    ],
+)
+def test_a_terminal_shows_what_it_would_obey(name, shown):
+    assert escape.terminal(name) == shown
+
+
+@settings(deadline=None)
+@given(names)
+def test_html_is_the_text_and_no_tag(name):
+    seen = Reader(f'<p title="{escape.html_text(name)}">{escape.html_text(name)}</p>')
+    assert seen.tags == {"p"}
+    assert seen.text == escape.visible(name)
+
+
+def paragraphs_and_table(name: str) -> str:
+    text, code = escape.markdown(name), escape.markdown_code(name)
+    return f"of {text} it\n\nand {code} too\n\n| a | b |\n| :- | -: |\n| {text} | {code} |\n"
+
+
+def words(name: str) -> str:
+    """What `paragraphs_and_table` reads as, without spaces."""
+    shown = escape.visible(name)
+    return re.sub(r"\s", "", f"of{shown}itand{shown}tooab{shown}{shown}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(names)
+@pytest.mark.parametrize(
+    "render",
+    [
+        _without_html,  # the report's
+        MarkdownIt("commonmark", {"html": True}).enable("table").render,  # as GitHub's
+    ],
+    ids=["mistune", "commonmark"],
+)
+def test_markdown_is_the_text_and_no_markup(render, name):
+    page = render(paragraphs_and_table(name))
+    seen = Reader(page)
+    assert seen.tags <= {"p", "code", "table", "thead", "tbody", "tr", "th", "td"}
+    assert re.sub(r"\s", "", seen.text) == words(name)
+
+
+def read(blocks: list) -> str:
+    """The text of pandoc's blocks; AssertionError for anything but text, code and tables."""
+    if isinstance(blocks, list):
+        return "".join(map(read, blocks))
+    if not isinstance(blocks, dict) or "t" not in blocks:
+        return ""
+    kind, content = blocks["t"], blocks.get("c", [])
+    assert kind in (
+        "Para", "Plain", "Table", "Str", "Code", "Space", "SoftBreak",
+        "ColWidthDefault", "AlignLeft", "AlignRight", "AlignDefault",
+    ), kind  # fmt: skip
+    if kind == "Str":
+        return content
+    return content[1] if kind == "Code" else read(content)
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(st.lists(names, min_size=40, max_size=60))
+def test_pandoc_reads_the_text_and_no_markup(some):
+    source = "\n\n".join(map(paragraphs_and_table, [*some, *HOSTILE]))
+    tree = json.loads(
+        pypandoc.convert_text(
+            source, "json", format=PANDOC_MARKDOWN, extra_args=["--columns=10000"]
+        )
+    )
+    found = re.sub(r"\s", "", read(tree["blocks"]))
+    assert found == "".join(map(words, [*some, *HOSTILE]))
+
+
+@settings(deadline=None)
+@given(names)
+def test_a_cell_is_no_formula_and_gives_the_name_again(name):
+    cell = escape.csv_cell(name)
+    assert escape.from_csv_cell(cell) == name
+    assert not cell.startswith(("=", "@", "\t", "\r", "\n"))
+    if cell.startswith(("+", "-")):
+        float(cell)
+
+
+def test_what_needs_no_apostrophe_has_none():
+    for name in ("cat", "'tis", "-5", "+1.5e-3", "a=b", ""):
+        assert escape.csv_cell(name) == name
+    for name in ("=1", "-1+1", "+a", "@x", "\t=1", "\uff1d1"):
+        assert escape.csv_cell(name) == f"'{name}"
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(names, min_size=1), max_size=5))
+def test_csv_gives_its_cells_again(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("csv") / "table.csv"
+    files.write_csv(path, rows)
+    again = [[cell.encode("utf-8", "backslashreplace").decode() for cell in row] for row in rows]
+    assert files.read_csv(path) == again
+
+
+def test_csv_without_the_apostrophes_of_today_is_read_too(tmp_path):
+    (tmp_path / "old.csv").write_text("=a,b,-1\n", encoding="utf-8")
+    assert files.read_csv(tmp_path / "old.csv") == [["=a", "b", "-1"]]
