@@ -2,8 +2,8 @@
 
 const LONGEST = 120; // characters
 // Characters that do something instead of being seen: controls, line ends, and those that turn the
-// direction of the text around them.
-const UNSEEN = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+// direction of the text around them. The command line writes the same ones out.
+const UNSEEN = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
 /** The name with what is not seen written out, and cut where it is too long. */
 export function readable(name) {
