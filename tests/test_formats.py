@@ -368,6 +368,12 @@ GARBAGE = st.recursive(
 )
 
 
+@pytest.mark.parametrize("values", [{"recipe": {5: 6}}, {5: {}}, {"recipe": {None: 1}}])
+def test_a_name_that_is_no_text_is_told(values):
+    with pytest.raises(UserError):
+        RunConfig.from_dict(values)
+
+
 @given(values=st.dictionaries(WORDS, GARBAGE, max_size=6))
 def test_no_garbage_is_read_as_a_configuration_or_stumbled_over(values):
     with pytest.raises(UserError):

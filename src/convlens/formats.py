@@ -61,7 +61,7 @@ def read_recipe(values: dict[str, Any]) -> dict[str, Any]:
     """A recipe's options, nested or by dotted names, in today's words."""
     recipe = renamed(values, RECIPE)
     for name, value in list(recipe.items()):
-        group, _, inner = name.partition(".")
+        group, _, inner = str(name).partition(".")
         words = {"augment": AUGMENT, "model_options": MODEL}.get(group, {})
         if inner in words:
             recipe[f"{group}.{words[inner]}"] = recipe.pop(name)

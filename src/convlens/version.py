@@ -15,8 +15,7 @@ def source_commit() -> str:
     """
     package = Path(__file__).resolve().parent
     project = package.parent.parent
-    own = package == project / "src" / "convlens" and (project / "pyproject.toml").is_file()
-    if not own or not (project / ".git").exists():
+    if package != project / "src" / "convlens" or not _is_own(project):
         return ""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
@@ -24,6 +23,15 @@ def source_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.strip()
+
+
+def _is_own(project: Path) -> bool:
+    """Whether the folder is a checkout of ConvLens itself, not of what has it among its sources."""
+    try:
+        about = (project / "pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return '\nname = "convlens"\n' in about and (project / ".git").exists()
 
 
 def described() -> str:
