@@ -7,6 +7,7 @@ and does nothing else. JSON and YAML have writers that escape by themselves.
 
 import html
 import re
+from collections.abc import Iterable, Iterator
 
 # What a terminal obeys instead of showing it, and what turns the direction of the text around it.
 _UNSEEN = re.compile(
@@ -62,6 +63,12 @@ def csv_cell(text: str) -> str:
     """
     is_formula = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
     return f"'{text}" if is_formula else text
+
+
+def csv_rows(rows: Iterable[Iterable[object]]) -> Iterator[list[object]]:
+    """Rows for a `csv.writer`, their texts as `csv_cell` gives them, numbers as they are."""
+    for row in rows:
+        yield [csv_cell(cell) if isinstance(cell, str) else cell for cell in row]
 
 
 def from_csv_cell(cell: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from convlens.errors import UserError
-from convlens.escape import csv_cell, from_csv_cell
+from convlens.escape import csv_rows, from_csv_cell
 
 TEMPORARY = re.compile(r"\..*\.(\d+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 LONGEST = 215  # bytes of a name without its suffix; file systems take 255 with all that is added
@@ -116,6 +116,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as problem:
+        if problem.filename is None:  # a full disk is met while writing, which knows no name
+            problem.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -167,17 +171,15 @@ def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write CSV, atomically; a name in it is no formula to a spreadsheet, and `read_csv` has it back.
+    """Write CSV, atomically, in which no name is a formula; `read_csv` gives the names again.
 
-    What UTF-8 cannot write, parts of a file's name on a disk of another encoding, becomes `\\udc80`.
+    What UTF-8 cannot write, as the name of a file from a disk of another encoding, is `\\udc80`.
     """
     with (
         replacing(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        csv.writer(file).writerows(
-            [csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
-        )
+        csv.writer(file).writerows(csv_rows(rows))
 
 
 def read_csv(path: Path) -> list[list[str]]:

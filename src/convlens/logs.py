@@ -5,13 +5,21 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
+
+from convlens.escape import terminal
+
+
+def say(line: object, file: TextIO | None = None) -> None:
+    """Print a line, by default on standard output; no name in it commands the terminal."""
+    print(terminal(line), file=file or sys.stdout, flush=True)
 
 
 class _Stdout(logging.Handler):
-    """Writes each message as it is to what is standard output at that moment."""
+    """Writes each message to what is standard output at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stdout, flush=True)
+        say(self.format(record))
 
 
 def to_stdout() -> None:

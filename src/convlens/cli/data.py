@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from convlens.cli.options import Data, Folder, read, spell
 from convlens.errors import UserError
+from convlens.logs import say
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ def audit(arguments: Sequence[str]) -> None:
     from convlens.data.tools.audit import audit as look_at
 
     root, source = resolve(options.data)
-    print(f"{'data set':<{COLUMN}}{root} ({source})")
+    say(f"{'data set':<{COLUMN}}{root} ({source})")
     found = look_at(root, options.size)
-    print(spell(found.render(), OPTIONS))
+    say(spell(found.render(), OPTIONS))
     if options.out is not None:
         from convlens.reporting.near_duplicate_pages import write_pairs
 
         for path in write_pairs(found, options.out):
-            print(f"{'wrote':<{COLUMN}}{path}")
+            say(f"{'wrote':<{COLUMN}}{path}")
     if found.problems or found.unreadable:
         raise UserError(f"{root} is not in order; fix what is listed above")
 
@@ -63,7 +64,7 @@ def split(arguments: Sequence[str]) -> None:
     from convlens.data.tools.split import write_split
 
     written = write_split(options.source, options.out, options.fraction, options.seed)
-    print(f"wrote      {written}")
+    say(f"wrote      {written}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def fetch(arguments: Sequence[str]) -> None:
     options = read(FetchOptions, arguments, "data fetch", fetch.__doc__)
     from convlens.data.tools.fetch import fetch_caltech101
 
-    print(f"wrote      {fetch_caltech101(options.out, size=options.size)}")
+    say(f"wrote      {fetch_caltech101(options.out, size=options.size)}")
 
 
 @dataclass(frozen=True)
@@ -101,4 +102,4 @@ def demo(arguments: Sequence[str]) -> None:
     options = read(DemoOptions, arguments, "data demo", demo.__doc__)
     from convlens.data.tools.demo import make_demo
 
-    print(f"wrote      {make_demo(options.out, options.seed)}")
+    say(f"wrote      {make_demo(options.out, options.seed)}")

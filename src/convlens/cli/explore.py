@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from convlens.cli.options import Folder, Run, RunData, read
 from convlens.errors import UserError
+from convlens.logs import say
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,4 @@ def explore(arguments: Sequence[str]) -> None:
         )
     else:
         written = serving.export_page(*runs, out=options.export, data=data, images=options.images)
-        print(f"wrote      {written}")
+        say(f"wrote      {written}")

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from convlens.cli.metrics import MEASURES, print_calibration, print_split
-from convlens.cli.options import Device, Folder, Images, Run, RunData, read
+from convlens.cli.options import Device, Folder, Images, Run, RunData, finish, read
 from convlens.errors import UserError
+from convlens.escape import csv_rows, visible
 from convlens.fields import check_least
+from convlens.files import as_unicode
+from convlens.logs import say
 
 if TYPE_CHECKING:
     from convlens.data import Dataset
@@ -60,8 +64,8 @@ def evaluate(arguments: Sequence[str]) -> None:
 
     machine, classifier = _open(options)
     dataset = RunFolder(options.run).open_for(classifier, options.data)
-    print(f"data set   {dataset.describe()}")
-    print(f"device     {machine.describe()}")
+    say(f"data set   {dataset.describe()}")
+    say(f"device     {machine.describe()}")
     if options.without_near_duplicates:
         dataset = _without_near_duplicates(dataset)
     out = options.out
@@ -77,7 +81,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     if out is not None:
         write_json(out / "metrics.json", {"format": formats.FORMAT, **metrics})
         write_evaluation(seen, dataset.validation.images, out)
-        print(f"wrote      {out}")
+        say(f"wrote      {out}")
 
 
 def _without_near_duplicates(dataset: "Dataset") -> "Dataset":
@@ -89,7 +93,7 @@ def _without_near_duplicates(dataset: "Dataset") -> "Dataset":
     found = near_duplicates_in_train(dataset.root, dataset.train, dataset.validation)
     if found.all():
         raise UserError("every validation image has a near-duplicate in train/; none is left")
-    print(
+    say(
         f"left out   {found.sum():,} of {len(found):,} validation images, which have a "
         "near-duplicate in train/"
     )
@@ -115,30 +119,45 @@ class PredictOptions:
 
 
 def predict(arguments: Sequence[str]) -> None:
-    """Name the most probable classes of images, or of all images in folders."""
+    """Name the most probable classes of images, or of all images in folders.
+
+    What cannot be answered is told on stderr, a line each, and the status is 1; 2 if nothing can.
+    """
     options = read(PredictOptions, arguments, "predict", predict.__doc__)
     if not options.images:
         raise UserError("predict needs an image or a folder after the run")
     check_least("top", options.top, 1)
     machine, classifier = _open(options)
-    predictions = classifier.predict(options.images, top=options.top)
+    predictions = classifier.predict(options.images, top=options.top, skip_bad=True)
     if options.format == "json":
-        print(json.dumps([dataclasses.asdict(each) for each in predictions], indent=2))
+        records = [{**dataclasses.asdict(p), "path": as_unicode(p.path)} for p in predictions]
+        say(json.dumps(records, indent=2, allow_nan=False))
     elif options.format == "csv":
         _write_csv(predictions)
-    else:
-        print(f"device     {machine.describe()}")
+    elif predictions:
+        say(f"device     {machine.describe()}")
         for each in predictions:
             pairs = zip(each.classes, each.probabilities, strict=True)
-            print(f"{each.path}: " + ", ".join(f"{name} {share:.1%}" for name, share in pairs))
+            said = ", ".join(f"{name} {share:.1%}" for name, share in pairs)
+            say(visible(f"{as_unicode(each.path)}: {said}"))
+    finish(predictions.failed, predictions.left_out, any_answer=bool(predictions))
 
 
 def _write_csv(predictions: "Predictions") -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["image", "rank", "class", "probability"])
-    for each in predictions:
-        for rank, pair in enumerate(zip(each.classes, each.probabilities, strict=True), 1):
-            writer.writerow([each.path, rank, pair[0], f"{pair[1]:.6f}"])
+    rows = [
+        [as_unicode(each.path), rank, name, f"{share:.6f}"]
+        for each in predictions
+        for rank, (name, share) in enumerate(zip(each.classes, each.probabilities, strict=True), 1)
+    ]
+    header = ["image", "rank", "class", "probability"]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(csv_rows([header, *rows]))
+    if sys.stdout.isatty():
+        say(table.getvalue().removesuffix("\n"))
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # a table is read elsewhere, not spoken here
+    sys.stdout.write(table.getvalue())
 
 
 def _open(options: EvaluateOptions | PredictOptions) -> "tuple[Machine, Classifier]":
@@ -183,9 +202,9 @@ def export(arguments: Sequence[str]) -> None:
     elif out.suffix != suffix:
         raise UserError(f"--out {out} must end in {suffix} for --format {options.format}")
     written = classifier.export(out, layers=options.layers)
-    print(f"outputs    {', '.join(written.outputs)}")
-    print(
+    say(f"outputs    {', '.join(written.outputs)}")
+    say(
         f"checked    in {written.runner}: at most {written.difference:.1e} of an output's largest "
         "value from torch's answer"
     )
-    print(f"wrote      {written.path}")
+    say(f"wrote      {written.path}")

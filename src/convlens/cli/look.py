@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from convlens.cli.options import Images, Run, RunData, read
+from convlens.cli.options import Images, Run, RunData, finish, read
+from convlens.errors import UserError
+from convlens.files import as_unicode
+from convlens.logs import say
 
 if TYPE_CHECKING:
     from convlens.data import Dataset
     from convlens.inference import Classifier
+    from convlens.inference.prediction import Found
     from convlens.look import NamedImage, View
 
 ViewName = Literal[
@@ -58,7 +62,10 @@ OF_DATA = {"patches", "deconvolution", "growth", "embedding", "neighbors"}
 
 
 def look(arguments: Sequence[str]) -> None:
-    """Draw what a network sees: activations, filters, layers, and what speaks for a class."""
+    """Draw what a network sees: activations, filters, layers, and what speaks for a class.
+
+    Images in folders that cannot be decoded are told on stderr, a line each, and the status is 1.
+    """
     options = read(LookOptions, arguments, "look", look.__doc__)
     from convlens.look.arrays.layers import layer_table, to_text
 
@@ -67,26 +74,33 @@ def look(arguments: Sequence[str]) -> None:
     # Nothing is written before everything asked for has been found.
     options.out.mkdir(parents=True, exist_ok=True)
     if "layers" in options.view:
-        print(to_text(layer_table(given.classifier.model, given.classifier.size)))
+        say(to_text(layer_table(given.classifier.model, given.classifier.size)))
     for view in views:
         for path in view.save(options.out):
-            print(f"wrote      {path}")
+            say(f"wrote      {as_unicode(path)}")
+    finish(given.failed, given.left_out, any_answer=True)
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What the views show. dataset: None where no view needs one. snapshots: by epoch."""
+    """What the views show. dataset: None where no view needs one. snapshots: by epoch.
+
+    failed, left_out: what there is beside images in the folders given, as `Found` has it.
+    """
 
     classifier: "Classifier"
     images: "Sequence[NamedImage]"
     dataset: "Dataset | None"
     snapshots: "Mapping[int, Classifier]"
+    failed: Sequence[tuple[str, str]]
+    left_out: Sequence[str]
 
 
 def _find(options: LookOptions) -> _Given:
     """Open what is needed, and no more. Raises UserError for what is not there."""
     from convlens.inference import Classifier
-    from convlens.look.views.given import assigned_images, check_maps_of, read_images
+    from convlens.inference.prediction import Found
+    from convlens.look.views.given import apart, assigned_images, check_maps_of
     from convlens.training.run_folder import RunFolder
 
     classifier, run = Classifier.load(options.run), RunFolder(options.run)
@@ -95,15 +109,32 @@ def _find(options: LookOptions) -> _Given:
     if options.target is not None:
         classifier.label(options.target)
     snapshots = run.snapshots() if "growth" in options.view else {}
-    images, dataset = [], None
+    images, found, dataset = [], Found(), None
     of_images = not OF_IMAGES.isdisjoint(options.view)
     if of_images and options.images:
-        images = read_images(classifier, options.images)
+        images, found = _read(classifier, options.images)
     if not OF_DATA.isdisjoint(options.view) or (of_images and not images):
         dataset = run.open_for(classifier, options.data)
-        print(f"data set   {dataset.describe()}")
+        say(f"data set   {dataset.describe()}")
         images = images or assigned_images(dataset)
-    return _Given(classifier, images, dataset, snapshots)
+    return _Given(classifier, apart(images), dataset, snapshots, found.failed, found.left_out)
+
+
+def _read(classifier: "Classifier", paths: Sequence[Path]) -> "tuple[list[NamedImage], Found]":
+    """The images named, all of which must be there, and those in folders that can be decoded."""
+    from convlens.inference.prediction import search
+    from convlens.look.views.given import read_image
+
+    images, found = [], search(paths)
+    for path in dict.fromkeys(found.images):
+        try:
+            images.append(read_image(classifier, path))
+        except UserError as problem:
+            found.failed.append((str(path), str(problem)))
+    for path, sentence in found.failed:
+        if Path(path) in paths or not images:
+            raise UserError(sentence)
+    return images, found
 
 
 def _views(options: LookOptions, given: _Given) -> "Iterator[View]":
@@ -115,7 +146,7 @@ def _views(options: LookOptions, given: _Given) -> "Iterator[View]":
     found = None
     if {"patches", "deconvolution"} & {*options.view}:  # which are of the same ones
         found = views.find_patches(classifier, dataset, *of_layer)
-    for name in options.view:
+    for name in dict.fromkeys(options.view):
         match name:
             case "activations" if options.layer is None and not options.map:
                 for image in images:

@@ -12,6 +12,7 @@ from convlens import logs
 from convlens.cli import bench, data, explore, infer, look, report, train
 from convlens.cli.options import tell
 from convlens.errors import UserError
+from convlens.logs import say
 
 # A verb reads its arguments and prints what it does. It imports what it runs itself, as late as it
 # can: torch takes seconds to import.
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _dispatch(VERBS, arguments, "convlens")
         sys.stdout.flush()
     except UserError as problem:
-        print(tell(problem), file=sys.stderr)
+        say(tell(problem), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # `| head` has read enough. Python flushes once more at exit, which must not fail again.
@@ -59,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Wherever a verb reads or writes: no permission, a full disk, a file in a folder's place.
         where = f"{problem.filename} cannot be used: " if problem.filename else ""
         what = problem.strerror or problem
-        print(f"convlens: {where}{what}; make room or name another place", file=sys.stderr)
+        say(f"convlens: {where}{what}; make room or name another place", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("convlens: stopped", file=sys.stderr)
+        say("convlens: stopped", file=sys.stderr)
         sys.exit(130)
     finally:
         logs.to_nowhere()
@@ -70,15 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _dispatch(verbs: dict[str, Any], arguments: Sequence[str], prog: str) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: {prog} VERB …\n\n{summary(convlens)}\n")
+        say(f"usage: {prog} VERB …\n\n{summary(convlens)}\n")
         for name, verb in verbs.items():
             about = f"one of {', '.join(verb)}" if isinstance(verb, dict) else summary(verb)
-            print(f"  {name:<10} {about}")
-        print(f"\n{prog} VERB --help shows the options of one.")
+            say(f"  {name:<10} {about}")
+        say(f"\n{prog} VERB --help shows the options of one.")
         return
     name, *rest = arguments
     if name == "--version":
-        print(f"convlens {convlens.__version__}")
+        say(f"convlens {convlens.__version__}")
         return
     verb = _lookup(verbs, name, prog)
     prog = f"{prog} {name}"

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from convlens.logs import say
+
 MEASURES = ("loss", "accuracy", "mean_class_accuracy")
 
 
 def print_split(name: str, metrics: Mapping[str, Any]) -> None:
     """One line: the split's loss, in nats, and its accuracies."""
     loss, accuracy, mean_class_accuracy = (metrics[f"{name}_{what}"] for what in MEASURES)
-    print(
+    say(
         f"{name:<10} loss {loss:.4f}  accuracy {accuracy:.2%}  "
         f"mean per class {mean_class_accuracy:.2%}"
     )
@@ -23,9 +25,9 @@ def print_run(metrics: Mapping[str, Any]) -> None:
             continue
         print_split(split, metrics)
         if f"{split}_standard_error" in metrics:
-            print(f"{'':<10} {_uncertainty(split, metrics)}")
+            say(f"{'':<10} {_uncertainty(split, metrics)}")
         if f"last_{split}_accuracy" in metrics and metrics["best_epoch"] < metrics["epochs"]:
-            print(
+            say(
                 f"{'':<10} of epoch {metrics['best_epoch']}, the best of {metrics['epochs']}; "
                 f"after the last, accuracy {metrics[f'last_{split}_accuracy']:.2%}"
             )
@@ -52,13 +54,13 @@ def print_calibration(metrics: Mapping[str, Any]) -> None:
     line = f"calibration error {metrics['calibration_error']:.1%}"
     if metrics["temperature"] != 1:
         line += f", {metrics['calibrated_error']:.1%} at temperature {metrics['temperature']:.2f}"
-    print(line)
+    say(line)
 
 
 def print_folds(result: Mapping[str, Any]) -> None:
     """Each fold's accuracy, then the means with their standard errors."""
     for fold, record in enumerate(result["records"], 1):
-        print(
+        say(
             f"fold {fold:<5} accuracy {record['last_holdout_accuracy']:.2%}  mean per class "
             f"{record['last_holdout_mean_class_accuracy']:.2%}"
         )
@@ -67,4 +69,4 @@ def print_folds(result: Mapping[str, Any]) -> None:
         ("mean per class", "holdout_mean_class_accuracy"),
     ):
         error = 100 * result[f"{name}_standard_error"]
-        print(f"{label} {result[name]:.2%} ± {error:.2f} points")
+        say(f"{label} {result[name]:.2%} ± {error:.2f} points")

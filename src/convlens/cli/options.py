@@ -1,6 +1,7 @@
 """Options that several verbs have, and how an option is spelled on the command line."""
 
 import inspect
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -9,8 +10,13 @@ import tyro
 from tyro.conf import Positional, arg
 
 from convlens.errors import UserError
+from convlens.escape import visible
+from convlens.files import as_unicode
+from convlens.logs import say
 
 T = TypeVar("T")
+
+LEFT_OUT_SHOWN = 5  # files that are told by name
 
 Data = Annotated[
     Path | None,
@@ -73,4 +79,25 @@ def spell(text: str, options: Iterable[str]) -> str:
 
 def tell(problem: UserError) -> str:
     """The one line that tells a problem on the command line."""
-    return f"convlens: {spell(str(problem), problem.options)}"
+    return visible(f"convlens: {spell(str(problem), problem.options)}")
+
+
+def finish(failed: Sequence[tuple[str, str]], left_out: Sequence[str], *, any_answer: bool) -> None:
+    """Tell on stderr which images have no answer, and if there are some, end with status 1 or 2.
+
+    Args:
+        failed: Each one's path and a sentence.
+        left_out: Files in folders that are no images, which do not count.
+        any_answer: Whether others have one; the status is 2 where none has.
+    """
+    sys.stdout.flush()
+    for _, sentence in failed:
+        say(visible(f"convlens: {as_unicode(sentence)}"), file=sys.stderr)
+    if left_out:
+        files = "1 file that is no image" if len(left_out) == 1 else "files that are no images"
+        count = "" if len(left_out) == 1 else f"{len(left_out):,} "
+        names = [as_unicode(path) for path in left_out[:LEFT_OUT_SHOWN]]
+        names += ["…"] * (len(left_out) > LEFT_OUT_SHOWN)
+        say(visible(f"left out: {count}{files}: {', '.join(names)}"), file=sys.stderr)
+    if failed:
+        sys.exit(1 if any_answer else 2)

@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from convlens.cli.options import Data, read
+from convlens.logs import say
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def report(arguments: Sequence[str]) -> None:
     from convlens.reporting.notebook import report as make
 
     for path in make(options.results, options.weights, options.data, options.out):
-        print(f"wrote      {path}")
+        say(f"wrote      {path}")
 
 
 def reproduce(arguments: Sequence[str]) -> None:
@@ -50,4 +51,4 @@ def reproduce(arguments: Sequence[str]) -> None:
 
     asked = read(Asked, arguments, "reproduce", reproduce.__doc__)
     collect(asked.names, asked.options)
-    print(f"wrote      {asked.options.results} and {asked.options.weights}")
+    say(f"wrote      {asked.options.results} and {asked.options.weights}")

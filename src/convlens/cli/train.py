@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from convlens.cli.metrics import print_folds, print_run
 from convlens.errors import UserError
+from convlens.logs import say
 
 if TYPE_CHECKING:
     from convlens.cli.train_options import ResumeOptions, TrainOptions
@@ -37,12 +38,12 @@ def _print_recipes(usage: str, verb: str) -> None:
     """What a verb says that is told no recipe."""
     from convlens.recipes import RECIPES
 
-    print(f"usage: {usage}\n")
+    say(f"usage: {usage}\n")
     for name, recipe in RECIPES.items():
         about = (recipe.__doc__ or "").partition("\n")[0]  # none under `python -OO`
-        print(f"  {name:<17} {about}")
-    print(f"\nconvlens {verb} RECIPE --help shows the options and the recipe's own values.")
-    print("A file that `convlens tune` wrote, best.yaml, is a recipe too.")
+        say(f"  {name:<17} {about}")
+    say(f"\nconvlens {verb} RECIPE --help shows the options and the recipe's own values.")
+    say("A file that `convlens tune` wrote, best.yaml, is a recipe too.")
 
 
 def _train(asked: "TrainOptions", folder: Path, world: "World") -> None:
@@ -50,7 +51,7 @@ def _train(asked: "TrainOptions", folder: Path, world: "World") -> None:
 
     run = runs.train(asked.config, out=folder, overwrite=asked.overwrite, world=world)
     print_run(world.first(lambda: run.metrics))
-    print(f"wrote      {folder}")
+    say(f"wrote      {folder}")
 
 
 def _resume(asked: "ResumeOptions", world: "World") -> None:
@@ -58,7 +59,7 @@ def _resume(asked: "ResumeOptions", world: "World") -> None:
 
     run = runs.resume(asked.resume, epochs=asked.epochs, data=asked.data, world=world)
     print_run(world.first(lambda: run.metrics))
-    print(f"wrote      {asked.resume}")
+    say(f"wrote      {asked.resume}")
 
 
 def _cross_validate(asked: "TrainOptions", folder: Path, world: "World") -> None:
@@ -68,7 +69,7 @@ def _cross_validate(asked: "TrainOptions", folder: Path, world: "World") -> None
         raise UserError(f"--overwrite and --folds do not go together; remove {folder} instead")
     config = dataclasses.replace(asked.config, folds=0)  # which says that a run is one of them
     print_folds(cross_validate(config, asked.config.folds, out=folder, world=world))
-    print(f"wrote      {folder}")
+    say(f"wrote      {folder}")
 
 
 def tune(arguments: Sequence[str]) -> None:
@@ -84,11 +85,11 @@ def tune(arguments: Sequence[str]) -> None:
     asked, folder = parse_tune(arguments, HOLDOUT)
     best = search(asked.config, out=folder, trials=asked.trials, workers=asked.workers)
     own = "" if best["own"] is None else f"; the recipe's own setting {best['own']:.2%}"
-    print(
+    say(
         f"best       {best['accuracy']:.2%} (trial {best['trial']}; standard error "
         f"{100 * best['standard_error']:.1f} points){own}"
     )
-    print("           the best of many is flattered by chance: compare several seeds or --folds")
+    say("           the best of many is flattered by chance: compare several seeds or --folds")
     for name, value in best["options"].items():
-        print(f"           {name} {value}")
-    print(f"wrote      {folder}; train it with `convlens train {folder / 'best.yaml'}`")
+        say(f"           {name} {value}")
+    say(f"wrote      {folder}; train it with `convlens train {folder / 'best.yaml'}`")

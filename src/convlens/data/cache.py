@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
+from rich.markup import escape
 
 from convlens.data.dataset import Dataset, Split
 from convlens.data.decode import decode
@@ -26,6 +27,7 @@ from convlens.data.readahead import open_map
 from convlens.data.sources import Listing, cache_home, scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
+from convlens.escape import visible
 from convlens.files import replacing
 
 T = TypeVar("T")
@@ -230,7 +232,7 @@ def _rebuild(
         progress_bar(progress) as bar,
     ):
         todo = _without(source.table, bad)["paths"]
-        task = bar.add_task(f"Decoding {source.root.name}", total=len(todo))
+        task = bar.add_task(escape(f"Decoding {visible(source.root.name)}"), total=len(todo))
         _write_header(file, len(todo), source.size)
         for path, pixels in _in_chunks(pool, pixels_of, todo):
             if not isinstance(pixels, UserError):

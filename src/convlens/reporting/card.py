@@ -42,14 +42,16 @@ def model_card(
         f"# Model card: {markdown(first['recipe'])}",
         "",
         f"{markdown(first['model'])} with {parameters:,} parameters, trained by ConvLens's recipe "
-        f"{markdown_code(first['recipe'])} from random weights{_at(first)}. It takes {_input(classifier)} and "
-        f"gives the probabilities of {len(classifier.class_names)} classes.",
+        f"{markdown_code(first['recipe'])} from random weights{_at(first)}. It takes "
+        f"{_input(classifier)} and gives the probabilities of {len(classifier.class_names)} "
+        "classes.",
         "",
         "## Data",
         "",
-        f"{markdown_code(Path(config.data or '').name)}: {len(classifier.class_names)} classes. Trained on "
-        f"{first['train_images']:,} images and measured on {first[f'{split}_images']:,} others, "
-        f"{where}, {counts.min():,} to {counts.max():,} of a class. {_leak(first, split)}",
+        f"{markdown_code(Path(config.data or '').name)}: {len(classifier.class_names)} classes. "
+        f"Trained on {first['train_images']:,} images and measured on "
+        f"{first[f'{split}_images']:,} others, {where}, {counts.min():,} to {counts.max():,} of a "
+        f"class. {_leak(first, split)}",
         "",
         "## Numbers",
         "",
