@@ -1,0 +1,566 @@
+"""Breaks ConvLens on purpose and counts what is lost: kills, faulty disks, hostile files.
+
+    python benchmarks/reliability.py kills [--count 1000]    every verb that writes, killed anywhere
+    python benchmarks/reliability.py faults                  each write, rename and flush fails once
+    python benchmarks/reliability.py hostile [--count 10000] weights, states, images made of lies
+    python benchmarks/reliability.py torchrun [--count 50]   a worker of several is killed
+
+After every blow the same command is given again, as a person would, and must end well, with the
+same result as a run that nobody disturbed and nothing left lying about. Prints a line a verb and
+ends with status 1 if anything was lost. Linux only: processes are forked, for starting Python a
+thousand times would take most of the time. docs/reliability.md quotes the counts.
+"""
+
+import argparse
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from convlens.cli import main as convlens
+
+SMALL = "--size 16 --train-size 16 --early-size 16 --batch-size 12 --device cpu --precision fp32"
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+# A command in a process of its own
+
+
+def started(arguments: list[str], folder: Path, before: Callable[[], None] | None = None) -> int:
+    """The number of a forked process that runs `convlens` with these arguments in `folder`."""
+    process = os.fork()
+    if process:
+        return process
+    status = 70
+    try:
+        os.setsid()
+        os.chdir(folder)
+        log = os.open(folder.parent / f"{folder.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", 0), "utf-8", write_through=True)
+        sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", 0), "utf-8", write_through=True)
+        os.environ["CONVLENS_CACHE"] = str(folder / "cache")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if before is not None:
+            before()
+        convlens(arguments)
+        status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        os._exit(status)
+
+
+def ended(process: int) -> int:
+    """Wait for it; its exit status, or minus the number of the signal that ended it."""
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def kill_after(process: int, seconds: float, how: int) -> int:
+    """Send the whole family a signal after so long, unless it has ended before; its status."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, how)
+    return ended(process)
+
+
+# What is done
+
+
+@dataclass
+class Job:
+    """A verb that writes. again: the command that a person gives after the blow. outcome: what of
+    the folder must be the same in the end, by a name for each."""
+
+    name: str
+    command: str
+    again: Callable[[Path], str]
+    outcome: Callable[[Path], dict[str, str]]
+    share: float = 1.0
+    counts: Counter = field(default_factory=Counter)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else "missing"
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): digest(p) for p in folder.rglob("*") if p.is_file()}
+
+
+def weights(run: Path) -> dict[str, str]:
+    """The tensors of a run and its figures, but for its times."""
+    found = {name: digest(run / name) for name in ("best.safetensors", "last.safetensors")}
+    metrics = run / "metrics.json"
+    if metrics.exists():
+        content = json.loads(metrics.read_text(encoding="utf-8"))
+        found["metrics"] = json.dumps({k: v for k, v in content.items() if k != "seconds"})
+    return found
+
+
+def train_again(folder: Path) -> str:
+    if (folder / "run" / "config.yaml").exists():
+        return "train --resume run"
+    return TRAIN
+
+
+TRAIN = f"train lenet5 --data data --epochs 4 --out run --snapshots {SMALL}"
+
+
+def jobs() -> list[Job]:
+    def same(command: str) -> Callable[[Path], str]:
+        return lambda folder: command
+
+    def listed(name: str) -> Callable[[Path], dict[str, str]]:
+        def outcome(folder: Path) -> dict[str, str]:
+            return tree(folder / name)
+
+        return outcome
+
+    split = "data split flat --out parts"
+    cache = "evaluate weights.safetensors --data data --device cpu --out measured"
+    export = "export weights.safetensors --format torch --out model.pt2"
+    look = "look weights.safetensors --data data --view activations filters --out looks"
+    page = "explore weights.safetensors --data data --export page"
+    tune = "tune quick --data data --trials 2 --epochs 1 --holdout 0.3 --device cpu --out search"
+    reproduce = (
+        "reproduce lenet5 --data data --epochs 1 --seeds 1 --device cpu --precision fp32 --runs "
+        "runs --results results --weights weights"
+    )
+    demo = "data demo --out demo"
+
+    def measured(folder: Path) -> dict[str, str]:
+        return {"metrics": digest(folder / "measured" / "metrics.json")}
+
+    def exported(folder: Path) -> dict[str, str]:
+        program = torch.export.load(folder / "model.pt2").module()
+        answer = program(torch.zeros(1, 16, 16, 3, dtype=torch.uint8))
+        return {"probabilities": str(answer["probabilities"].tolist())}
+
+    def pages(folder: Path) -> dict[str, str]:
+        return {"files": str(len(tree(folder / "page")))}
+
+    def searched(folder: Path) -> dict[str, str]:
+        lines = (folder / "search" / "trials.csv").read_text(encoding="utf-8").splitlines()
+        return {"trials": str(len(lines)), "best": digest(folder / "search" / "best.yaml")}
+
+    def collected(folder: Path) -> dict[str, str]:
+        records = json.loads((folder / "results" / "summary.json").read_text(encoding="utf-8"))
+        kept = {k: v for r in records for k, v in r.items() if k not in ("seconds", "commit")}
+        return {
+            "summary": json.dumps(kept),
+            "weights": digest(folder / "weights/lenet5.safetensors"),
+        }
+
+    return [
+        Job("train", TRAIN, train_again, lambda folder: weights(folder / "run"), 4.0),
+        Job("evaluate, with its cache", cache, same(cache), measured, 2.0),
+        Job("data split", split, same(split), listed("parts"), 1.5),
+        Job("look", look, same(look), listed("looks")),
+        Job("export", export, same(export), exported, 0.5),
+        Job("explore --export", page, same(page), pages, 0.5),
+        Job("tune", tune, same(tune), searched, 0.7),
+        Job("reproduce", reproduce, same(reproduce), collected, 0.7),
+        Job(
+            "data demo",
+            demo,
+            same(demo),
+            lambda folder: {"files": str(len(tree(folder / "demo")))},
+            0.1,
+        ),
+    ]
+
+
+def prepare(folder: Path) -> None:
+    """A data set, split and flat, and a weights file."""
+    noise = np.random.default_rng(0)
+    for name in ("bar", "disc", "ring"):
+        for split, count in ("train", 12), ("validation", 4):
+            for number in range(count):
+                pixels = noise.integers(0, 255, (16, 16, 3)).astype(np.uint8)
+                for place in (folder / "data" / split / name, folder / "flat" / name):
+                    place.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels).save(place / f"{split}-{number}.png")
+    command = f"train lenet5 --data data --epochs 1 --out first {SMALL}"
+    if status := ended(started(command.split(), folder)):
+        raise SystemExit(f"the first training ended with status {status}")
+    shutil.copyfile(folder / "first" / "best.safetensors", folder / "weights.safetensors")
+    shutil.rmtree(folder / "first")
+    # Which algorithms are fastest is measured once: another choice would round otherwise.
+    for kept in (folder / "cache").iterdir():
+        if kept.name != "machine.json":
+            shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+
+
+def left_over(folder: Path) -> list[str]:
+    """Temporary files and folders that somebody forgot."""
+    return [str(p.relative_to(folder)) for p in folder.rglob("*") if ".tmp" in p.name]
+
+
+# Kills
+
+
+def kills(count: int, seed: int) -> int:
+    """Kill every verb at random moments, again and again, until it has ended."""
+    random.seed(seed)
+    chosen, lost, done = jobs(), 0, 0
+    with tempfile.TemporaryDirectory(prefix="reliability-") as place:
+        pattern = Path(place) / "pattern"
+        pattern.mkdir()
+        prepare(pattern)
+        for job in chosen:
+            undisturbed = Path(place) / "undisturbed"
+            shutil.copytree(pattern, undisturbed)
+            begun = time.monotonic()
+            if status := ended(started(job.command.split(), undisturbed)):
+                print(f"{job.name}: status {status} without any kill\n{_log(undisturbed)}")
+                return 1
+            seconds, expected = time.monotonic() - begun, job.outcome(undisturbed)
+            shutil.rmtree(undisturbed)
+            budget = round(count * job.share / sum(j.share for j in chosen))
+            while job.counts["kills"] < budget:
+                lost += not _torture(job, pattern, Path(place), seconds, expected)
+            done += job.counts["kills"]
+            print(
+                f"{job.name}: {job.counts['kills']} kills in {job.counts['runs']} runs, "
+                f"{job.counts['lost']} lost, {job.counts['left']} files left over",
+                flush=True,
+            )
+    print(f"{done} kills, {lost} lost")
+    return int(bool(lost))
+
+
+def _torture(
+    job: Job, pattern: Path, place: Path, seconds: float, expected: dict[str, str]
+) -> bool:
+    """One run, killed once to four times; whether it ended as one that nobody disturbed."""
+    folder = place / "victim"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(pattern, folder)
+    job.counts["runs"] += 1
+    command = job.command
+    for _ in range(random.randint(1, 4)):
+        how = random.choice(SIGNALS)
+        status = kill_after(started(command.split(), folder), random.uniform(0, 1.1 * seconds), how)
+        if status == 0:
+            break
+        job.counts["kills"] += 1
+        command = job.again(folder)
+    status = 0
+    for _ in range(2):  # what was killed between the end of the work and the end of the process
+        if job.name == "data split" and (folder / "parts").exists():
+            break
+        if job.name == "data demo" and (folder / "demo").exists():
+            break
+        status = ended(started(command.split(), folder))
+        if status == 0:
+            break
+        command = job.again(folder)
+    try:
+        found = job.outcome(folder)
+    except Exception as problem:
+        found = {"outcome": repr(problem)}
+    remains = left_over(folder)
+    job.counts["left"] += len(remains)
+    if status or found != expected:
+        job.counts["lost"] += 1
+        what = {k: (v, found.get(k)) for k, v in expected.items() if found.get(k) != v}
+        print(f"LOST in {job.name}: status {status}, {what}\n{_log(folder)}", flush=True)
+        return False
+    if remains:
+        print(f"left over by {job.name}: {remains[:5]}", flush=True)
+    return True
+
+
+def _log(folder: Path) -> str:
+    log = folder.parent / f"{folder.name}.log"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
+
+
+# Faulty disks
+
+
+class FaultyDisk:
+    """The system's calls that write, of which the n-th one fails as on a full or broken disk."""
+
+    CALLS = ("replace", "rename", "mkdir", "fsync", "unlink")
+
+    def __init__(self, n: int, error: int):
+        self.n, self.error, self.seen = n, error, 0
+
+    def install(self) -> None:
+        for name in self.CALLS:
+            setattr(os, name, self._failing(getattr(os, name), name))
+        real = io.open
+
+        def opened(file, mode="r", *arguments, **options):
+            if any(letter in mode for letter in "wax+") and not isinstance(file, int):
+                self._count(f"open {file}")
+            return real(file, mode, *arguments, **options)
+
+        io.open = opened
+        import builtins
+
+        builtins.open = opened
+
+    def _failing(self, real: Callable, name: str) -> Callable:
+        def call(*arguments, **options):
+            self._count(name)
+            return real(*arguments, **options)
+
+        return call
+
+    def _count(self, what: str) -> None:
+        if any(word in what for word in ("/dev/", "/proc/", ".log")):
+            return
+        self.seen += 1
+        if self.seen == self.n:
+            raise OSError(self.error, os.strerror(self.error))
+
+
+def faults(limit: int) -> int:
+    """Let each call that writes fail once; then the same command again, on a sound disk."""
+    lost = blows = 0
+    with tempfile.TemporaryDirectory(prefix="reliability-") as place:
+        pattern = Path(place) / "pattern"
+        pattern.mkdir()
+        prepare(pattern)
+        for job in jobs()[:4]:
+            undisturbed = Path(place) / "undisturbed"
+            shutil.copytree(pattern, undisturbed)
+            ended(started(job.command.split(), undisturbed))
+            expected = job.outcome(undisturbed)
+            shutil.rmtree(undisturbed)
+            for n in range(1, limit):
+                folder = Path(place) / "victim"
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.copytree(pattern, folder)
+                error = (errno.ENOSPC, errno.EIO)[n % 2]
+                disk = FaultyDisk(n, error)
+                status = ended(started(job.command.split(), folder, disk.install))
+                if status == 0 and job.outcome(folder) == expected and n > 200:
+                    break  # there are no more calls
+                blows += 1
+                crashed = status not in (0, 2)
+                again = 0
+                if status:
+                    again = ended(started(job.again(folder).split(), folder))
+                try:
+                    same = job.outcome(folder) == expected
+                except Exception:
+                    same = False
+                if crashed or again or not same:
+                    lost += 1
+                    what = f"status {status}, then {again}, {'same' if same else 'another'} result"
+                    print(f"LOST in {job.name}, call {n}: {what}\n{_log(folder)}", flush=True)
+            print(f"{job.name}: {n} calls that write", flush=True)
+    print(f"{blows} faults, {lost} lost")
+    return int(bool(lost))
+
+
+# Hostile files
+
+
+def hostile(count: int, seed: int) -> int:
+    """Read files made of lies: each must be refused in one sentence, or answered; never a crash."""
+    from convlens.errors import UserError
+    from convlens.inference import Classifier
+    from convlens.training.run_folder import RunFolder
+
+    random.seed(seed)
+    outcomes: Counter = Counter()
+    slowest = 0.0
+    with tempfile.TemporaryDirectory(prefix="reliability-") as place:
+        folder = Path(place) / "pattern"
+        folder.mkdir()
+        prepare(folder)
+        if ended(started(TRAIN.split(), folder)):
+            raise SystemExit("the training ended badly")
+        os.environ["CONVLENS_CACHE"] = str(folder / "cache")
+        sources = [
+            *(
+                folder / "run" / name
+                for name in (
+                    "best.safetensors",
+                    "config.yaml",
+                    "state.pt",
+                    "history.csv",
+                    "metrics.json",
+                )
+            ),
+            folder / "data/train/bar/train-0.png",
+        ]
+        classifier = Classifier.load(folder / "weights.safetensors")
+        for number in range(count):
+            source = sources[number % len(sources)]
+            kept = source.read_bytes()
+            source.write_bytes(_mutated(kept))
+            begun = time.monotonic()
+            try:
+                if source.suffix == ".safetensors":
+                    loaded = Classifier.load(source)
+                    answer = loaded.probabilities(loaded.logits(np.zeros((1, 16, 16, 3), np.uint8)))
+                    if not np.isfinite(answer).all():
+                        outcomes["answered by nan"] += 1
+                elif source.suffix == ".png":
+                    classifier.predict([source])
+                else:
+                    run = RunFolder(folder / "run")
+                    readers = {
+                        "config.yaml": run.read_config,
+                        "state.pt": run.read_state,
+                        "history.csv": run.read_history,
+                        "metrics.json": run.read_metrics,
+                    }
+                    readers[source.name]()
+                outcomes["answered"] += 1
+            except UserError as problem:
+                outcomes["refused" if "\n" not in str(problem) else "refused in several lines"] += 1
+            except Exception:
+                outcomes["crashed"] += 1
+                print(f"CRASH by {source.name}:\n{traceback.format_exc()}", flush=True)
+            slowest = max(slowest, time.monotonic() - begun)
+            source.write_bytes(kept)
+    print(f"{count} hostile files: {dict(outcomes)}; the slowest took {slowest:.2f} s")
+    return int(bool(outcomes["crashed"] or outcomes["answered by nan"]))
+
+
+WORDS = (b"NaN", b"null", b"-1", b"1e999", b"[[[[", b"true", b'"x"', b"2.5", b"99999999999", b"{}")
+
+
+def _mutated(content: bytes) -> bytes:
+    """The bytes with a few things wrong: bits, pieces cut or doubled, numbers made others."""
+    data = bytearray(content)
+    for _ in range(random.randint(1, 4)):
+        if not data:
+            break
+        at = random.randrange(min(len(data), random.choice((64, 1024, len(data)))))
+        match random.randrange(5):
+            case 0:
+                data[at] ^= 1 << random.randrange(8)
+            case 1:
+                del data[at : at + random.randrange(1, 64)]
+            case 2:
+                data[at:at] = data[at : at + random.randrange(1, 64)]
+            case 3:
+                word = random.choice(WORDS)
+                data[at : at + len(word)] = word
+            case _:
+                del data[at:]
+    return bytes(data)
+
+
+# Several processes
+
+
+def torchrun(count: int, seed: int) -> int:
+    """Kill one worker of two; torchrun starts them again, and the run must end as undisturbed."""
+    random.seed(seed)
+    lost = 0
+    with tempfile.TemporaryDirectory(prefix="reliability-") as place:
+        folder = Path(place) / "pattern"
+        folder.mkdir()
+        prepare(folder)
+        longer = TRAIN.replace("--epochs 4", "--epochs 30")
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "--max-restarts",
+            "3",
+            "-m",
+            "convlens",
+            *longer.split(),
+        ]
+        environment = {
+            **os.environ,
+            "CONVLENS_CACHE": str(folder / "cache"),
+            "OMP_NUM_THREADS": "1",
+        }
+        expected = None
+        for number in range(count + 1):
+            shutil.rmtree(folder / "run", ignore_errors=True)
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            if number:  # the first one is not disturbed
+                time.sleep(random.uniform(3, 8))
+                workers = _children(process.pid)
+                if workers:
+                    os.kill(random.choice(workers), signal.SIGKILL)
+            errors = process.communicate(timeout=300)[1]
+            found = weights(folder / "run")
+            expected = expected or found
+            if process.returncode or found != expected:
+                lost += 1
+                print(
+                    f"LOST in run {number}: status {process.returncode}\n{errors[-2000:]}",
+                    flush=True,
+                )
+    print(f"{count} workers killed, {lost} runs lost")
+    return int(bool(lost))
+
+
+def _children(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children")
+    with contextlib.suppress(OSError):
+        return [int(n) for n in children.read_text(encoding="utf-8").split()]
+    return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("kills", "faults", "hostile", "torchrun"))
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.what == "kills":
+        sys.exit(kills(args.count or 1000, args.seed))
+    if args.what == "faults":
+        sys.exit(faults(args.count or 400))
+    if args.what == "hostile":
+        sys.exit(hostile(args.count or 10_000, args.seed))
+    sys.exit(torchrun(args.count or 50, args.seed))
+
+
+if __name__ == "__main__":
+    main()
