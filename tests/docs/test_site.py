@@ -63,3 +63,10 @@ def test_the_layers_told_are_those_that_are_checked():
         told = re.search(r"^```text\n(__main__\n.+?)^```$", page, re.MULTILINE | re.DOTALL)[1]
         lines = [re.split(r"\s{4,}", line)[0] for line in told.splitlines()]
         assert [re.findall(r"\w+", line) for line in lines] == layers
+
+
+def test_what_the_site_takes_from_elsewhere_has_no_links_that_lead_astray():
+    """Relative links would be right in one of the two places only."""
+    for name in "CHANGELOG.md", "CONTRIBUTING.md":
+        links = re.findall(r"\]\((?!https?://)([^)]+)\)", text_of(name))
+        assert links == [], name
