@@ -1,5 +1,6 @@
 """`convlens look`: pictures of what a network sees."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ def look(arguments: Sequence[str]) -> None:
     """
     options = read(LookOptions, arguments, "look", look.__doc__)
     from convlens.look.arrays.layers import layer_table, to_text
+    from convlens.look.views.names import own_names
 
     given = _find(options)
     views = list(_views(options, given))
@@ -75,8 +77,9 @@ def look(arguments: Sequence[str]) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if "layers" in options.view:
         say(to_text(layer_table(given.classifier.model, given.classifier.size)))
-    for view in views:
-        for path in view.save(options.out):
+    names = own_names([view.name for _, view in views], [image for image, _ in views])
+    for name, (_, view) in zip(names, views, strict=True):
+        for path in dataclasses.replace(view, name=name).save(options.out):
             say(f"wrote      {as_unicode(path)}")
     finish(given.failed, given.left_out, any_answer=True)
 
@@ -100,7 +103,7 @@ def _find(options: LookOptions) -> _Given:
     """Open what is needed, and no more. Raises UserError for what is not there."""
     from convlens.inference import Classifier
     from convlens.inference.prediction import Found
-    from convlens.look.views.given import apart, assigned_images, check_maps_of
+    from convlens.look.views.given import assigned_images, check_maps_of
     from convlens.training.run_folder import RunFolder
 
     classifier, run = Classifier.load(options.run), RunFolder(options.run)
@@ -117,7 +120,7 @@ def _find(options: LookOptions) -> _Given:
         dataset = run.open_for(classifier, options.data)
         say(f"data set   {dataset.describe()}")
         images = images or assigned_images(dataset)
-    return _Given(classifier, apart(images), dataset, snapshots, found.failed, found.left_out)
+    return _Given(classifier, images, dataset, snapshots, found.failed, found.left_out)
 
 
 def _read(classifier: "Classifier", paths: Sequence[Path]) -> "tuple[list[NamedImage], Found]":
@@ -137,8 +140,11 @@ def _read(classifier: "Classifier", paths: Sequence[Path]) -> "tuple[list[NamedI
     return images, found
 
 
-def _views(options: LookOptions, given: _Given) -> "Iterator[View]":
-    """The views asked for, in that order, all but the table of layers."""
+def _views(options: LookOptions, given: _Given) -> "Iterator[tuple[str, View]]":
+    """The views asked for, in that order, all but the table of layers; each with its image's name.
+
+    That is "" for a view of several images or none.
+    """
     from convlens import look as views
 
     classifier, dataset, images = given.classifier, given.dataset, given.images
@@ -150,28 +156,32 @@ def _views(options: LookOptions, given: _Given) -> "Iterator[View]":
         match name:
             case "activations" if options.layer is None and not options.map:
                 for image in images:
-                    yield from views.first_activations(classifier, image)
+                    for view in views.first_activations(classifier, image):
+                        yield image.name, view
             case "activations":
-                yield from (views.activations(classifier, image, *of_layer) for image in images)
+                for image in images:
+                    yield image.name, views.activations(classifier, image, *of_layer)
             case "filters":
-                yield views.filters(classifier, *of_layer)
+                yield "", views.filters(classifier, *of_layer)
                 if options.layer is not None:
-                    yield views.kernels(classifier, options.layer, options.map)
+                    yield "", views.kernels(classifier, options.layer, options.map)
             case "attribution":
-                yield from (views.attribution(classifier, image, target) for image in images)
+                for image in images:
+                    yield image.name, views.attribution(classifier, image, target)
             case "occlusion":
-                yield from (views.occlusion(classifier, image, target) for image in images)
+                for image in images:
+                    yield image.name, views.occlusion(classifier, image, target)
             case "invariance":
-                yield views.invariance(classifier, images, target)
+                yield "", views.invariance(classifier, images, target)
             case "neighbors":
-                yield views.neighbors(classifier, images, dataset)
+                yield "", views.neighbors(classifier, images, dataset)
             case "patches":
-                yield views.patches(classifier, dataset, *of_layer, found=found)
+                yield "", views.patches(classifier, dataset, *of_layer, found=found)
             case "deconvolution":
-                yield views.deconvolution(classifier, dataset, *of_layer, found=found)
+                yield "", views.deconvolution(classifier, dataset, *of_layer, found=found)
             case "growth":
-                yield views.growth(given.snapshots, dataset, *of_layer)
+                yield "", views.growth(given.snapshots, dataset, *of_layer)
             case "feature-visualization":
-                yield views.feature_visualization(classifier, *of_layer, target)
+                yield "", views.feature_visualization(classifier, *of_layer, target)
             case "embedding":
-                yield views.embedding(classifier, dataset)
+                yield "", views.embedding(classifier, dataset)

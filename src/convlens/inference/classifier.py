@@ -1,6 +1,7 @@
 """A trained network with all that is needed to use it on an image."""
 
 import copy
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -22,7 +23,7 @@ from convlens.inference.calibration import TemperatureScaling
 from convlens.inference.export import Export, export
 from convlens.inference.fast import FastInference
 from convlens.inference.metrics import Evaluation, score
-from convlens.inference.prediction import Prediction, Predictions, find_images
+from convlens.inference.prediction import Prediction, Predictions, search
 
 # Images in a forward pass: the maps of more no longer fit into a CPU's caches.
 BATCH = 64
@@ -126,9 +127,15 @@ class Classifier(nn.Module):
         )
 
     def label(self, class_name: str) -> int:
-        """The number of a class. Raises UserError for one that it does not know."""
+        """The number of a class. Raises UserError for one that it does not know.
+
+        An accent may be written as one character or two: a Mac's files have two.
+        """
         if class_name in self.class_names:
             return self.class_names.index(class_name)
+        composed = list(map(_composed, self.class_names))
+        if _composed(class_name) in composed:
+            return composed.index(_composed(class_name))
         close = get_close_matches(class_name, self.class_names, 1)
         hint = f"did you mean {close[0]}?" if close else "choose a class of its data set"
         raise UserError(f"{self.name} was not trained on a class {class_name!r}; {hint}")
@@ -183,8 +190,11 @@ class Classifier(nn.Module):
         return torch.cat(logits).numpy()
 
     def probabilities(self, logits: np.ndarray | Tensor) -> np.ndarray:
-        """Class probabilities, float32, (N, C), of logits; at the temperature, rows sum to 1."""
-        return self.scaling.probabilities(logits)
+        """Class probabilities, float32, (N, C), of logits; at the temperature, rows sum to 1.
+
+        Raises UserError where they would be no numbers.
+        """
+        return self._finite(self.scaling.probabilities(logits))
 
     def evaluate(
         self, data: "Dataset | Split | Path | str | None" = None, split: str = "validation"
@@ -206,30 +216,55 @@ class Classifier(nn.Module):
         return score(logits, np.asarray(data.labels), self.class_names, self.temperature)
 
     def predict(
-        self, images: "Iterable[Path | str] | Path | str", top: int = 1, batch_size: int = 256
+        self,
+        images: "Iterable[Path | str] | Path | str",
+        top: int = 1,
+        batch_size: int = 256,
+        *,
+        skip_bad: bool = False,
     ) -> Predictions:
         """The `top` most probable classes of each image, in the order given.
 
-        images: files, and folders that hold some. Raises UserError for an image that cannot be
-        decoded and a folder without images.
+        Args:
+            images: Files, and folders that hold some: anywhere below, by name or by content.
+            top: How many classes of each image, most probable first.
+            batch_size: How many images are decoded before they are asked about.
+            skip_bad: Answer for the other images where some cannot be; the result's `failed` says
+                which, and why.
+
+        Raises:
+            UserError: for an image that is not there or cannot be decoded and a folder without
+                images, unless with `skip_bad`.
         """
-        if isinstance(images, str | Path):
-            images = [images]
-        paths, top = find_images(images), min(top, len(self.class_names))
-        predictions = []
+        found = search([images] if isinstance(images, str | Path) else images)
+        predictions = Predictions(failed=found.failed, left_out=found.left_out)
+        if found.failed and not skip_bad:
+            raise UserError(found.failed[0][1])
+        paths, top = found.images, min(top, len(self.class_names))
         for start in range(0, len(paths), batch_size):
-            chunk = paths[start : start + batch_size]
-            logits = self._finite(self.logits(np.stack([self.decode(path) for path in chunk])))
-            best = torch.from_numpy(self.probabilities(logits)).topk(top)
-            for path, values, rows in zip(chunk, best.values, best.indices, strict=True):
+            readable, pixels = [], []
+            for path in paths[start : start + batch_size]:
+                try:
+                    pixels.append(self.decode(path))
+                except UserError as problem:
+                    if not skip_bad:
+                        raise
+                    predictions.failed.append((str(path), str(problem)))
+                else:
+                    readable.append(path)
+            if not readable:
+                continue
+            probabilities = self.probabilities(self._finite(self.logits(np.stack(pixels))))
+            best = torch.from_numpy(probabilities).topk(top)
+            for path, values, rows in zip(readable, best.values, best.indices, strict=True):
                 names = tuple(self.class_names[row] for row in rows)
                 predictions.append(Prediction(str(path), names, tuple(values.tolist())))
-        return Predictions(predictions)
+        return predictions
 
-    def _finite(self, logits: np.ndarray) -> np.ndarray:
-        """The logits; UserError where one is no number, of which no probability can be made."""
-        if np.isfinite(logits).all():
-            return logits
+    def _finite(self, answers: np.ndarray) -> np.ndarray:
+        """The answers as they are; UserError where one is no number."""
+        if np.isfinite(answers).all():
+            return answers
         raise UserError(
             f"{self.name} answers with what is no number: its weights are too large for its "
             "arithmetic; train it again with a lower `learning_rate`",
@@ -248,7 +283,7 @@ class Classifier(nn.Module):
 
         name: how the message calls the network.
         """
-        if dataset.classes != self.class_names:
+        if list(map(_composed, dataset.classes)) != list(map(_composed, self.class_names)):
             raise UserError(
                 f"{name or self.name} knows {len(self.class_names)} classes and {dataset.root} "
                 f"has {dataset.num_classes}, not the same ones; give the data set it was trained "
@@ -303,6 +338,10 @@ class Classifier(nn.Module):
     def fast(self, dtype: torch.dtype = torch.float32) -> "Classifier":
         """The same answers sooner: batch norms folded in, channels-last, products in `dtype`."""
         return self.with_model(FastInference(self.model, dtype))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def load(run: Path | str) -> Classifier:

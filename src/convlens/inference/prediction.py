@@ -1,17 +1,19 @@
 """What a network says of images: the classes that it holds most probable."""
 
 import html
+import mimetypes
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from convlens.data.decode import decode
-from convlens.data.sources import IMAGE_SUFFIXES
+from convlens.data.decode import FOREIGN, decode, is_image
+from convlens.data.sources import CLUTTER, IMAGE_SUFFIXES
 from convlens.errors import UserError
 from convlens.html import bars, picture, to_png
 
 THUMBNAIL = 96  # pixels, in a notebook
+_TYPES = mimetypes.MimeTypes()  # the same everywhere, whatever the system knows besides
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,39 @@ class Prediction:
 
 
 class Predictions(list[Prediction]):
-    """Predictions in the order in which images were given; a list that shows itself."""
+    """Predictions in the order in which images were given; a list that shows itself.
+
+    Attributes:
+        failed: What has no prediction: each image's path, and a sentence that says why.
+        left_out: Files in folders that are no images.
+    """
+
+    def __init__(
+        self,
+        predictions: Iterable[Prediction] = (),
+        failed: Sequence[tuple[str, str]] = (),
+        left_out: Sequence[str] = (),
+    ):
+        super().__init__(predictions)
+        self.failed, self.left_out = list(failed), list(left_out)
 
     def _repr_html_(self) -> str:
-        return "".join(prediction._repr_html_() for prediction in self)
+        shown = [prediction._repr_html_() for prediction in self]
+        return "".join(shown + [f"<p>{html.escape(reason)}</p>" for _, reason in self.failed])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found where images were looked for.
+
+    images: files, in the order given. failed: what was named and is not there, and folders that
+    cannot be read or hold no image, each with a sentence. left_out: files in folders that are no
+    images.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
@@ -47,20 +78,75 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
 
     Raises UserError for a path that does not exist and a folder without images.
     """
-    found = []
+    found = search(paths)
+    if found.failed:
+        raise UserError(found.failed[0][1])
+    return found.images
+
+
+def search(paths: Iterable[Path | str]) -> Found:
+    """The images named, and those anywhere below the folders named, sorted within each folder.
+
+    What is named is taken for an image. In a folder a file is one by the ending of its name, or by
+    its content where its name says nothing; what is hidden is passed over, and links to folders are
+    followed.
+    """
+    found = Found()
     for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(
-                Path(folder) / name
-                for folder, _, names in os.walk(path)
-                for name in names
-                if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-            )
-            if not inside:
-                raise UserError(f"{path} holds no image; give an image or a folder with images")
-            found += inside
-        elif path.exists():
-            found.append(path)
+        if os.path.isdir(path):
+            _search_folder(path, found)
+        elif os.path.exists(path):
+            found.images.append(path)
         else:
-            raise UserError(f"{path} does not exist; give an image or a folder with images")
+            what = "is a link to nothing" if os.path.islink(path) else "does not exist"
+            sentence = f"{path} {what}; give an image or a folder with images"
+            found.failed.append((str(path), sentence))
     return found
+
+
+def _search_folder(folder: Path, found: Found) -> None:
+    images, others = [], []
+    for path in sorted(map(Path, _files_below(folder, found.failed))):
+        (images if _looks_like_an_image(path) else others).append(path)
+    if images:
+        found.images.extend(images)
+        found.left_out.extend(map(str, others))
+    else:
+        sentence = f"{folder} holds no image; give an image or a folder with images"
+        found.failed.append((str(folder), sentence))
+
+
+def _files_below(root: Path, failed: list[tuple[str, str]]) -> list[str]:
+    """The files anywhere below a folder; each folder's once, so that loops of links end.
+
+    A folder goes by its own name before it goes by that of a link.
+    """
+
+    def tell(problem: OSError) -> None:
+        folder = str(problem.filename)
+        failed.append((folder, f"{folder} cannot be read ({problem.strerror}); its images are not"))
+
+    files, seen, waiting = [], set(), [str(root)]
+    for start in waiting:
+        for folder, folders, names in os.walk(start, onerror=tell):
+            identity = os.stat(folder)
+            if (identity.st_dev, identity.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((identity.st_dev, identity.st_ino))
+            folders[:] = [name for name in folders if not _hidden(name)]
+            inside = [os.path.join(folder, name) for name in folders]
+            waiting += [path for path in sorted(inside) if os.path.islink(path)]
+            files += [os.path.join(folder, name) for name in names if not _hidden(name)]
+    return files
+
+
+def _looks_like_an_image(path: Path) -> bool:
+    if path.name.lower().endswith((*IMAGE_SUFFIXES, *FOREIGN)):
+        return True
+    kind, _ = _TYPES.guess_type(path.name)
+    return (kind is None or kind.startswith("image/")) and is_image(path)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in CLUTTER

@@ -53,10 +53,10 @@ class View:
 
         The folder is made where it is missing; files of these names are replaced.
         """
-        file = Path(folder) / on_disk(self.name)
-        written = [figures.save(self.plot(), file.with_name(f"{file.name}.png"))]
+        folder, name = Path(folder), on_disk(self.name)
+        written = [figures.save(self.plot(), folder / f"{name}.png")]
         if self.table is not None:
-            written.append(file.with_name(f"{file.name}.csv"))
+            written.append(folder / f"{name}.csv")
             write_csv(written[-1], [self.table.header, *self.table.rows])
         return written
 

@@ -10,6 +10,8 @@ from PIL import Image
 from convlens.data.dataset import Dataset, Rows
 from convlens.data.readahead import will_need
 from convlens.errors import UserError
+from convlens.escape import visible
+from convlens.files import as_unicode
 from convlens.inference.classifier import Classifier
 from convlens.inference.prediction import find_images
 from convlens.look.arrays.activations import activations
@@ -28,16 +30,24 @@ class NamedImage(NamedTuple):
     pixels: np.ndarray
 
     @property
+    def title(self) -> str:
+        """The name as it can be drawn."""
+        return visible(as_unicode(self.name))
+
+    @property
     def short(self) -> str:
-        """The last two parts of the name, without a suffix: "cat/image_0001"."""
-        path = PurePath(self.name)
-        parts = [part for part in path.with_suffix("").parts if part not in (path.anchor, "..")]
-        return "/".join(parts[-2:])
+        """The last two parts of the title, without a suffix: "cat/image_0001"."""
+        return visible(as_unicode("/".join(self._parts())))
 
     @property
     def stem(self) -> str:
         """The same for a file: "cat-image_0001"."""
-        return self.short.replace("/", "-")
+        return "-".join(self._parts())
+
+    def _parts(self) -> list[str]:
+        path = PurePath(self.name)
+        parts = [part for part in path.parts if part not in (path.anchor, "..")]
+        return [*parts[-2:-1], *(PurePath(name).stem for name in parts[-1:])]
 
 
 OneImage: TypeAlias = Path | str | Image.Image | np.ndarray | NamedImage

@@ -86,7 +86,7 @@ def _first_activations(classifier: Classifier, image: NamedImage, count: int) ->
     x = classifier.inputs(image.pixels[None])
     layers = conv_relu_layers(classifier.model, classifier.size)[:count]
     found = activations_of(classifier.model, x, layers)
-    told = f"{image.name}, predicted {describe_prediction(classifier, image.pixels)}"
+    told = f"{image.title}, predicted {describe_prediction(classifier, image.pixels)}"
 
     def view(number: int, layer: str, maps: np.ndarray) -> View:
         title = f"{classifier.name}, {layer}: after the ReLU of convolution {number}\n{told}"
@@ -112,7 +112,7 @@ def _sorted_activations(
     which = maps_of(asked, f"its {len(order)} maps")
     title = (
         f"{classifier.name}, {layer}: {which}, the one with the largest mean first\n"
-        f"{image.name}, predicted {describe_prediction(classifier, image.pixels)}"
+        f"{image.title}, predicted {describe_prediction(classifier, image.pixels)}"
     )
     mean, maximum, active = seen.mean[order], seen.maximum[order], seen.active[order]
     rows = tuple(
@@ -173,10 +173,10 @@ def attribution(classifier: Classifier, image: OneImage, target: str | None = No
     }
     title = (
         f"{classifier.name}: what speaks for the target, {classifier.class_names[number]}\n"
-        f"{seen.name}, predicted {describe_prediction(classifier, seen.pixels)}"
+        f"{seen.title}, predicted {describe_prediction(classifier, seen.pixels)}"
     )
     return View(
-        _for_target("attribution", seen, target),
+        _for_target("attribution", seen, target and classifier.class_names[number]),
         arrays,
         lambda: figures.attribution(seen.pixels, maps, (cam,), title),
     )
@@ -211,7 +211,7 @@ def occlusion(classifier: Classifier, image: OneImage, target: str | None = None
     names, layer = classifier.class_names, f"{found.layer}, map {found.map}"
     title = (
         f"{classifier.name}: a square of the mean color hides each part of the image\n"
-        f"{seen.name}, predicted {describe_prediction(classifier, seen.pixels)}"
+        f"{seen.title}, predicted {describe_prediction(classifier, seen.pixels)}"
     )
     arrays = {
         "image": seen.pixels,
@@ -221,7 +221,7 @@ def occlusion(classifier: Classifier, image: OneImage, target: str | None = None
         "whole": np.array(found.whole, np.float32),
     }
     return View(
-        _for_target("occlusion", seen, target),
+        _for_target("occlusion", seen, target and names[found.target]),
         arrays,
         lambda: figures.occlusion(seen.pixels, places, names, names[found.target], layer, title),
     )
@@ -245,7 +245,8 @@ def invariance(classifier: Classifier, images: SomeImages, target: str | None = 
     Raises:
         UserError: for an image that cannot be read, and a class that the network does not know.
     """
-    seen = read_images(classifier, images)[:MOST_CURVES]
+    given = read_images(classifier, images)
+    seen = given[:MOST_CURVES]
     pixels = np.stack([image.pixels for image in seen])
     x = classifier.inputs(pixels)
     number = None if target is None else classifier.label(target)
@@ -273,6 +274,7 @@ def invariance(classifier: Classifier, images: SomeImages, target: str | None = 
     title = (
         f"{classifier.name}: how far the output of a layer moves, and the probability of the "
         "target,\nas the image moves, grows and turns"
+        + (f"; the first {len(seen)} of {len(given):,} images" if len(seen) < len(given) else "")
     )
     values = {labels[change]: found[change].values for change in CHANGES}
     return View("invariance", arrays, lambda: figures.invariance(values, curves, names, title))
