@@ -1,5 +1,6 @@
 """Figures show the right numbers, on stated scales, and can be read at 2 and at 101 classes."""
 
+import errno
 import itertools
 
 import matplotlib
@@ -380,7 +381,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
 
     def fail(target, **options):
         target.write_bytes(b"half")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 
+from convlens.escape import visible
+from convlens.figures import fonts
 from convlens.files import replacing
 
 # Okabe and Ito 2008 (Color Universal Design): told apart by color-blind readers too.
@@ -21,6 +25,7 @@ PAGE_WIDTH = 8.0  # inches: an A4 page with narrow margins, so that font sizes a
 
 styled = rc_context(
     {
+        "font.family": "DejaVu Sans",
         "font.size": 8,
         "axes.titlesize": 9,
         "axes.labelsize": 8,
@@ -41,7 +46,20 @@ styled = rc_context(
 
 
 class ShownFigure(Figure):
-    """A figure that shows itself in a notebook, also where pyplot was never imported."""
+    """A figure that shows itself in a notebook, also where pyplot was never imported.
+
+    Its names are drawn with fonts that have their characters; what no font has is a box, of which
+    the log tells once.
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        for ax in self.findobj(Axes):
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.get_ticklabels()  # which are otherwise written only while being drawn
+        fonts.fit(self.findobj(Text))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+            super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         return to_png(self)
@@ -76,7 +94,8 @@ def cells(figure: Figure | SubFigure, count: int, columns: int) -> Iterator[Axes
 
 
 def shorten(name: str, length: int) -> str:
-    """`name` in at most `length` characters, its middle left out where it is longer."""
+    """`name` in one line of at most `length` characters, its middle left out if it is longer."""
+    name = visible(name)
     if len(name) <= length:
         return name
     tail = (length - 1) // 3
@@ -114,13 +133,6 @@ def to_png(figure: Figure) -> bytes:
 
 
 def _write(figure: Figure, target: Path | io.BytesIO, dots_an_inch: int) -> None:
-    with warnings.catch_warnings():
-        # A class name in a script that the font lacks is drawn as boxes; the user knows.
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(
-            target,
-            format="png",
-            dpi=dots_an_inch,
-            bbox_inches="tight",
-            metadata={"Software": None},
-        )
+    figure.savefig(
+        target, format="png", dpi=dots_an_inch, bbox_inches="tight", metadata={"Software": None}
+    )

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib.font_manager import findfont
+
+from convlens.figures import fonts
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
@@ -24,8 +28,9 @@ def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
     import pypandoc
     import typst
 
+    markdown = "\n\n".join(_markdown(notebook, title, folder))
     text = pypandoc.convert_text(
-        "\n\n".join(_markdown(notebook, title, folder)),
+        markdown,
         "typst",
         format=PANDOC_MARKDOWN,
         extra_args=[
@@ -39,7 +44,18 @@ def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
     )
     path = folder / "report-page.typ"
     path.write_text(text, encoding="utf-8")
-    return typst.compile(str(path), root=str(folder))
+    # typst looks for fonts by itself, but not in every place where matplotlib does.
+    lacking = {character for character in markdown if character.isprintable()} - _own_characters()
+    found, missing = fonts.covering(lacking)
+    fonts.tell_once([word for word in dict.fromkeys(markdown.split()) if missing & set(word)])
+    places = sorted({str(Path(font).parent) for font in found})
+    return typst.compile(str(path), root=str(folder), font_paths=places)
+
+
+def _own_characters() -> frozenset[str]:
+    """What the page's own fonts have, or about that: those of typst cannot be asked."""
+    alike = ("DejaVu Sans", "DejaVu Sans Mono")
+    return frozenset().union(*(fonts.characters(findfont(family)) for family in alike))
 
 
 def _markdown(notebook: "NotebookNode", title: str, folder: Path) -> Iterator[str]:
