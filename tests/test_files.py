@@ -1,12 +1,24 @@
 """Files and folders that are either the old one or the new one."""
 
 import json
+import os
+import re
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from convlens.errors import UserError
-from convlens.files import replacing, whole_folder, write_json, write_yaml
+from convlens.files import (
+    as_unicode,
+    on_disk,
+    replacing,
+    safe_name,
+    whole_folder,
+    write_json,
+    write_yaml,
+)
 
 
 def test_the_new_file_takes_the_old_ones_place(tmp_path):
@@ -85,3 +97,38 @@ def test_a_folder_in_use_is_not_touched(tmp_path):
         with pytest.raises(UserError, match=sentence), whole_folder(target):
             raise AssertionError("the block is not entered")
     assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["old"]
+
+
+@given(st.text(st.characters(codec=None)))
+@example("a/b")
+@example("CON")
+@example("nul.tar.gz")
+@example("...")
+@example(" x")
+@example("激" * 90)
+@example("\udcff\ud800")
+def test_a_safe_name_is_one_that_every_file_system_takes(text):
+    name = safe_name(text)
+    assert 0 < len(name.encode("utf-8")) <= 215
+    assert not re.search(r'[\x00-\x1f\x7f<>:"/\\|?*]|^ |[. ]$', name)
+    assert name.split(".")[0].lower() not in ("con", "prn", "aux", "nul", "com1", "lpt9")
+    assert safe_name(text) == safe_name(name) == name  # always the same, and nothing is left to do
+
+
+@given(st.sets(st.text("a/\\:?*. \0\udcff", max_size=4), min_size=2))
+def test_other_texts_have_other_safe_names(texts):
+    assert len(set(map(safe_name, texts))) == len(texts)
+
+
+@pytest.mark.parametrize("name", ["cats-1", "a.b", "数", "cafe\u0301", "x" * 215])
+def test_what_a_file_system_takes_stays_as_it_is(name, tmp_path):
+    assert safe_name(name) == name
+    with replacing(tmp_path / f"{on_disk(name)}.png") as temporary:
+        temporary.touch()
+    assert os.fsencode(next(tmp_path.iterdir()).name) == f"{name}.png".encode()
+
+
+def test_the_bytes_of_a_files_name_are_taken_for_utf_8():
+    assert as_unicode("数.jpg") == "数.jpg"
+    assert as_unicode("数.jpg".encode().decode("ascii", "surrogateescape")) == "数.jpg"
+    assert as_unicode("\udce9.jpg") == "\udce9.jpg"  # Latin-1: no text in UTF-8

@@ -18,6 +18,7 @@ from convlens.errors import UserError
 from convlens.escape import csv_rows, from_csv_cell
 
 TEMPORARY = re.compile(r"\..*\.(\d+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
+MARKER = ".convlens"  # in folders that ConvLens has made and filled
 LONGEST = 215  # bytes of a name without its suffix; file systems take 255 with all that is added
 
 # What not every file system takes in a name, and what a name may not begin or end with.
@@ -58,8 +59,19 @@ def marked(name: str, text: str) -> str:
     room = LONGEST - len(digest) - 2
     if len(name.encode()) <= room:
         return f"{name}-{digest}"
-    end = name.encode()[-room // 4 :].decode("utf-8", "ignore")
-    return f"{_cut(name, room - room // 4)}-{digest}-{end}"
+    tail = room // 4
+    end = name.encode()[-tail:].decode("utf-8", "ignore")
+    return f"{_cut(name, room - tail)}-{digest}-{end}"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for what ConvLens writes, and mark it: what is in it is no data set's class.
+
+    One that is there and holds something stays unmarked: it is somebody else's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        (folder / MARKER).write_text("Written by ConvLens.\n", encoding="utf-8")
 
 
 def temporary_name(name: str) -> str:
