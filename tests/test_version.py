@@ -66,7 +66,7 @@ def test_in_its_own_checkout_the_commit_is_told_and_whether_it_was_changed(tmp_p
     commit, described = told_by(tmp_path / "src")
     assert re.fullmatch(r"[0-9a-f]{12}", commit)
     assert described == f"{convlens.__version__} ({commit})"
-    with open(tmp_path / "src" / "convlens" / "version.py", "a") as file:
+    with open(tmp_path / "src" / "convlens" / "version.py", "a", encoding="utf-8") as file:
         file.write("\n")
     assert told_by(tmp_path / "src")[0] == f"{commit}-dirty"
 

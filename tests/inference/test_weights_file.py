@@ -1,6 +1,7 @@
 """A weights file is believed in nothing before it is compared with what it holds."""
 
 import json
+import re
 import resource
 import time
 from pathlib import Path
@@ -149,15 +150,26 @@ def test_a_claim_that_cannot_be_true_is_refused(name, value, reason, toy_weights
     else:
         claims[name] = value
     path = forge(tmp_path / "w", claims, load_file(toy_weights))
-    assert pytest.raises(UserError, Classifier.load, path).match(reason)
-    refused(path)
+    assert re.search(reason, refused(path))
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "null", "7", "[]", '"LeNet5"', "[" * 50_000, "{" * 9, '{"a":' * 50_000, "NaN", "9" * 5000],
+    [
+        "",
+        "{",
+        "null",
+        "7",
+        "[]",
+        '"LeNet5"',
+        "[" * 50_000,
+        "{" * 9,
+        '{"a":' * 50_000,
+        "NaN",
+        "9" * 5000,
+    ],
     ids=range(11),
-)  # fmt: skip
+)
 def test_metadata_that_are_none_are_refused(text, toy_weights, tmp_path):
     refused(forge(tmp_path / "w", text, load_file(toy_weights)))
 
@@ -211,16 +223,18 @@ def _as(name, dtype):
         (_changed(**{"fc3.bias": torch.zeros(())}), r"fc3\.bias has the shape \(\)"),
         (_changed(**{"fc3.bias": torch.full((5,), torch.nan)}), r"fc3\.bias has values that are"),
         (_changed(**{"fc3.bias": torch.full((5,), torch.inf)}), r"fc3\.bias has values that are"),
-        (_changed(**{"fc3.bias": torch.full((5,), 1e300, dtype=torch.double)}), r"fc3\.bias has values"),
+        (
+            _changed(**{"fc3.bias": torch.full((5,), 1e300, dtype=torch.double)}),
+            r"fc3\.bias has values",
+        ),
         (_as("fc3.weight", torch.int64), r"fc3\.weight holds torch\.int64, not floating"),
         (_as("conv1.weight", torch.int8), r"conv1\.weight holds torch\.int8"),
         (_as("conv1.bias", torch.bool), r"conv1\.bias holds torch\.bool"),
     ],
-)  # fmt: skip
+)
 def test_tensors_of_another_network_are_refused(change, reason, toy_weights, tmp_path):
     path = forge(tmp_path / "w", metadata_of(toy_weights), change(load_file(toy_weights)))
-    assert pytest.raises(UserError, Classifier.load, path).match(reason)
-    refused(path)
+    assert re.search(reason, refused(path))
 
 
 def test_a_counter_in_floats_is_refused_and_double_precision_is_read(tmp_path):
@@ -270,9 +284,11 @@ def test_where_there_are_no_weights_is_told(tmp_path):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @settings(

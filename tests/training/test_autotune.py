@@ -108,5 +108,7 @@ def test_a_plan_covers_every_size_that_is_trained_at(clock):
     ],
 )
 def test_a_plan_of_what_there_is_not_is_refused(plan):
-    with pytest.raises(UserError, match=r"`convolutions` name .* which this ConvLens does not have"):
+    with pytest.raises(
+        UserError, match=r"`convolutions` name .* which this ConvLens does not have"
+    ):
         apply_plan(ResNet18(5), plan)

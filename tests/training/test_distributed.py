@@ -42,9 +42,17 @@ POLICY = Augment(
 )  # fmt: skip
 # 14 images are 7 pairs, so 2 processes and 4 get shares of different sizes
 PLAIN = dataclasses.replace(
-    RECIPES["lenet5"](), epochs=2, batch_size=14, optimizer="sgd", learning_rate=0.01, ema_decay=0.9,
-    label_smoothing=0.1, l1=1e-5, l2=1e-3, augment=POLICY,
-)  # fmt: skip
+    RECIPES["lenet5"](),
+    epochs=2,
+    batch_size=14,
+    optimizer="sgd",
+    learning_rate=0.01,
+    ema_decay=0.9,
+    label_smoothing=0.1,
+    l1=1e-5,
+    l2=1e-3,
+    augment=POLICY,
+)
 NORMED = dataclasses.replace(RECIPES["lenet5plus"](), epochs=2, batch_size=14)
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
@@ -266,7 +274,7 @@ def test_after_a_worker_is_killed_all_restart_from_the_last_epoch(toy_data, tmp_
         (run / "history.csv").exists() and len(RunFolder(run).read_history()["epoch"]) >= 2
     ):
         time.sleep(0.01)
-    *_, worker = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    *_, worker = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text("utf-8").split()
     os.kill(int(worker), signal.SIGKILL)
     done = len(RunFolder(run).read_history()["epoch"])
     output, errors = job.communicate(timeout=600)
