@@ -11,7 +11,7 @@ from PIL import Image
 
 from convlens.data import cache
 from convlens.data.cache import load
-from convlens.data.decode import decode
+from convlens.data.decode import decode_bytes
 from convlens.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -58,11 +58,11 @@ def decoded(monkeypatch) -> list[str]:
     """The names of the files that are decoded from now on."""
     names = []
 
-    def spy(path, size):
+    def spy(content, path, size):
         names.append(Path(path).name)
-        return decode(path, size)
+        return decode_bytes(content, path, size)
 
-    monkeypatch.setattr(cache, "decode", spy)
+    monkeypatch.setattr(cache, "decode_bytes", spy)
     return names
 
 

@@ -1,15 +1,23 @@
 """One image file as upright 8-bit RGB pixels."""
 
+import errno
+import importlib
+import io
+import os
+import socket
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from convlens.data import decode
+from convlens.data.decode import Unreadable, decode, is_image, open_rgb
 from convlens.errors import UserError
 
+decoding = importlib.import_module("convlens.data.decode")  # the package has a function so called
 RANDOM = np.random.default_rng(0)
 
 
@@ -100,25 +108,131 @@ def test_unreadable_files_are_named(tmp_path):
     Image.fromarray(pixels(64, 64, 3)).save(tmp_path / "a.jpg")
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "text.jpg").write_text("no image", encoding="utf-8")
     (tmp_path / "empty.png").touch()
-    for name in "cut.jpg", "text.jpg", "empty.png", "missing.png":
-        with pytest.raises(UserError, match=f"{name} cannot be decoded .*; replace it$"):
+    for name in "cut.jpg", "text.jpg", "empty.png":
+        with pytest.raises(UserError, match=f"{name} cannot be decoded .*; replace it$") as problem:
             decode(tmp_path / name, 16)
+        assert type(problem.value) is UserError  # and will be no image later either
 
 
-def test_a_decompression_bomb_is_refused(tmp_path):
+def test_a_file_that_cannot_be_read_now_is_told_apart(tmp_path, monkeypatch):
+    with pytest.raises(Unreadable, match=r"missing\.png cannot be read \(No such file"):
+        decode(tmp_path / "missing.png", 16)
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with pytest.raises(Unreadable, match=r"loop\.png cannot be read \(Too many levels"):
+        decode(tmp_path / "loop.png", 16)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(Unreadable, match=r"folder\.png cannot be read \(Is a directory"):
+        decode(tmp_path / "folder.png", 16)
+
+    def gone(path):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(decoding, "open_file", gone)
+    with pytest.raises(Unreadable, match=r"a\.png cannot be read \(Stale file handle\)"):
+        decode("a.png", 16)
+
+
+def test_what_is_no_regular_file_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name in "pipe.png", "zero.png":
+        with pytest.raises(UserError, match=f"{name} cannot be decoded .a pipe or a device"):
+            decode(tmp_path / name, 16)
+        assert not is_image(tmp_path / name)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.png"))
+        with pytest.raises(Unreadable, match=r"socket\.png cannot be read"):
+            decode(tmp_path / "socket.png", 16)
+
+
+def test_a_file_of_too_many_bytes_is_not_read_whole(tmp_path):
+    with open(tmp_path / "sparse.png", "wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(
+        UserError, match=r"sparse\.png has 1,000,000 MB, more than the 500 that are"
+    ):
+        decode(tmp_path / "sparse.png", 16)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that announces so many pixels, and has few."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    (tmp_path / "bomb.png").write_bytes(
+    return (
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
         + chunk(b"IDAT", zlib.compress(b"\0" * 999))
         + chunk(b"IEND", b"")
     )
-    with pytest.raises(UserError, match=r"bomb\.png cannot be decoded .*decompression bomb"):
+
+
+def jpeg_of(width: int, height: int, **options) -> bytes:
+    """A gray JPEG of so many pixels, which are made of one line of them: a ramp from 0 to 255."""
+    ramp = Image.fromarray(np.linspace(0, 255, width).astype(np.uint8)[None])
+    file = io.BytesIO()
+    ramp.resize((width, height), Image.Resampling.NEAREST).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("side", [9_500, 13_000, 60_000])
+def test_a_decompression_bomb_is_refused(tmp_path, side):
+    (tmp_path / "bomb.png").write_bytes(png_of(side, side))
+    sentence = f"bomb.png has {side:,}×{side:,} pixels, more than the 89 million that are decoded; "
+    with pytest.raises(UserError, match=f"{sentence}.* set CONVLENS_MAX_PIXELS to more$"):
         decode(tmp_path / "bomb.png", 16)
+
+
+def test_the_bound_on_pixels_can_be_set(tmp_path, monkeypatch):
+    Image.new("RGB", (30, 40)).save(tmp_path / "a.png")
+    monkeypatch.setenv("CONVLENS_MAX_PIXELS", "1199")
+    with pytest.raises(UserError, match=r"a\.png has 30×40 pixels, more than"):
+        decode(tmp_path / "a.png", 16)
+    monkeypatch.setenv("CONVLENS_MAX_PIXELS", "1200")
+    assert decode(tmp_path / "a.png", 16).shape == (16, 16, 3)
+    monkeypatch.setenv("CONVLENS_MAX_PIXELS", "many")
+    with pytest.raises(UserError, match="CONVLENS_MAX_PIXELS is 'many'; set it to a number"):
+        decode(tmp_path / "a.png", 16)
+    monkeypatch.setenv("CONVLENS_MAX_PIXELS", "200000000")
+    (tmp_path / "bomb.png").write_bytes(png_of(13_000, 13_000))
+    with pytest.raises(UserError, match=r"bomb\.png cannot be decoded \(.*truncated"):
+        decode(tmp_path / "bomb.png", 16)
+
+
+def test_a_large_jpeg_is_reduced_while_it_is_decoded(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(jpeg_of(1600, 1200))
+    whole = decode(tmp_path / "a.jpg", 16)
+    assert open_rgb(tmp_path / "a.jpg", 16).size == (1600, 1200)
+    monkeypatch.setattr(decoding, "LARGE", 1_000_000)
+    assert open_rgb(tmp_path / "a.jpg", 16).size == (200, 150)
+    assert open_rgb(tmp_path / "a.jpg", 100).size == (800, 600)
+    assert np.abs(decode(tmp_path / "a.jpg", 16).astype(int) - whole).max() <= 1
+
+
+def test_a_progressive_jpeg_is_held_whole_and_bounded_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "MOST_WHOLE", 1_000_000)
+    (tmp_path / "a.jpg").write_bytes(jpeg_of(1600, 1200, progressive=True))
+    with pytest.raises(UserError, match="more than the 1 million that are decoded"):
+        decode(tmp_path / "a.jpg", 16)
+
+
+def test_a_photograph_of_200_megapixels_takes_little_memory(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg_of(16_320, 12_240))
+    program = (
+        "import resource, sys, warnings; warnings.simplefilter('error')\n"
+        "from convlens.data.decode import decode\n"
+        "with open('/proc/self/statm', encoding='ascii') as file: pages = file.read().split()[0]\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4096 * int(pages) + 150_000_000,) * 2)\n"
+        "image = decode(sys.argv[1], 64)\n"
+        "print(image.shape, image[0, 0], image[-1, -1])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.jpg"], capture_output=True, text=True,
+        encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert (ran.stderr, ran.stdout) == ("", "(64, 64, 3) [2 2 2] [252 252 252]\n")

@@ -7,34 +7,38 @@ in one step, so that a reader finds either the old pair or the new one.
 
 import hashlib
 import json
+import logging
 import os
 import re
+import unicodedata
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 from filelock import FileLock
 from rich.markup import escape
 
 from convlens.data.dataset import Dataset, Split
-from convlens.data.decode import decode
+from convlens.data.decode import Unreadable, decode_bytes, read_bytes
 from convlens.data.progress import progress_bar
 from convlens.data.readahead import open_map
 from convlens.data.sources import Listing, cache_home, scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.escape import visible
-from convlens.files import replacing
+from convlens.files import as_unicode, on_disk, replacing, sweep
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Manifest = dict[str, Any]
-Table = dict[str, list[Any]]  # "paths", "sizes" and "mtimes", N each
+Table = dict[str, list[Any]]  # "paths", "sizes", "mtimes" and "ctimes", N each
 
-FORMAT = 1  # of the cache alone, which is made anew when it is another
+FORMAT = 2  # of the cache alone, which is made anew when it is another
 TRAIN_FRACTION = 0.9
 CHUNK = 512  # files in flight at once: bounds memory, whatever the data set's size
 
@@ -78,6 +82,7 @@ def load(
         "paths": [listing.paths[i] for i in order],
         "sizes": listing.sizes[order].tolist(),
         "mtimes": listing.mtimes[order].tolist(),
+        "ctimes": listing.ctimes[order].tolist(),
     }
     source = _Source(root, size, table, skip_bad)
     folder = _folder(root, size, Path(cache_dir) if cache_dir else cache_home())
@@ -97,33 +102,34 @@ def load(
                 f"CONVLENS_CACHE to a folder with {need:,.0f} MB free"
             ) from None
     manifest, images = kept
-    bad = manifest["bad"] if skip_bad else {}
-    keep = np.array([path not in bad for path in table["paths"]], dtype=bool)
-    labels = listing.labels[order][keep]
     paths = tuple(manifest["rows"]["paths"])
+    gone = set(table["paths"]).difference(paths)
+    keep = np.array([path not in gone for path in table["paths"]], dtype=bool)
+    labels = listing.labels[order][keep]
     num_train = int(keep[:num_train].sum())
     for name, part in ("train", labels[:num_train]), ("validation", labels[num_train:]):
-        gone = np.setdiff1d(np.arange(len(listing.classes)), part)
-        if len(gone):
+        empty = np.setdiff1d(np.arange(len(listing.classes)), part)
+        if len(empty):
             raise UserError(
-                f"class {listing.classes[gone[0]]} in {root} has no readable image left for "
+                f"class {listing.classes[empty[0]]} in {root} has no readable image left for "
                 f"{name}; replace its bad files or remove the class"
             )
     return Dataset(
-        name=root.name,
+        name=visible(as_unicode(root.name)),
         root=root,
         classes=listing.classes,
         size=size,
         train=Split(images[:num_train], labels[:num_train], paths[:num_train]),
         validation=Split(images[num_train:], labels[num_train:], paths[num_train:]),
-        skipped=tuple(sorted([*listing.skipped, *bad])),
-        digest=_digest(manifest["rows"]),
+        skipped=tuple(sorted([*listing.skipped, *gone])),
+        digest=_digest([unicodedata.normalize("NFC", path) for path in paths], manifest["hashes"]),
+        old_digest=_digest(paths, manifest["rows"]["sizes"]),
     )
 
 
-def _digest(rows: dict) -> str:
-    """Not of the times, which differ between copies."""
-    names = "\n".join(f"{p}\0{n}" for p, n in zip(rows["paths"], rows["sizes"], strict=True))
+def _digest(paths: Sequence[str], facts: Sequence[object]) -> str:
+    """Of the paths and a fact of each file; never of times, which differ between copies."""
+    names = "\n".join(f"{path}\0{fact}" for path, fact in zip(paths, facts, strict=True))
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -149,7 +155,7 @@ def _read(folder: Path) -> tuple[Manifest, np.ndarray] | None:
         if manifest["format"] != FORMAT:
             return None
         images = open_map(folder / manifest["array"])
-        if len(images) != len(manifest["rows"]["paths"]):
+        if not len(images) == len(manifest["rows"]["paths"]) == len(manifest["hashes"]):
             return None
         return manifest, images
     except (OSError, ValueError, KeyError, TypeError):
@@ -160,7 +166,8 @@ def _read(folder: Path) -> tuple[Manifest, np.ndarray] | None:
 class _Source:
     """The files that a cache is to hold, as they are now.
 
-    table: their paths, sizes and mtimes, a column each, in the order of the rows.
+    table: their paths, sizes, mtimes and ctimes, a column each, in the order of the rows. A ctime
+    cannot be set: it changes also when a file takes the place of one of equal size and time.
     """
 
     root: Path
@@ -182,21 +189,31 @@ class _Source:
         bad = manifest["bad"].items()
         return {path: version for path, version in bad if now.get(path) == version}
 
-    def pixels(self, path: str) -> np.ndarray | UserError:
-        """One file's pixels, or why there are none."""
+    def decode(self, path: str) -> "_Decoded | UserError":
+        """One file's pixels and what its bytes are known by, or why there are none."""
+        file = self.root / on_disk(path)
         try:
-            return decode(self.root / path, self.size)
+            content = read_bytes(file)
+            pixels = decode_bytes(content, file, self.size)
         except UserError as problem:
             return problem
+        return _Decoded(pixels, hashlib.sha256(content).hexdigest()[:32])
+
+
+class _Decoded(NamedTuple):
+    """pixels: uint8, (size, size, 3). digest: of the file's bytes."""
+
+    pixels: np.ndarray
+    digest: str
 
 
 def _versions(table: Table) -> dict[str, list[int]]:
-    """From path to what its file is known by: [bytes, nanoseconds]."""
-    columns = table["paths"], table["sizes"], table["mtimes"]
-    return {path: [size, mtime] for path, size, mtime in zip(*columns, strict=True)}
+    """From path to what its file is known by: [bytes, nanoseconds, nanoseconds]."""
+    columns = table["paths"], table["sizes"], table["mtimes"], table["ctimes"]
+    return {path: known_by for path, *known_by in zip(*columns, strict=True)}
 
 
-def _without(table: Table, bad: dict[str, list[int]]) -> Table:
+def _without(table: Table, bad: Container[str]) -> Table:
     if not bad:
         return table
     keep = [i for i, path in enumerate(table["paths"]) if path not in bad]
@@ -214,14 +231,18 @@ def _rebuild(
 
     The caller holds the lock, so whatever else lies in the folder is a dead process's remains.
     """
+    sweep(folder)
     manifest, images = old or (None, np.empty(0, np.uint8))
     versions = _versions(source.table)
     bad = source.known_bad(manifest)
     before = _versions(manifest["rows"]) if manifest is not None else {}
+    hashes = manifest["hashes"] if manifest is not None else []
     unchanged = {path: row for row, path in enumerate(before) if versions.get(path) == before[path]}
 
-    def pixels_of(path: str) -> np.ndarray | UserError:
-        return images[unchanged[path]] if path in unchanged else source.pixels(path)
+    def find(path: str) -> _Decoded | UserError:
+        if path in unchanged:
+            return _Decoded(images[unchanged[path]], hashes[unchanged[path]])
+        return source.decode(path)
 
     array = folder / f"images-{uuid.uuid4().hex[:12]}.npy"
     # Plain writes rather than a writable map: a full disk is then an error, not a SIGBUS.
@@ -234,23 +255,27 @@ def _rebuild(
         todo = _without(source.table, bad)["paths"]
         task = bar.add_task(escape(f"Decoding {visible(source.root.name)}"), total=len(todo))
         _write_header(file, len(todo), source.size)
-        for path, pixels in _in_chunks(pool, pixels_of, todo):
-            if not isinstance(pixels, UserError):
-                file.write(pixels.tobytes())
-            elif source.skip_bad:
-                bad[path] = versions[path]
+        done: dict[str, str] = {}  # from path to the digest of its bytes
+        for path, found in _in_chunks(pool, find, todo):
+            if not isinstance(found, UserError):
+                file.write(found.pixels.tobytes())
+                done[path] = found.digest
+            elif not source.skip_bad:
+                raise UserError(f"{found} or use `skip_bad`", option="skip_bad")
+            elif isinstance(found, Unreadable):  # which is not to be remembered: it may pass
+                logger.info("left out   %s", found)
             else:
-                raise UserError(f"{pixels} or use `skip_bad`", option="skip_bad")
+                bad[path] = versions[path]
             bar.advance(task)
-        rows = _without(source.table, bad)
         file.seek(0)
-        _write_header(file, len(rows["paths"]), source.size)
+        _write_header(file, len(done), source.size)
     manifest = {
         "format": FORMAT,
         "root": str(source.root),
         "size": source.size,
         "array": array.name,
-        "rows": rows,
+        "rows": _without(source.table, set(todo).difference(done) | bad.keys()),
+        "hashes": list(done.values()),
         "bad": bad,
     }
     with replacing(folder / "manifest.json") as temporary:

@@ -97,7 +97,8 @@ class Dataset:
 
     root: the folder the images came from. size: side of the square images, pixels.
     skipped: unreadable files left out because the user asked for it, relative to root.
-    digest: of the names and sizes of all files, by which a copy of it elsewhere is known.
+    digest: of the names and contents of all files, by which a copy of it elsewhere is known.
+    old_digest: of their names and sizes, by which version 0.1 knew it.
     """
 
     name: str
@@ -108,11 +109,16 @@ class Dataset:
     validation: Split
     skipped: tuple[str, ...] = ()
     digest: str = ""
+    old_digest: str = ""
 
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.classes)
+
+    def is_known_by(self, digest: str) -> bool:
+        """Whether a digest that was taken earlier, "" where none was, may be this data set's."""
+        return digest in ("", self.digest, self.old_digest)
 
     def split(self, name: str) -> Split:
         """The split of that name, "train" or "validation"; UserError for another."""

@@ -1,9 +1,17 @@
 """One image file as upright 8-bit RGB pixels."""
 
+import contextlib
+import io
+import os
+import stat
+import struct
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from convlens.errors import UserError
 
@@ -22,6 +30,122 @@ FORMATS = (
     "TGA",
     "JPEG2000",
 )
+# Images that are known by the ending of their names and not decoded.
+FOREIGN = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"), "camera raw"),
+    **dict.fromkeys((".eps", ".ai"), "PostScript"),
+    ".jxl": "JPEG XL",
+    ".svg": "SVG",
+    ".psd": "Photoshop",
+    ".xcf": "GIMP",
+    ".exr": "OpenEXR",
+}
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+# TGA is told by nothing in its content; a file of that format is known by its name.
+_KNOWN_BY_CONTENT = tuple(name for name in FORMATS if name != "TGA")
+
+MOST_BYTES = 500_000_000  # of a file
+MOST_PIXELS = 300_000_000  # of a JPEG, which is reduced while it is decoded
+MOST_WHOLE = 89_478_485  # of what is decoded whole: as many as Pillow takes without a warning
+LARGE = 50_000_000  # pixels from which an image is reduced, and decoded while no other large one is
+_ONE_AT_A_TIME = threading.Lock()  # else the memory that is needed would be that of many
+
+
+class Unreadable(UserError):
+    """A file that cannot be read at this moment, whatever is in it: it may be read later."""
+
+
+def open_file(path: Path | str) -> BinaryIO:
+    """A regular file, to be read. Raises OSError for a pipe or device, from which one may wait."""
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("a pipe or a device, not a file")
+    return file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a regular file of at most 500 MB.
+
+    Raises Unreadable, which names it, where it cannot be read now, and UserError where it never is.
+    """
+    try:
+        with open_file(path) as file:
+            count = os.fstat(file.fileno()).st_size
+            if count <= MOST_BYTES:
+                return file.read(count)
+    except OSError as problem:
+        if problem.errno is None:
+            raise UserError(f"{path} cannot be decoded ({problem}); replace it") from None
+        reason = problem.strerror or problem
+        raise Unreadable(f"{path} cannot be read ({reason}); try again or replace it") from None
+    except ValueError:  # what is no path
+        raise UserError(f"{path} cannot be the name of a file; give another") from None
+    raise UserError(
+        f"{path} has {count / 1e6:,.0f} MB, more than the {MOST_BYTES / 1e6:,.0f} that are read; "
+        "scale it down"
+    )
+
+
+def identify(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> ImageFile.ImageFile | None:
+    """The image that a file holds, of which nothing is decoded yet; None where it holds none.
+
+    As `Image.open` has it, less its bounds on the pixels: they are a warning on the terminal first,
+    and then refuse what telephones make. Who decodes it looks at its size.
+    """
+    Image.init()
+    file.seek(0)
+    head = file.read(16)
+    for factory, accept in (Image.OPEN[name] for name in formats if name in Image.OPEN):
+        known = accept is None or accept(head)
+        if not known or isinstance(known, str):  # a text says why this Pillow cannot decode it
+            continue
+        file.seek(0)
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+            return factory(file, "")
+    return None
+
+
+def is_image(path: Path | str) -> bool:
+    """Whether a file begins as an image does, of a format that is decoded or HEIC; whatever its
+    name is. Nothing is decoded."""
+    try:
+        with open_file(path) as file:
+            return _begins_as_image(file)
+    except (OSError, ValueError):
+        return False
+
+
+def _begins_as_image(file: BinaryIO) -> bool:
+    file.seek(0)
+    if _is_heic(file.read(12)):
+        return True
+    try:
+        return identify(file, _KNOWN_BY_CONTENT) is not None
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # a decoder fed with garbage raises whatever it stumbles over
+        return False
+
+
+def _is_heic(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC
+
+
+def _foreign(path: Path | str, file: BinaryIO) -> str:
+    """The format of an image that is not decoded, by name or content; else ""."""
+    head = file.read(12)
+    file.seek(0)
+    if _is_heic(head):
+        return "HEIC"
+    kind = FOREIGN.get(os.path.splitext(path)[1].lower(), "")
+    # What is sent around as .heic may be a JPEG; but a camera's raw file begins as a TIFF does.
+    return "" if kind and kind != "camera raw" and _begins_as_image(file) else kind
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -36,32 +160,97 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range; convert it to 8 bits")
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow hands over in 16 or 32 bits
-        gray = np.clip(np.asarray(image, dtype=np.float64), 0, 65535) / 257
-        return Image.fromarray(np.rint(gray).astype(np.uint8)).convert("RGB")
+        gray = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
+        gray *= 2  # rounds gray / 257, of which none lies halfway
+        gray += 257
+        gray //= 514
+        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 
-def open_rgb(path: Path | str) -> Image.Image:
-    """One image file as `to_rgb` gives it, at its own size.
+def open_rgb(path: Path | str, size: int) -> Image.Image:
+    """One image file as `to_rgb` gives it.
 
-    Raises UserError naming the path when the file is unreadable, truncated, or too large to be
-    meant (Pillow's decompression bomb).
+    Args:
+        path: The file.
+        size: Side, in pixels, of what will be made of it: a JPEG of more than 50 million pixels is
+            reduced while it is decoded, to a side of at least four times that.
+
+    Returns:
+        An image of its own size, but for such a JPEG.
+
+    Raises:
+        UserError: names the file, when it is unreadable, truncated or too large: more than 300
+            million pixels, of other formats than JPEG 89; CONVLENS_MAX_PIXELS sets another bound.
     """
+    return rgb_of(read_bytes(path), path, size)
+
+
+def rgb_of(content: bytes, name: Path | str, size: int) -> Image.Image:
+    """As `open_rgb`, of an image file's bytes. name: what errors call it."""
+    with _opened(content, name, size) as image:
+        return to_rgb(image)
+
+
+@contextlib.contextmanager
+def _opened(content: bytes, name: Path | str, size: int) -> Iterator[Image.Image]:
+    """The decoded image; what is raised in the block is told of it too."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        file = io.BytesIO(content)
+        if kind := _foreign(name, file):
+            raise UserError(
+                f"{name} is {kind}, which ConvLens does not read; convert it to JPEG or PNG"
+            )
+        image = identify(file)
+        if image is None:
+            raise UserError(f"{name} cannot be decoded (not an image Pillow can read); replace it")
+        with image, _ONE_AT_A_TIME if _pixels(image) > LARGE else contextlib.nullcontext():
+            _bound(image, name, size)
             image.load()
-            return to_rgb(image)
+            yield image
+    except UserError:
+        raise
+    except MemoryError:
+        raise Unreadable(
+            f"{name} cannot be read (out of memory); make room or replace it"
+        ) from None
     except Exception as problem:  # a decoder fed with garbage raises whatever it stumbles over
-        reason = "not an image Pillow can read" if "cannot identify" in str(problem) else problem
-        raise UserError(f"{path} cannot be decoded ({reason}); replace it") from None
+        raise UserError(f"{name} cannot be decoded ({problem}); replace it") from None
+
+
+def _pixels(image: Image.Image) -> int:
+    return image.width * image.height
+
+
+def _bound(image: ImageFile.ImageFile, name: Path | str, size: int) -> None:
+    """Have a large image reduced while it is decoded; UserError where it is too large for that."""
+    # A progressive JPEG is reduced too, but all of it is in memory before.
+    reduced = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+    most = MOST_PIXELS if reduced else MOST_WHOLE
+    if chosen := os.environ.get("CONVLENS_MAX_PIXELS"):
+        if not (chosen.isascii() and chosen.isdigit()):
+            raise UserError(f"CONVLENS_MAX_PIXELS is {chosen!r}; set it to a number of pixels")
+        most = int(chosen)
+    if _pixels(image) > most:
+        raise UserError(
+            f"{name} has {image.width:,}×{image.height:,} pixels, more than the {most / 1e6:,.0f} "
+            "million that are decoded; scale it down or set CONVLENS_MAX_PIXELS to more"
+        )
+    if _pixels(image) > LARGE:
+        image.draft(None, (4 * size, 4 * size))
 
 
 def decode(path: Path | str, size: int) -> np.ndarray:
     """One image file as `squash` gives it. Raises UserError as `open_rgb` does."""
-    return squash(open_rgb(path), size)
+    return decode_bytes(read_bytes(path), path, size)
+
+
+def decode_bytes(content: bytes, name: Path | str, size: int) -> np.ndarray:
+    """As `decode`, of an image file's bytes. name: what errors call it."""
+    return squash(rgb_of(content, name, size), size)
 
 
 def squash(image: Image.Image, size: int) -> np.ndarray:

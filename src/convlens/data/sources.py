@@ -4,13 +4,24 @@ A data set is a folder per class, either already split into `train/` and `valida
 `valid/`) or not. Nothing is decoded here; a listing costs one `stat` a file.
 """
 
+import errno
+import functools
+import logging
 import os
+import re
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from convlens.errors import UserError
+from convlens.escape import visible
+from convlens.files import MARKER, as_unicode
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (
     ".jpg",
@@ -35,16 +46,37 @@ VALIDATION_NAMES = ("validation", "val", "valid")
 OPTIONS = ("data", "skip_bad")  # what the problems may speak of
 CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")  # left behind by other systems
 
+# What a folder holds that ConvLens wrote and left no marker in, as runs have none and earlier
+# versions had not: a run, a search, an evaluation, an audit, results and a cache.
+SIGNS = (
+    {"config.yaml", "history.csv"},
+    {"config.yaml", "state.pt"},
+    {"config.yaml", "metrics.json"},
+    {"config.yaml", "study.journal"},
+    {"metrics.json", "confusion.csv"},
+    {"near-duplicates.csv", "pairs-01.png"},
+    {"duplicates.csv", "pairs-01.png"},
+    {"summary.json", "summary.md"},
+    {"manifest.json", "lock"},
+)
+PAGE = ("api", "site.json")  # an exported page
+DEPTH = 3  # of folders that hold nothing but such folders: runs/quick-s0-folds/fold-1
+
+_NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 
 @dataclass(frozen=True)
 class Listing:
     """The image files of a data set, in the order train, validation; each sorted by class, name.
 
-    classes: sorted class names. paths: N files relative to root, with forward slashes.
+    classes: sorted class names, as `class_name` has them.
+    paths: N files relative to root, with forward slashes; opened as `files.on_disk` has them.
     labels: int64, shape (N,), indices into classes.
-    sizes, mtimes: int64, shape (N,), bytes and nanoseconds: what the cache knows a file by.
+    sizes, mtimes, ctimes: int64, shape (N,), bytes and nanoseconds: what the cache knows a file by.
     num_train: how many rows belong to `train/`; None when the data set is not split.
     skipped: files that are no images, left out on request. problems: one sentence each.
+    own: folders that ConvLens wrote and that are no classes, relative to root.
     """
 
     root: Path
@@ -53,9 +85,11 @@ class Listing:
     labels: np.ndarray
     sizes: np.ndarray
     mtimes: np.ndarray
+    ctimes: np.ndarray
     num_train: int | None
     skipped: tuple[str, ...]
     problems: tuple[str, ...]
+    own: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise UserError with the first problem, if there is any."""
@@ -91,64 +125,122 @@ def scan(root: Path, skip_bad: bool = False) -> Listing:
             option="data",
         )
     try:
-        return _scan(root, skip_bad)
+        listing = _scan(root, skip_bad)
     except PermissionError as problem:
         raise UserError(
             f"{problem.filename} cannot be read; give yourself the right to read it"
         ) from None
+    except OSError as problem:
+        raise UserError(
+            f"{problem.filename or root} cannot be read ({problem.strerror or problem}); try again"
+        ) from None
+    if listing.own:
+        _tell(root.resolve(), listing.own)
+    return listing
+
+
+@functools.cache  # a program may open one data set at several sizes
+def _tell(root: Path, own: tuple[str, ...]) -> None:
+    logger.info("left out   %s: written by ConvLens", ", ".join(own))
+
+
+def is_own(folder: Path | str, depth: int = DEPTH) -> bool:
+    """Whether ConvLens wrote the folder, so that what lies in it is nobody's data.
+
+    It is known by the marker that `files.make_folder` leaves, by what it holds, or by holding
+    nothing but such folders, as runs/ does; never by its name.
+    """
+    folder = Path(folder)
+    try:
+        names = set(os.listdir(folder))
+        if MARKER in names or any(sign <= names for sign in SIGNS):
+            return True
+        if PAGE[0] in names and folder.joinpath(*PAGE).is_file():
+            return True
+        if depth == 0 or any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
+            return False
+        inside = _subfolders(folder)
+    except OSError:
+        return False
+    return bool(inside) and all(is_own(folder / name, depth - 1) for name in inside)
+
+
+def class_name(folder: str) -> str:
+    """What the class in a folder of that name is called: text in NFC, whatever the locale.
+
+    A Mac writes the é of "café" as two characters; it is the same class.
+    """
+    return unicodedata.normalize("NFC", as_unicode(folder))
 
 
 def _scan(root: Path, skip_bad: bool) -> Listing:
     splits = _split_folders(root)
-    folders = [(split, name) for split in splits for name in _subfolders(root / split)]
-    classes = tuple(sorted({name for _, name in folders}))
-    index = {name: label for label, name in enumerate(classes)}
-    problems = _case_collisions(root, classes)
+    own: list[str] = []
+    folders: dict[str, dict[str, str]] = {}  # of a split, from the class's name to its folder
+    problems: list[str] = []
+    for split in splits:
+        folders[split] = {}
+        for each in _subfolders(root / split):
+            folder, name = f"{split}/{each}".lstrip("/"), class_name(each)
+            if is_own(root / folder):
+                own.append(as_unicode(folder))
+                continue
+            other = folders[split].setdefault(name, folder)
+            problems += _unfit(root, folder, other, name)
+    classes = tuple(sorted(set().union(*folders.values())))
+    problems += _case_collisions(root, classes)
     skipped: list[str] = []
-    rows: list[tuple[str, int, int, int]] = []  # path, label, size, mtime
+    rows: list[tuple[Any, ...]] = []  # path, label, size, mtime, ctime
     rows_of_split = []
     for split in splits:
         before = len(rows)
-        for name in (name for where, name in folders if where == split):
-            folder = f"{split}/{name}" if split else name
-            images, foreign, nested = _list_class(root, folder)
-            rows += [(path, index[name], size, mtime) for path, size, mtime in images]
-            problems += [_nested(root, path, whole=not images) for path in nested[:1]]
+        for name, folder in sorted(folders[split].items()):
+            found = _list_class(root, folder)
+            label = classes.index(name)
+            rows += [(path, label, size, *times) for path, size, *times in found.images]
+            own += found.own
+            problems += [_nested(root, path, not found.images) for path in found.nested[:1]]
             if skip_bad:
-                skipped += foreign
+                skipped += [path for path, _ in found.foreign]
             else:
                 problems += [
-                    f"{root / path} is not an image; remove it or use `skip_bad`"
-                    for path in foreign
+                    f"{root / path} {complaint} or use `skip_bad`"
+                    for path, complaint in found.foreign
                 ]
-            if not images and not nested:
-                problems.append(f"class folder {root / folder} holds no image; fill or remove it")
-            elif split == "" and len(images) == 1:
+            if not found.images and not found.nested:
                 problems.append(
-                    f"class folder {root / folder} holds a single image; a split needs two or more"
+                    f"class folder {root / as_unicode(folder)} holds no image; fill or remove it"
+                )
+            elif split == "" and len(found.images) == 1:
+                problems.append(
+                    f"class folder {root / as_unicode(folder)} holds a single image; a split needs "
+                    "two or more"
                 )
         rows_of_split.append(len(rows) - before)
     for name in classes:
         problems += [
             f"class {name} is missing from {root / split}; add it there or remove it elsewhere"
             for split in splits
-            if (split, name) not in folders
+            if name not in folders[split]
         ]
     if not rows and not any("inside a class folder" in problem for problem in problems):
         problems = [f"no images in {root}; it must hold a folder per class{_loose(root)}"]
     elif len(classes) == 1:
         problems.append(f"{root} holds a single class, {classes[0]}; telling apart needs two")
-    paths, labels, sizes, mtimes = zip(*rows, strict=True) if rows else ((), (), (), ())
+    paths, labels, *known_by = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    sizes, mtimes, ctimes = (np.array(column, dtype=np.int64) for column in known_by)
     return Listing(
         root=root,
         classes=classes,
         paths=paths,
         labels=np.array(labels, dtype=np.int64),
-        sizes=np.array(sizes, dtype=np.int64),
-        mtimes=np.array(mtimes, dtype=np.int64),
+        sizes=sizes,
+        mtimes=mtimes,
+        ctimes=ctimes,
         num_train=rows_of_split[0] if len(splits) == 2 else None,
         skipped=tuple(skipped),
         problems=tuple(problems),
+        own=tuple(own),
     )
 
 
@@ -156,9 +248,21 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in CLUTTER
 
 
+def _holds(test: Callable[[], bool]) -> bool:
+    """What a directory's entry says of itself; no for a link that leads to itself."""
+    try:
+        return test()
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:
+            return False
+        raise
+
+
 def _subfolders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
+        return sorted(
+            entry.name for entry in entries if not _hidden(entry.name) and _holds(entry.is_dir)
+        )
 
 
 def _split_folders(root: Path) -> tuple[str, ...]:
@@ -177,22 +281,54 @@ def _split_folders(root: Path) -> tuple[str, ...]:
     return ("",)
 
 
-def _list_class(root: Path, folder: str) -> tuple[list[tuple[str, int, int]], list[str], list[str]]:
-    """Images (path, size, mtime), files that are none, and folders, each sorted by path."""
-    images, foreign, nested = [], [], []
+@dataclass
+class _Found:
+    """What lies in a class folder; paths are relative to the data set's root, sorted.
+
+    images: with size, mtime and ctime. foreign: files that are none, and what is wrong with them.
+    nested: folders. own: those that ConvLens wrote.
+    """
+
+    images: list[tuple[str, int, int, int]]
+    foreign: list[tuple[str, str]]
+    nested: list[str]
+    own: list[str]
+
+
+def _list_class(root: Path, folder: str) -> _Found:
+    found = _Found([], [], [], [])
     with os.scandir(root / folder) as entries:
         for entry in entries:
-            name, path = entry.name, f"{folder}/{entry.name}"
-            if _hidden(name):
+            if _hidden(entry.name):
                 continue
-            if entry.is_dir():
-                nested.append(path)
-            elif entry.is_file() and name.lower().endswith(IMAGE_SUFFIXES):
-                stat = entry.stat()
-                images.append((path, stat.st_size, stat.st_mtime_ns))
+            path = as_unicode(f"{folder}/{entry.name}")
+            if _holds(entry.is_dir):
+                (found.own if is_own(entry.path) else found.nested).append(path)
+            elif not (_holds(entry.is_file) and entry.name.lower().endswith(IMAGE_SUFFIXES)):
+                found.foreign.append((path, "is not an image; remove it"))
+            elif _NOT_UTF8.search(as_unicode(entry.name)):
+                found.foreign.append((path, "has a name that is not UTF-8; rename it"))
             else:
-                foreign.append(path)
-    return sorted(images), sorted(foreign), sorted(nested)
+                stat = entry.stat()
+                found.images.append((path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    for each in (found.images, found.foreign, found.nested, found.own):
+        each.sort()
+    return found
+
+
+def _unfit(root: Path, folder: str, other: str, name: str) -> list[str]:
+    """What is wrong with the name of a class folder. other: the first one that has it."""
+    path = visible(root / as_unicode(folder))
+    if _NOT_UTF8.search(name):
+        return [f"class folder {path} has a name that is not UTF-8; rename it"]
+    if _CONTROL.search(name):
+        return [f"class folder {path} has a control character in its name; rename it"]
+    if other != folder:
+        return [
+            f"{path} is there twice, its name written in one and in several characters a letter; "
+            "put the images into one of both folders"
+        ]
+    return []
 
 
 def _case_collisions(root: Path, classes: tuple[str, ...]) -> list[str]:

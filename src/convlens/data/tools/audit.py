@@ -13,12 +13,14 @@ import numpy as np
 from convlens.data.decode import open_rgb, squash
 from convlens.data.progress import progress_bar
 from convlens.data.sources import Listing, scan
-from convlens.data.tools.near_duplicates import Pairs, across, thumbnails, within
+from convlens.data.tools.near_duplicates import Found, Pairs, across, thumbnails, within
+from convlens.data.tools.near_duplicates.leak import FEW
 from convlens.errors import UserError
 from convlens.fields import check_least
 
 TINY = 16  # pixels
 COLUMN = 17  # characters of the findings' headings
+_Pairs = tuple[tuple[str, str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Audit:
     duplicates: groups of files that decode to the same pixels; leaks are those groups that lie in
     both splits, clashes those that lie in several classes.
     near_duplicates: pairs of files that show the same photograph otherwise: scaled, recolored,
-    mirrored or cropped, with their similarity, 0.9..1; the most similar first.
+    mirrored or cropped, with their similarity, 0.9..1; the most similar first. unsure: pairs that
+    resemble each other as much, but no more than different images of this set do.
     """
 
     root: Path
@@ -50,6 +53,7 @@ class Audit:
     gray: int
     duplicates: tuple[tuple[str, ...], ...]
     near_duplicates: tuple[tuple[str, str, float], ...]
+    unsure: tuple[tuple[str, str, float], ...] = ()
 
     @property
     def leaks(self) -> tuple[tuple[str, ...], ...]:
@@ -114,7 +118,9 @@ class Audit:
     def _near_lines(self) -> list[str]:
         """How many near-duplicates there are and where; with every file named they fill pages."""
         pairs = [pair[:2] for pair in self.near_duplicates]
-        shown = f"{len(pairs):,} pairs show one photograph" if pairs else "none"
+        alike = {path for pair in self.unsure for path in pair[:2]}
+        none = "cannot tell" if len(alike) > FEW * sum(self.splits.values()) else "none"
+        shown = f"{len(pairs):,} pairs show one photograph" if pairs else none
         lines = [_line("near-duplicates", shown)]
         if pairs:
             leaks, clashes = (sum(map(test, pairs)) for test in (self.leaking, clashing))
@@ -123,6 +129,14 @@ class Audit:
             )
             between = Counter(tuple(sorted(_parts(pair, -2))) for pair in pairs if clashing(pair))
             lines += [_line("", f"{a} and {b}: {n:,}") for (a, b), n in between.most_common(5)]
+        if self.unsure:
+            lines.append(
+                _line(
+                    "",
+                    f"{len(self.unsure):,} pairs of {len(alike):,} images resemble each other as "
+                    "copies do, but no more than different images of this set: they do not count",
+                )
+            )
         if self.overlap:
             lines.append(
                 _line(
@@ -165,6 +179,7 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
         groups[look.digest].append(path)
     num_train = len(listing.paths) if listing.num_train is None else listing.num_train
     training = set(listing.paths[:num_train])
+    known, unsure = _near(seen, sum(path in training for path, _ in seen), progress)
     return Audit(
         root=listing.root,
         size=size,
@@ -178,14 +193,13 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
         constant=tuple(sorted(path for path, look in seen if look.constant)),
         gray=sum(look.gray for _, look in seen),
         duplicates=tuple(sorted(tuple(sorted(g)) for g in groups.values() if len(g) > 1)),
-        near_duplicates=_near(seen, sum(path in training for path, _ in seen), progress),
+        near_duplicates=known,
+        unsure=unsure,
     )
 
 
-def _near(
-    seen: list[tuple[str, "_Look"]], num_train: int, progress: bool
-) -> tuple[tuple[str, str, float], ...]:
-    """Pairs of paths that are near-duplicates, less those with the same pixels.
+def _near(seen: list[tuple[str, "_Look"]], num_train: int, progress: bool) -> tuple[_Pairs, _Pairs]:
+    """Pairs of paths that are near-duplicates, and that may be, less those with the same pixels.
 
     seen: the readable files; the first `num_train` of them are in train/.
     """
@@ -193,7 +207,7 @@ def _near(
     images = np.concatenate([look.image for look in looks]) if looks else np.empty((0, 64, 64, 3))
     train, rest = images[:num_train], images[num_train:]
     # not in one go, so that what lies in both splits is what `evaluate` finds there
-    parts: list[tuple[Pairs, int, int]] = []
+    parts: list[tuple[Found, int, int]] = []
     for first, second, start, other in (
         (train, train, 0, 0),
         (rest, rest, num_train, num_train),
@@ -203,17 +217,24 @@ def _near(
             same = first is second
             found = within(first, progress) if same else across(first, second, progress)
             parts.append((found, start, other))
-    rows = [
-        (start + int(i), other + int(j), round(float(similarity), 4))
-        for found, start, other in parts
-        for i, j, similarity in zip(found.first, found.second, found.similarity, strict=True)
-    ]
-    pairs = [
-        (*sorted((paths[i], paths[j])), similarity)
-        for i, j, similarity in rows
-        if looks[i].digest != looks[j].digest
-    ]
-    return tuple(sorted(pairs, key=lambda pair: (-pair[2], pair)))
+
+    def named(parts: list[tuple[Pairs, int, int]]) -> _Pairs:
+        rows = [
+            (start + int(i), other + int(j), round(float(similarity), 4))
+            for pairs, start, other in parts
+            for i, j, similarity in zip(pairs.first, pairs.second, pairs.similarity, strict=True)
+        ]
+        named = [
+            (*sorted((paths[i], paths[j])), similarity)
+            for i, j, similarity in rows
+            if looks[i].digest != looks[j].digest
+        ]
+        return tuple(sorted(named, key=lambda pair: (-pair[2], pair)))
+
+    return (
+        named([(found.known, start, other) for found, start, other in parts]),
+        named([(found.unsure, start, other) for found, start, other in parts]),
+    )
 
 
 @dataclass(frozen=True)
@@ -232,7 +253,7 @@ class _Look:
 
 def _look(path: Path, size: int) -> _Look | UserError:
     try:
-        whole = open_rgb(path)
+        whole = open_rgb(path, size)
     except UserError as problem:
         return problem
     pixels = np.asarray(whole)
