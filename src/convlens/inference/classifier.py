@@ -18,6 +18,7 @@ from convlens.data.batches import batches_of, to_tensor
 from convlens.data.decode import decode, squash, to_rgb
 from convlens.data.normalize import Normalize
 from convlens.errors import UserError
+from convlens.files import as_unicode
 from convlens.inference import weights_file
 from convlens.inference.calibration import TemperatureScaling
 from convlens.inference.export import Export, export
@@ -341,7 +342,8 @@ class Classifier(nn.Module):
 
 
 def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    """The same for names that are written alike, whatever wrote them."""
+    return unicodedata.normalize("NFC", as_unicode(name))
 
 
 def load(run: Path | str) -> Classifier:
