@@ -1,18 +1,33 @@
 """Every name, whatever is in it, is read in every format as that name and does nothing else."""
 
 import json
+import logging
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from convlens import escape, files
+from convlens.inference import Classifier
+from convlens.inference.metrics import Evaluation, score
+from convlens.inference.prediction import Prediction
+from convlens.look.view import Table, View
+from convlens.models import LeNet5
+from convlens.recipes import RECIPES
+from convlens.reporting.card import model_card
+from convlens.reporting.run_pages import write_evaluation
+from convlens.reporting.tables import ensembles_table, results_table
+from convlens.training.config import RunConfig
+from convlens.training.run_folder import RunFolder
 
 pypandoc = pytest.importorskip("pypandoc")
-from convlens.reporting.html_page import _without_html  # noqa: E402
+nbformat = pytest.importorskip("nbformat")
+from convlens.reporting.html_page import _without_html, to_html  # noqa: E402
 from convlens.reporting.pdf import PANDOC_MARKDOWN  # noqa: E402
 
 HOSTILE = (
@@ -80,17 +95,24 @@ names = st.one_of(
 """Any text, most often one that means something in Markdown, HTML, typst, CSV or a terminal."""
 
 
+RENDERERS = [
+    _without_html,  # the report's
+    MarkdownIt("commonmark", {"html": True}).enable("table").render,  # as GitHub's
+]
+
+
 class Reader(HTMLParser):
-    """Which tags stand in a page, and its text."""
+    """Which tags and attributes stand in a page, and its text."""
 
     def __init__(self, page: str):
         super().__init__()
-        self.tags, self.text = set(), ""
+        self.tags, self.attributes, self.text = set(), set(), ""
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
+        self.attributes |= {name for name, _ in attributes}
 
     def handle_data(self, data):
         self.text += data
@@ -145,10 +167,7 @@ def words(name: str) -> str:
 @given(names)
 @pytest.mark.parametrize(
     "render",
-    [
-        _without_html,  # the report's
-        MarkdownIt("commonmark", {"html": True}).enable("table").render,  # as GitHub's
-    ],
+    RENDERERS,
     ids=["mistune", "commonmark"],
 )
 def test_markdown_is_the_text_and_no_markup(render, name):
@@ -216,3 +235,110 @@ def test_csv_gives_its_cells_again(tmp_path_factory, rows):
 def test_csv_without_the_apostrophes_of_today_is_read_too(tmp_path):
     (tmp_path / "old.csv").write_text("=a,b,-1\n", encoding="utf-8")
     assert files.read_csv(tmp_path / "old.csv") == [["=a", "b", "-1"]]
+
+
+# Every file that has names in it. What UTF-8 cannot write is refused before anything is trained.
+
+FOLDER_NAMES = names.filter(lambda name: not re.search("[\ud800-\udfff]", name))
+CLASSES = st.lists(FOLDER_NAMES, min_size=3, max_size=3, unique=True).map(tuple)
+COUNTS = np.array([[2, 1, 0], [3, 0, 1], [0, 2, 0]])
+
+
+def evaluation(classes: tuple[str, ...]) -> Evaluation:
+    """Of nine images with those classes."""
+    labels = np.repeat(np.arange(3), COUNTS.sum(axis=1))
+    predicted = np.concatenate([np.repeat(np.arange(3), row) for row in COUNTS])
+    return score(4 * np.eye(3)[predicted], labels, classes)
+
+
+RECORD = {
+    "recipe": "lenet5", "model": "LeNet5", "seed": 0, "epochs": 1, "train_images": 12,
+    "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.2,
+    "validation_mean_class_accuracy": 0.2, "validation_images": 9,
+    "validation_standard_error": 0.1, "validation_mean_class_standard_error": 0.1,
+    "validation_near_duplicates": 0, "validation_accuracy_without_near_duplicates": 0.2,
+    "validation_mean_class_accuracy_without_near_duplicates": 0.2, "calibration_error": 0.1,
+    "calibrated_error": 0.1, "temperature": 1.0, "seconds": 60, "precision": "fp32",
+    "torch": "2.13.0", "commit": "c2da7c196a5b", "device": "cpu",
+}  # fmt: skip
+ALLOWED = {"p", "code", "table", "thead", "tbody", "tr", "th", "td", "h1", "h2", "ul", "li"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(CLASSES, FOLDER_NAMES)
+@pytest.mark.parametrize("render", RENDERERS, ids=["mistune", "commonmark"])
+def test_a_model_card_says_the_names_and_nothing_else(render, classes, folder):
+    classifier = Classifier(LeNet5(3, size=16), classes, size=16)
+    config = RunConfig(RECIPES["lenet5"](), f"/data/{folder.replace('/', '')}x")
+    record = {**RECORD, "command": f"convlens train lenet5 --data {folder}"}
+    seen = Reader(render(model_card([record], classifier, config, COUNTS)))
+    assert seen.tags <= ALLOWED
+    shown = re.sub(r"\s", "", seen.text)
+    for name in (*classes, folder):
+        assert re.sub(r"\s", "", escape.visible(name)) in shown
+
+
+@settings(max_examples=60, deadline=None)
+@given(FOLDER_NAMES)
+@pytest.mark.parametrize("render", RENDERERS, ids=["mistune", "commonmark"])
+def test_tables_of_results_say_the_names_and_nothing_else(render, name):
+    ensemble = {**RECORD, "seeds": [0], "tta": True, "command": f"convlens evaluate {name}"}
+    table = results_table([{**RECORD, "device": name}]) + "\n" + ensembles_table([ensemble])
+    seen = Reader(render(table))
+    assert seen.tags <= ALLOWED
+    assert re.sub(r"\s", "", seen.text).count(re.sub(r"\s", "", escape.visible(name))) >= 2
+
+
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(CLASSES)
+def test_tables_of_a_run_give_the_names_again(tmp_path_factory, classes):
+    folder = tmp_path_factory.mktemp("run")
+    write_evaluation(evaluation(classes), np.zeros((9, 16, 16, 3), np.uint8), folder)
+    header, *rows = files.read_csv(folder / "confusion.csv")
+    assert tuple(header[1:]) == tuple(row[0] for row in rows) == classes
+    assert (RunFolder(folder).read_confusion() == COUNTS).all()
+    assert tuple(row[0] for row in files.read_csv(folder / "per_class.csv")[1:]) == classes
+
+
+@settings(max_examples=30, deadline=None)
+@given(CLASSES, FOLDER_NAMES)
+def test_objects_show_the_names_in_a_notebook_and_nothing_else(classes, name):
+    shares = (0.5, 0.3, 0.2)
+    view = View(name, {"a": np.zeros(1)}, lambda: None, Table(("class",), tuple(zip(classes))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(View, "_repr_png_", lambda self: b"")
+        pages = (
+            evaluation(classes)._repr_html_(),
+            Prediction(f"/none/{name}", classes, shares)._repr_html_(),
+            view._repr_html_(),
+        )
+    for page in pages:
+        tags = ALLOWED | {"div", "span", "img", "details", "summary"}
+        assert Reader(page).tags <= tags
+        assert Reader(page).attributes <= {"style", "src", "alt", "width", "open"}
+    for shown in map(escape.visible, classes):
+        assert all(shown in Reader(page).text for page in pages)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CLASSES)
+def test_json_and_yaml_give_the_names_again(tmp_path_factory, classes):
+    folder = tmp_path_factory.mktemp("files")
+    files.write_json(folder / "a.json", {"names": classes})
+    assert json.loads((folder / "a.json").read_text(encoding="utf-8"))["names"] == [*classes]
+    files.write_yaml(folder / "a.yaml", {"names": [*classes], "data": classes[0]})
+    read = yaml.safe_load((folder / "a.yaml").read_text(encoding="utf-8"))
+    assert read == {"names": [*classes], "data": classes[0]}
+
+
+@settings(max_examples=10, deadline=None)
+@given(names)
+def test_a_page_has_its_title_and_no_more(name):
+    page = to_html(nbformat.v4.new_notebook(), name)
+    assert Reader(page.split("</title>")[0]).text.strip() == escape.visible(name).strip()
+    assert "default-src 'none'" in page
+
+
+def test_what_is_logged_commands_no_terminal(told, capsys):
+    logging.getLogger("convlens.test").info("data set   %s", "a\x1b[2J\u202eb\nc")
+    assert capsys.readouterr().out == "data set   a\\x1b[2J\\u202eb\nc\n"

@@ -24,6 +24,8 @@ LONGEST = 215  # bytes of a name without its suffix; file systems take 255 with 
 # What not every file system takes in a name, and what a name may not begin or end with.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]|^ |[. ]$')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# What PyYAML writes as it is and cannot read again, unless it escapes all that is not ASCII.
+_YAML_LOSES = re.compile("[\x85\u2028\u2029\ufeff\ud800-\udfff]")
 _STRAY = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 
 
@@ -71,7 +73,12 @@ def make_folder(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.iterdir()):
-        (folder / MARKER).write_text("Written by ConvLens.\n", encoding="utf-8")
+        mark(folder)
+
+
+def mark(folder: Path) -> None:
+    """Leave in a folder the marker that says who has written it."""
+    (folder / MARKER).write_text("Written by ConvLens.\n", encoding="utf-8")
 
 
 def temporary_name(name: str) -> str:
@@ -172,6 +179,8 @@ def write_yaml(path: Path, content: dict[str, Any]) -> None:
     """Write YAML, atomically, in the order of the dictionary."""
     with replacing(path) as temporary:
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        if _YAML_LOSES.search(text):
+            text = yaml.safe_dump(content, sort_keys=False)
         temporary.write_text(text, encoding="utf-8")
 
 
