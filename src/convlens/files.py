@@ -34,7 +34,7 @@ def as_unicode(name: str | os.PathLike[str]) -> str:
 
     A byte that is none stays a lone surrogate, as Python has it.
     """
-    text = _STRAY.sub("\ufffd", os.fspath(name))
+    text = _STRAY.sub("?", os.fspath(name))
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
@@ -49,10 +49,11 @@ def safe_name(text: str) -> str:
     Else what may not stand in a name becomes "_", the middle of what is too long is left out, and a
     hash of `text` keeps it apart from what would come to the same.
     """
-    name = _FORBIDDEN.sub("_", as_unicode(text))
+    plain = as_unicode(text)
+    name = _FORBIDDEN.sub("_", plain)
     if _RESERVED.fullmatch(name) or not name:
         name = f"_{name}"
-    return name if name == text and len(name.encode()) <= LONGEST else marked(name, text)
+    return name if name == plain and len(name.encode()) <= LONGEST else marked(name, text)
 
 
 def marked(name: str, text: str) -> str:

@@ -48,6 +48,8 @@ class BenchOptions:
     """Growth up to a million images, 16 GB on disk for a while."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."""
+    skip_bad: bool = False
+    """Leave out files that cannot be read."""
     results: Path = Path("results")
     """The folder for bench.json, bench.md and bench.png."""
     weights: Path = Path("weights")
@@ -88,7 +90,7 @@ def bench(
     path = options.results / "bench.json"
     here = machine.describe()
     result = results.start(path, here)
-    dataset = open_dataset(options.data)
+    dataset = open_dataset(options.data, skip_bad=options.skip_bad)
     _check_split(dataset)
     logger.info("data set   %s", dataset.describe())
     logger.info("machine    %s", machine.sentence(here))

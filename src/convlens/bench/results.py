@@ -13,7 +13,7 @@ from convlens.bench.rows import GPU_SECONDS, ROWS, Row
 from convlens.errors import UserError
 from convlens.figures.speed import growth as draw_growth
 from convlens.figures.speed import speed
-from convlens.files import replacing, write_json
+from convlens.files import make_folder, replacing, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def start(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, result: Mapping[str, Any]) -> None:
     """Write bench.json, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_json(path, {**result, "format": formats.FORMAT})
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from convlens.cli.options import Data, Folder, read, spell
+from convlens.cli.options import Data, Folder, SkipBad, read, spell
 from convlens.errors import UserError
 from convlens.logs import say
 
@@ -19,6 +19,7 @@ class AuditOptions:
     data: Data = None
     size: int = 64
     """Side of the decoded images, pixels."""
+    skip_bad: SkipBad = False
     out: Folder = None
     """A folder for duplicates.csv and pictures of the pairs."""
 
@@ -33,14 +34,14 @@ def audit(arguments: Sequence[str]) -> None:
 
     root, source = resolve(options.data)
     say(f"{'data set':<{COLUMN}}{root} ({source})")
-    found = look_at(root, options.size)
+    found = look_at(root, options.size, options.skip_bad)
     say(spell(found.render(), OPTIONS))
     if options.out is not None:
         from convlens.reporting.near_duplicate_pages import write_pairs
 
         for path in write_pairs(found, options.out):
             say(f"{'wrote':<{COLUMN}}{path}")
-    if found.problems or found.unreadable:
+    if found.problems or (found.unreadable and not options.skip_bad):
         raise UserError(f"{root} is not in order; fix what is listed above")
 
 
@@ -56,6 +57,7 @@ class SplitOptions:
     """Share of each class's images that trains, rounded down."""
     seed: int = 0
     """Of the draw."""
+    skip_bad: SkipBad = False
 
 
 def split(arguments: Sequence[str]) -> None:
@@ -63,7 +65,9 @@ def split(arguments: Sequence[str]) -> None:
     options = read(SplitOptions, arguments, "data split", split.__doc__)
     from convlens.data.tools.split import write_split
 
-    written = write_split(options.source, options.out, options.fraction, options.seed)
+    written = write_split(
+        options.source, options.out, options.fraction, options.seed, options.skip_bad
+    )
     say(f"wrote      {written}")
 
 

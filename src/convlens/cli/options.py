@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 from tyro.conf import Positional, arg
@@ -13,6 +13,9 @@ from convlens.errors import UserError
 from convlens.escape import visible
 from convlens.files import as_unicode
 from convlens.logs import say
+
+if TYPE_CHECKING:
+    from convlens.data import Dataset
 
 T = TypeVar("T")
 
@@ -29,12 +32,20 @@ RunData = Annotated[
 Folder = Annotated[Path | None, arg(metavar="DIR")]
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder or a weights file.")]
 Images = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE …")]
+SkipBad = Annotated[bool, arg(help="Leave out files that cannot be read, and list them.")]
 Device = Annotated[
     str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
 ]
 
 # Parameters that the command line calls otherwise than with dashes in the place of underscores.
 SPELLINGS = {"path": "--out", "maps": "--map", "members": "--ensemble"}
+
+
+def say_data(dataset: "Dataset") -> None:
+    """Tell what data set is open, and which of its files have been left out."""
+    say(f"data set   {dataset.describe()}")
+    for path in dataset.skipped:
+        say(f"skipped    {path}")
 
 
 def read(

@@ -8,6 +8,8 @@ from convlens.data.cache import load
 from convlens.data.dataset import Dataset
 from convlens.data.sources import cache_home
 from convlens.data.tools import demo
+from convlens.errors import UserError
+from convlens.files import as_unicode, on_disk
 
 DEMO = "the embedded demo set"
 
@@ -19,9 +21,9 @@ def resolve(data: Path | str | None = None) -> tuple[Path, str]:
     working folder; the embedded demo set, which is made on the spot.
     """
     if data is not None:
-        return Path(data).expanduser().resolve(), "as given"
+        return _folder(data), "as given"
     if named := os.environ.get("CONVLENS_DATA"):
-        return Path(named).expanduser().resolve(), "CONVLENS_DATA"
+        return _folder(named), "CONVLENS_DATA"
     usual = Path("data/caltech101-64")
     if usual.is_dir():
         return usual.resolve(), str(usual)
@@ -29,6 +31,16 @@ def resolve(data: Path | str | None = None) -> tuple[Path, str]:
     if not target.is_dir():
         demo.make_demo(target)
     return target, DEMO
+
+
+def _folder(name: Path | str) -> Path:
+    """Where that is; a name that was read from a file is text, whatever the locale."""
+    try:
+        return Path(on_disk(as_unicode(name))).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as problem:  # a loop of links, no home, a null
+        raise UserError(
+            f"{name} cannot be a data set ({problem}); give a folder with `data`", option="data"
+        ) from None
 
 
 def open_dataset(

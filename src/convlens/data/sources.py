@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,12 +134,17 @@ def scan(root: Path, skip_bad: bool = False) -> Listing:
         raise UserError(
             f"{problem.filename or root} cannot be read ({problem.strerror or problem}); try again"
         ) from None
-    if listing.own:
-        _tell(root.resolve(), listing.own)
+    tell_own(root, listing.own)
     return listing
 
 
-@functools.cache  # a program may open one data set at several sizes
+def tell_own(root: Path, own: Sequence[str]) -> None:
+    """Log that folders in `root` are left out, once however often the program looks there."""
+    if own:
+        _tell(root.resolve(), tuple(own))
+
+
+@functools.cache
 def _tell(root: Path, own: tuple[str, ...]) -> None:
     logger.info("left out   %s: written by ConvLens", ", ".join(own))
 
@@ -162,7 +167,9 @@ def is_own(folder: Path | str, depth: int = DEPTH) -> bool:
         inside = _subfolders(folder)
     except OSError:
         return False
-    return bool(inside) and all(is_own(folder / name, depth - 1) for name in inside)
+    if not inside:  # a run that has just begun has no more than its options
+        return "config.yaml" in names
+    return all(is_own(folder / name, depth - 1) for name in inside)
 
 
 def class_name(folder: str) -> str:

@@ -60,7 +60,8 @@ class Explorer:
         """
         networks = [Network.of_run(run) for run in runs]
         first, folder = networks[0], RunFolder(runs[0])
-        dataset = folder.open_dataset(first.loaded_size, data)
+        # What cannot be read cannot be shown, and is no reason to show nothing.
+        dataset = folder.open_dataset(first.loaded_size, data, skip_bad=True)
         if data is not None:
             first.classifier.check_classes(dataset, str(folder))
         elif dataset.classes != first.classifier.class_names:
@@ -69,7 +70,7 @@ class Explorer:
         for network in networks[1:]:
             size = network.loaded_size
             if size not in datasets:
-                datasets[size] = folder.open_dataset(size, dataset.root)
+                datasets[size] = folder.open_dataset(size, dataset.root, skip_bad=True)
         return cls(networks, datasets, keep)
 
     def pixels(self, image: str, network: Network) -> np.ndarray:

@@ -91,6 +91,8 @@ def open_explorer(
     dataset = explorer.dataset
     about = dataset.describe() if dataset else "none that has the run's classes"
     logger.info("data set   %s", about)
+    for path in dataset.skipped if dataset else ():
+        logger.info("skipped    %s", path)
     return explorer
 
 

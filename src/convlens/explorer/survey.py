@@ -22,7 +22,7 @@ from convlens.data.batches import batches_of
 from convlens.data.dataset import Dataset
 from convlens.data.sources import cache_home
 from convlens.explorer.network import Network, look_inside
-from convlens.files import replacing, sweep
+from convlens.files import make_folder, replacing, sweep
 from convlens.look.arrays.top_patches import Strongest, TopPatches, boxes_of
 
 BATCH = 16  # images: few, so that a question asked meanwhile does not wait long
@@ -203,7 +203,7 @@ class Survey:
             found = self.top_patches(number)
             for what in ("values", "rows", "positions"):
                 arrays[f"{what}-{number}"] = getattr(found, what)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         sweep(path.parent)
         with replacing(path) as temporary:
             np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]

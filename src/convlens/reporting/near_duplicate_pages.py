@@ -7,7 +7,7 @@ import numpy as np
 from convlens import figures
 from convlens.data.decode import decode
 from convlens.data.tools.audit import Audit, clashing
-from convlens.files import write_csv
+from convlens.files import make_folder, on_disk, write_csv
 
 
 def write_pairs(found: Audit, out: Path) -> list[Path]:
@@ -21,7 +21,7 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
         (*pair, "near") for pair in found.near_duplicates
     ]
     pairs.sort(key=lambda p: (not found.leaking(p[:2]), not clashing(p[:2]), -p[2], p[:2]))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for old in out.glob("pairs-*.png"):
         old.unlink()
     written = [out / "near-duplicates.csv"]
@@ -33,7 +33,9 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
     for page, start in enumerate(range(0, len(pairs), figures.PAIRS_A_PAGE), 1):
         some = pairs[start : start + figures.PAIRS_A_PAGE]
         drawn = figures.near_duplicates(
-            np.stack([[decode(found.root / path, 64) for path in pair[:2]] for pair in some]),
+            np.stack(
+                [[decode(found.root / on_disk(path), 64) for path in pair[:2]] for pair in some]
+            ),
             [pair[:2] for pair in some],
             np.array([pair[2] for pair in some]),
             f"Near-duplicates {start + 1:,} to {start + len(some):,} of {len(pairs):,}",

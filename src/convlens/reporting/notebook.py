@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convlens.errors import UserError
+from convlens.files import make_folder
 from convlens.reporting.execution import execute
 from convlens.reporting.html_page import to_html
 from convlens.reporting.pdf import to_pdf
@@ -96,7 +97,7 @@ def report(
         DATA=None if data is None else str(data),
     )
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     except OSError as problem:
         raise UserError(
             f"{out} cannot be a folder ({problem.strerror}); name another with `out`", option="out"

@@ -198,7 +198,7 @@ def _check_same_data(folder: RunFolder, config: RunConfig, dataset: Dataset) -> 
     """Raise UserError when the run was on another data set than this one."""
     if (folder.path / "last.safetensors").exists():
         folder.classifier("last").check_classes(dataset, str(folder))
-    if config.digest not in ("", dataset.digest):  # runs of version 0.1 have none
+    if not dataset.is_known_by(config.digest):
         raise UserError(
             f"{dataset.root} does not hold the files that {folder} has been trained on; give that "
             "data set with `data`, or start a new run",

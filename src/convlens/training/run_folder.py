@@ -327,16 +327,19 @@ class RunFolder:
 
     # The data set
 
-    def open_dataset(self, size: int, data: Path | str | None = None) -> Dataset:
+    def open_dataset(
+        self, size: int, data: Path | str | None = None, skip_bad: bool = False
+    ) -> Dataset:
         """`data`, else the data set that the run was on; split as the run had it.
 
         Of a weights file alone, the data set is found as usual. size: side of the decoded images,
-        pixels. Raises UserError where the run's data set is gone.
+        pixels. skip_bad: leave out files that cannot be read, as the run itself may have done.
+        Raises UserError where the run's data set is gone.
         """
-        split_seed, skip_bad = 0, False
+        split_seed = 0
         if (self.path / "config.yaml").exists():
             config = self.read_config()
-            split_seed, skip_bad = config.split_seed, config.skip_bad
+            split_seed, skip_bad = config.split_seed, skip_bad or config.skip_bad
             data = config.data if data is None else data
             if data is not None and not Path(data).exists():
                 raise UserError(
@@ -346,12 +349,14 @@ class RunFolder:
                 )
         return open_dataset(data, size=size, split_seed=split_seed, skip_bad=skip_bad)
 
-    def open_for(self, classifier: Classifier, data: Path | str | None = None) -> Dataset:
+    def open_for(
+        self, classifier: Classifier, data: Path | str | None = None, skip_bad: bool = False
+    ) -> Dataset:
         """The data set as the network is given it, as `open_dataset` finds it.
 
         Raises UserError when its classes are not the network's.
         """
-        dataset = self.open_dataset(classifier.loaded_size, data)
+        dataset = self.open_dataset(classifier.loaded_size, data, skip_bad)
         classifier.check_classes(dataset, str(self.path))
         return dataset.center_crop(classifier.size)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convlens import figures
+from convlens.data import Dataset
 from convlens.errors import UserError
 from convlens.recipes import Recipe
 from convlens.recipes.spaces import SPACES
@@ -88,7 +89,7 @@ def tune(
         precision=machine.precision,
     )
     held_out = len(monitored_splits(config, dataset).monitored)
-    search = _begin(Search(folder, config))
+    search = _begin(Search(folder, config), dataset)
     name, epochs = config.recipe.name, config.recipe.epochs
     together = f", {workers} workers" if workers > 1 else ""
     logger.info("data set   %s", dataset.describe())
@@ -105,13 +106,13 @@ def tune(
     return _best(search, held_out)
 
 
-def _begin(search: Search) -> Search:
+def _begin(search: Search, dataset: Dataset) -> Search:
     """Make the folder of a new search; of an old one, check that it is the same."""
     folder, config = search.folder, search.config
     run = RunFolder(folder)
     if (folder / "config.yaml").exists():
         before = run.read_config()
-        if config.differs_from(before) or before.digest not in ("", config.digest):
+        if config.differs_from(before) or not dataset.is_known_by(before.digest):
             raise UserError(
                 f"{folder} holds a search with other settings; repeat its command or name another "
                 "folder with `out`",

@@ -17,6 +17,7 @@ from convlens.data.tools.near_duplicates import Found, Pairs, across, thumbnails
 from convlens.data.tools.near_duplicates.leak import FEW
 from convlens.errors import UserError
 from convlens.fields import check_least
+from convlens.files import on_disk
 
 TINY = 16  # pixels
 COLUMN = 17  # characters of the findings' headings
@@ -30,6 +31,7 @@ class Audit:
     counts: images per class, int64, shape (number of classes,), both splits together.
     splits: images per split, by the split's name ("" when the data set is not split).
     problems: sentences; as long as there are any, the data set is not opened.
+    skipped: files that are no images, where they were to be left out.
     unreadable: sentences that name the files that cannot be decoded.
     tiny: images with a side below 16 pixels. enlarged: how many have a side below size.
     constant: images of a single color. gray: how many hold no color.
@@ -46,6 +48,7 @@ class Audit:
     counts: np.ndarray
     splits: dict[str, int]
     problems: tuple[str, ...]
+    skipped: tuple[str, ...]
     unreadable: tuple[str, ...]
     tiny: tuple[str, ...]
     enlarged: int
@@ -100,6 +103,7 @@ class Audit:
             _line("gray", f"{self.gray:,} images without color"),
             _line("enlarged", f"{self.enlarged:,} images with a side below {self.size} pixels"),
             *_section("problems", self.problems),
+            *(_section("skipped", self.skipped) if self.skipped else ()),
             *_section("unreadable", self.unreadable),
             *_section("tiny", self.tiny),
             *_section("constant", self.constant),
@@ -153,18 +157,19 @@ def clashing(paths: Iterable[str]) -> bool:
     return len(set(_parts(paths, -2))) > 1
 
 
-def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
+def audit(root: Path, size: int = 64, skip_bad: bool = False, progress: bool = True) -> Audit:
     """Look at every file of the data set under `root`; nothing is written.
 
-    size: the side, in pixels, that images will be brought to. Raises UserError only where `scan`
-    finds nothing to list; all else that is wrong is in the result.
+    size: the side, in pixels, that images will be brought to. skip_bad: files that are no images
+    are no problem, and are in `skipped`. Raises UserError only where `scan` finds nothing to list;
+    all else that is wrong is in the result.
     """
     check_least("size", size, 1)
-    listing = scan(Path(root).resolve())
+    listing = scan(Path(root).resolve(), skip_bad)
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(progress) as bar:
         looks = list(
             bar.track(
-                pool.map(lambda path: _look(listing.root / path, size), listing.paths),
+                pool.map(lambda path: _look(listing.root / on_disk(path), size), listing.paths),
                 total=len(listing.paths),
                 description="Looking at every image",
             )
@@ -187,6 +192,7 @@ def audit(root: Path, size: int = 64, progress: bool = True) -> Audit:
         counts=np.bincount(listing.labels, minlength=len(listing.classes)),
         splits=_split_sizes(listing),
         problems=listing.problems,
+        skipped=listing.skipped,
         unreadable=tuple(str(look) for look in looks if isinstance(look, UserError)),
         tiny=tuple(sorted(path for path, look in seen if look.side < TINY)),
         enlarged=sum(look.side < size for _, look in seen),

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from convlens.data.progress import progress_bar
 from convlens.fields import check_least
-from convlens.files import whole_folder
+from convlens.files import mark, whole_folder
 
 VERSION = 2  # part of the folder's name; raise it whenever the images change
 
@@ -79,6 +79,7 @@ def make_demo(target: Path, seed: int = 0, progress: bool = True) -> Path:
     with whole_folder(target) as folder, ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for path in sorted({os.path.dirname(file) for file in files}):
             (folder / path).mkdir(parents=True)
+        mark(folder)
 
         def write(file: str, image: np.ndarray, gray: bool) -> None:
             picture = Image.fromarray(image)

@@ -7,10 +7,12 @@ from convlens.data.sources import scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.fields import check_least
-from convlens.files import whole_folder
+from convlens.files import on_disk, whole_folder
 
 
-def write_split(source: Path, out: Path, fraction: float = 0.9, seed: int = 0) -> Path:
+def write_split(
+    source: Path, out: Path, fraction: float = 0.9, seed: int = 0, skip_bad: bool = False
+) -> Path:
     """Copy the unsplit data set `source` to the new folder `out` as train/ and validation/.
 
     The split is that of `split_per_class`, which is also how an unsplit data set is opened.
@@ -20,6 +22,7 @@ def write_split(source: Path, out: Path, fraction: float = 0.9, seed: int = 0) -
         out: The new folder.
         fraction: Share of each class's images that trains, between 0 and 1; rounded down.
         seed: Of the draw, from 0 up.
+        skip_bad: Leave out files that are no images.
 
     Returns:
         The new folder's full path.
@@ -32,7 +35,7 @@ def write_split(source: Path, out: Path, fraction: float = 0.9, seed: int = 0) -
     source, out = Path(source).resolve(), Path(out).resolve()
     if not 0 < fraction < 1:
         raise UserError(f"`fraction` {fraction} must lie between 0 and 1", option="fraction")
-    listing = scan(source)
+    listing = scan(source, skip_bad)
     listing.check()
     if listing.num_train is not None:
         raise UserError(f"{source} is split already; use it as it is")
@@ -45,7 +48,7 @@ def write_split(source: Path, out: Path, fraction: float = 0.9, seed: int = 0) -
     with whole_folder(out) as folder:
         for split, rows in zip(("train", "validation"), parts, strict=True):
             for path in (listing.paths[row] for row in rows):
-                copy = folder / split / path
+                copy = folder / split / on_disk(path)
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source / path, copy)
+                shutil.copy2(source / on_disk(path), copy)
     return out
