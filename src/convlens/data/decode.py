@@ -191,13 +191,16 @@ def open_rgb(path: Path | str, size: int) -> Image.Image:
 
 def rgb_of(content: bytes, name: Path | str, size: int) -> Image.Image:
     """As `open_rgb`, of an image file's bytes. name: what errors call it."""
-    with _opened(content, name, size) as image:
+    with opened(content, name, size) as image:
         return to_rgb(image)
 
 
 @contextlib.contextmanager
-def _opened(content: bytes, name: Path | str, size: int) -> Iterator[Image.Image]:
-    """The decoded image; what is raised in the block is told of it too."""
+def opened(content: bytes, name: Path | str, size: int) -> Iterator[Image.Image]:
+    """The decoded image of such bytes, as Pillow has it: `to_rgb` makes of it what `rgb_of` gives.
+
+    What is raised in the block is told of the image too.
+    """
     try:
         file = io.BytesIO(content)
         if kind := _foreign(name, file):

@@ -1,7 +1,11 @@
+import gzip
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -181,6 +185,96 @@ def test_archives_of_another_layout(server, tmp_path):
             path.unlink()
         with pytest.raises(UserError, match=sentence):
             fetch(server, tmp_path / "x")
+
+
+def zipped(inner: bytes, **options) -> bytes:
+    outer = io.BytesIO()
+    with zipfile.ZipFile(outer, "w", **options) as file:
+        file.writestr(INNER, inner)
+    return outer.getvalue()
+
+
+def changed(content: bytes, flags: int = 0, method: int = 0) -> bytes:
+    """A zip of one file with those flags and that compression in both of its headers."""
+    content = bytearray(content)
+    for start, offset in (content.index(b"PK\x03\x04"), 6), (content.index(b"PK\x01\x02"), 8):
+        content[start + offset] |= flags
+        content[start + offset + 2] = method
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (changed(zipped(b"secret"), flags=1), "encrypted"),
+        (changed(zipped(b"odd"), method=97), "compression"),
+        (zipped(b"no archive"), "gzip"),
+        (zipped(gzip.compress(b"no tar")), "header"),
+        (zipped(gzip.compress(bytes(2000))[:-9]), "ended"),
+        (zipped(b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 40), "invalid"),
+        (zipped(b"\0" * 9000, compression=zipfile.ZIP_LZMA)[:500], "zip"),
+    ],
+    ids=["encrypted", "unknown compression", "no gzip", "no tar", "cut", "garbage", "half a zip"],
+)
+def test_archives_that_cannot_be_unpacked(server, tmp_path, body, reason):
+    server.body = body
+    with pytest.raises(UserError, match=f"caltech-101.zip cannot be unpacked .*{reason}.*delete"):
+        fetch(server, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def tar_of_zeros(info: tarfile.TarInfo, size: int) -> bytes:
+    """The official layout around one file of so many zeros, of which little is packed."""
+    info.size = size
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(min(size, 30_000_000) // 1_000_000):
+            file.write(bytes(1_000_000))
+    return zipped(buffer.getvalue(), compression=zipfile.ZIP_DEFLATED)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_file_of_a_gigabyte_is_refused_before_it_is_read(server, tmp_path, kind):
+    server.body = tar_of_zeros(member("101_ObjectCategories/a/1.jpg", kind), 10**9)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="in the archive has 1,000 MB, more than an image"):
+        fetch(server, tmp_path / "x")
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(server, tmp_path, monkeypatch):
+    module = sys.modules["convlens.data.tools.fetch"]
+    monkeypatch.setattr(module, "MOST_BYTES", 5_000_000)
+    server.body = tar_of_zeros(member("101_ObjectCategories/a/1.txt"), 10_000_000)
+    with pytest.raises(UserError, match="holds far more than Caltech-101 does; nothing was kept"):
+        fetch(server, tmp_path / "x")
+
+
+def test_a_huge_image_in_the_archive_is_refused_without_a_warning(server, tmp_path):
+    file = io.BytesIO()
+    Image.new("1", (13_000, 13_000)).save(file, "PNG")
+    server.body = archive(files={"a/1.jpg": file.getvalue()})
+    with pytest.raises(UserError, match=r"a/1\.jpg in the archive has 13,000×13,000 pixels"):
+        fetch(server, tmp_path / "x")
+
+
+def test_what_a_killed_download_left_is_removed(server, tmp_path, own_cache):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, encoding="ascii", check=True)  # fmt: skip
+    ended = dead.stdout.strip()
+    for folder in (own_cache / "downloads", tmp_path):
+        folder.mkdir(exist_ok=True)
+        left = folder / f".x.{ended}.0123abcd.tmp"
+        (left / "all").mkdir(parents=True)
+        (left / "all/1.jpg").touch()
+    fetch(server, tmp_path / "x")
+    assert sorted(path.name for path in (own_cache / "downloads").iterdir()) == [
+        ".convlens", "caltech-101.zip",
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_broken_image_in_the_archive(server, tmp_path):
