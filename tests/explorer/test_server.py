@@ -21,10 +21,10 @@ HOME = "http://127.0.0.1"
 
 
 @contextlib.contextmanager
-def running(explorer: Explorer, token: str | None = None) -> Iterator[int]:
-    """A real server on a free port."""
-    app = server.application(explorer, token)
-    real = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+def running(explorer: Explorer, *guard) -> Iterator[int]:
+    """A real server on a free port. guard: the application's further arguments."""
+    app = server.application(explorer, *guard)
+    real = uvicorn.Server(server.configuration(app))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=real.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -37,10 +37,10 @@ def running(explorer: Explorer, token: str | None = None) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def asking(explorer: Explorer, token: str | None = None) -> Iterator[httpx.Client]:
+def asking(explorer: Explorer, *guard) -> Iterator[httpx.Client]:
     """A client of a running server."""
     with (
-        running(explorer, token) as port,
+        running(explorer, *guard) as port,
         httpx.Client(base_url=f"{HOME}:{port}", timeout=30) as client,
     ):
         yield client
@@ -164,6 +164,8 @@ def test_bad_uploads_are_refused_each_for_its_reason(client: httpx.Client, monke
     [
         ("127.0.0.1", 200),
         ("127.0.0.1:8765", 200),
+        ("127.0.0.2:8765", 200),  # as `--host 127.0.0.2` is asked
+        ("[0:0:0:0:0:0:0:1]:8765", 200),
         ("localhost:8765", 200),
         ("[::1]:8765", 200),
         ("LOCALHOST", 200),
@@ -188,6 +190,10 @@ def test_another_page_cannot_send_images(client: httpx.Client):
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": HOME}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": ""}, 403),
+        ({"origin": "http://proxy.example", "x-requested-with": "convlens"}, 200),  # from the page
+        ({"sec-fetch-site": "cross-site", "x-requested-with": "convlens"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
@@ -217,6 +223,85 @@ def test_on_another_address_a_token_opens_and_nothing_else_does(explorer: Explor
         client.cookies.clear()
         client.cookies.set(server.COOKIE, "wrong")
         assert client.get("/").status_code == 403
+
+
+@pytest.mark.parametrize("prefix", ["", "/user/me"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.example/",
+        "//evil.example/%2e%2e",
+        "/\\evil.example/",
+        "/%5Cevil.example/",
+        "/%2F/evil.example",
+        "/..//evil.example/",
+        "/%0d%0aLocation:%20http://evil.example/",
+        "/@evil.example",
+        "http://evil.example/",
+        "/api/site.json",
+        "",
+        "*",
+    ],
+)
+def test_a_redirect_leads_to_the_page_and_nowhere_else(explorer: Explorer, prefix, path):
+    explorer.watch = lambda give_way: None
+    with (
+        running(explorer, "RIGHT", prefix) as port,
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        for before in {"", prefix}:
+            client.sendall(f"GET {before}{path}?token=RIGHT HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = client.recv(65536).decode()
+            assert head.startswith("HTTP/1.1 303 ")
+            assert f"\r\nlocation: {prefix}/\r\n" in head
+            assert head.lower().count("location:") == 1
+            assert f"; Path={prefix}/;" in head  # of the cookie
+
+
+def test_below_a_proxy_s_path_the_token_or_this_computer_s_name_opens(explorer: Explorer):
+    explorer.watch = lambda give_way: None
+    with asking(explorer, "the-token", "/user/me", True) as client:
+        assert client.get("/api/site.json").status_code == 200  # the proxy took its path off
+        assert client.get("/user/me/api/site.json").status_code == 200
+        assert client.get("/user/me/user/me/api/site.json").status_code == 404
+        assert client.get("/user/meteor").status_code == 404
+        bare = client.get("/user/me")  # from which "api/site.json" would lead elsewhere
+        assert (bare.status_code, bare.headers["location"]) == (303, "/user/me/")
+        client.headers["host"] = "hub.example"
+        for path in "/user/me/", "/user/me", "/", "/user/me/?token=wrong":
+            assert client.get(path).status_code == 403
+        assert client.get("/user/me/?token=the-token").headers["location"] == "/user/me/"
+        assert client.get("/user/me/api/site.json").status_code == 200
+    with asking(explorer, "the-token", "/user/me", False) as client:  # not on the loopback
+        assert client.get("/user/me/").status_code == 403
+
+
+def test_a_turn_that_does_not_come_in_time_is_told(explorer: Explorer, monkeypatch):
+    """The question that is being answered is waited for, those behind it are not."""
+    go, real = threading.Event(), server.answer
+    monkeypatch.setattr(server, "PATIENCE", 0.5)
+
+    def slowly(explorer: Explorer, path: str):
+        return real(explorer, path) if not server.slow(path) or go.wait(20) else None
+
+    monkeypatch.setattr(server, "answer", slowly)
+    with running(explorer) as port, ThreadPoolExecutor(5) as pool:
+
+        def ask(target: int) -> tuple[int, str | None, float]:
+            begun = time.monotonic()
+            url = f"{HOME}:{port}/api/0/v0/occlusion-{target}.png"
+            response = httpx.get(url, timeout=30)
+            waited = time.monotonic() - begun
+            return response.status_code, response.headers.get("retry-after"), waited
+
+        first = pool.submit(ask, 0)
+        time.sleep(0.5)
+        for status, retry, waited in pool.map(ask, range(1, 5)):
+            assert (status, retry) == (503, "1")
+            assert 0.5 <= waited < 5
+        go.set()
+        assert first.result()[0] == 200
+        assert ask(1)[0] == 200
 
 
 def test_too_many_questions_at_once_are_sent_away(explorer: Explorer, monkeypatch):

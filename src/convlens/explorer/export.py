@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from convlens.data.decode import open_file, read_bytes
 from convlens.errors import UserError
 from convlens.explorer import pictures
 from convlens.explorer.answers import Answer, answer, as_json, page_files, projection
@@ -87,9 +88,10 @@ def _check(out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        if json.loads((out / "api" / "site.json").read_text(encoding="utf-8"))["static"] is True:
-            return
-    except (OSError, ValueError, KeyError, TypeError):
+        with open_file(out / "api" / "site.json") as file:
+            if json.load(file)["static"] is True:
+                return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise UserError(f"{out} holds something else than an exported page; name another folder")
 
@@ -126,8 +128,9 @@ def _choose(explorer: Explorer, images: Sequence[Path | str]) -> list[dict[str, 
 
 
 def _add(explorer: Explorer, path: Path) -> dict[str, Any]:
+    content = read_bytes(path)
     try:
-        upload = explorer.images.add(path.read_bytes())
+        upload = explorer.images.add(content, sent=False)
     except UserError as problem:
         raise UserError(f"{path}: {problem}") from None
     return {"id": upload.name, "path": path.name, "label": None}

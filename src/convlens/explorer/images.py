@@ -9,15 +9,15 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from convlens.data.dataset import Dataset, Split
-from convlens.data.decode import FORMATS, squash, to_rgb
+from convlens.data.decode import decode_bytes, identify
 from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 
 MOST_BYTES = 16_000_000
 MOST_PIXELS = 50_000_000  # what the largest telephones make
+NO_IMAGE = "this is not an image that can be read; give a PNG, JPEG, WebP, GIF, BMP or TIFF"
 UPLOADS_KEPT = 256
 SPLITS = {"v": "validation", "t": "train"}
 
@@ -44,11 +44,32 @@ class Images:
         self.datasets, self.sizes = datasets, sizes
         self._uploads: Kept[Upload] = Kept(keep)
 
-    def add(self, content: bytes) -> Upload:
-        """An image file's bytes. TooLarge for too many pixels, UserError where it is no image."""
+    def add(self, content: bytes, sent: bool = True) -> Upload:
+        """An image file's bytes. sent: by a browser, which may send MOST_PIXELS pixels.
+
+        Raises TooLarge for more of these, and UserError where it is no image or has more than
+        `decode` takes.
+        """
         name = "u" + hashlib.sha256(content).hexdigest()[:16]
         known = self._uploads.get(name)
-        return known or self._uploads.put(name, decode_upload(name, content, self.sizes))
+        return known or self._uploads.put(name, self._decoded(name, content, sent))
+
+    def _decoded(self, name: str, content: bytes, sent: bool) -> Upload:
+        """Nothing is decoded before the pixels that the file announces are counted."""
+        width, height = _size(content)
+        large = width * height > MOST_PIXELS
+        if sent and large:
+            raise TooLarge(
+                f"the image has {width}×{height} pixels; scale it to at most "
+                f"{MOST_PIXELS // 1_000_000} million"
+            )
+        try:
+            pixels = {size: decode_bytes(content, "the image", size) for size in self.sizes}
+        except UserError:
+            if large:  # which it speaks of
+                raise
+            raise UserError(NO_IMAGE) from None
+        return Upload(name, pixels, width, height)
 
     def pixels(self, name: str, size: int) -> np.ndarray:
         """uint8, (size, size, 3). KeyError where there is no such image."""
@@ -78,26 +99,12 @@ class Images:
         return split, row
 
 
-def decode_upload(name: str, content: bytes, sizes: set[int]) -> Upload:
-    """As `Images.add`. Nothing is decoded before the pixels that the file announces are counted."""
+def _size(content: bytes) -> tuple[int, int]:
+    """Width and height as the file announces them."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise TooLarge(
-                    f"the image has {width}×{height} pixels; scale it to at most "
-                    f"{MOST_PIXELS // 1_000_000} million"
-                )
-            image.load()
-            rgb = to_rgb(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise TooLarge(
-            f"the image has more than {MOST_PIXELS // 1_000_000} million pixels; scale it down"
-        ) from None
-    except TooLarge:
-        raise
+        image = identify(io.BytesIO(content))
     except Exception:  # a decoder fed with garbage raises whatever it stumbles over
-        raise UserError(
-            "this is not an image that can be read; give a PNG, JPEG, WebP, GIF, BMP or TIFF"
-        ) from None
-    return Upload(name, {size: squash(rgb, size) for size in sizes}, width, height)
+        image = None
+    if image is None:
+        raise UserError(NO_IMAGE)
+    return image.size
