@@ -1,7 +1,11 @@
+import errno
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from PIL import Image
 
 from convlens.data import cache
 from convlens.data.cache import load
-from convlens.data.decode import decode_bytes
+from convlens.data.decode import decode_bytes, open_file
 from convlens.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -205,6 +209,102 @@ def test_skipped_images_are_listed_remembered_and_tried_again(pets, decoded):
     assert_holds(mended, truth)
     assert mended.skipped == ()
     assert decoded == ["01.png"]
+
+
+def swap(first: Path, second: Path) -> None:
+    """Exchange two files of equal size and give each the other's time."""
+    content, other = first.read_bytes(), second.read_bytes()
+    times = first.stat().st_mtime_ns, second.stat().st_mtime_ns
+    first.write_bytes(other)
+    second.write_bytes(content)
+    os.utime(first, ns=(times[0],) * 2)
+    os.utime(second, ns=(times[1],) * 2)
+
+
+def swap_by_renaming(first: Path, second: Path) -> None:
+    time = first.stat().st_mtime_ns
+    first.rename(first.with_suffix(".away"))
+    second.rename(first)
+    first.with_suffix(".away").rename(second)
+    os.utime(first, ns=(time, time))
+    os.utime(second, ns=(time, time))
+
+
+@pytest.mark.parametrize("exchange", [swap, swap_by_renaming])
+def test_files_swapped_with_equal_size_and_time_are_decoded_again(tmp_path, decoded, exchange):
+    for name, color in ("cat", 10), ("dog", 200):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.new("L", (16, 16), color + i).save(tmp_path / name / f"{i}.bmp")
+            os.utime(tmp_path / name / f"{i}.bmp", ns=(10**9, 10**9))
+    before = load(tmp_path, size=16)
+    decoded.clear()
+    time.sleep(0.02)  # a system's clock ticks a hundred times a second
+    exchange(tmp_path / "cat/0.bmp", tmp_path / "dog/0.bmp")
+    after = load(tmp_path, size=16)
+    assert sorted(decoded) == ["0.bmp", "0.bmp"]
+    assert after.old_digest == before.old_digest
+    assert after.digest != before.digest
+    assert not after.is_known_by(before.digest)
+
+
+def test_a_copy_is_known_by_its_digest_and_by_that_of_version_0_1(pets, tmp_path):
+    dataset = load(pets[0], size=16)
+    copy = load(shutil.copytree(pets[0], tmp_path / "copy"), size=8)
+    assert (copy.digest, copy.old_digest) == (dataset.digest, dataset.old_digest)
+    names = "\n".join(
+        f"{path}\0{(pets[0] / path).stat().st_size}"
+        for path in dataset.train.paths + dataset.validation.paths
+    )
+    assert copy.old_digest == hashlib.sha256(names.encode()).hexdigest()[:16]
+    for digest in "", dataset.digest, dataset.old_digest:
+        assert copy.is_known_by(digest)
+    assert not copy.is_known_by("0123456789abcdef")
+
+
+@pytest.fixture
+def share(monkeypatch):
+    """`share.problem` is what reading 01.png of any class ends with, if it is not None."""
+
+    class Share:
+        problem: OSError | None = OSError(errno.EIO, "Input/output error")
+
+        def open(self, path):
+            if self.problem is not None and Path(path).name == "01.png":
+                raise self.problem
+            return open_file(path)
+
+    share = Share()
+    monkeypatch.setattr(sys.modules["convlens.data.decode"], "open_file", share.open)
+    return share
+
+
+def test_a_read_error_that_passes_is_told_and_not_remembered(pets, share, told, capsys):
+    root, truth = pets
+    with pytest.raises(
+        UserError, match=r"01\.png cannot be read \(Input/output error\); try again"
+    ):
+        load(root, size=16)
+    rest = {path: pixels for path, pixels in truth.items() if not path.endswith("01.png")}
+    for _ in range(2):
+        dataset = load(root, size=16, skip_bad=True)
+        assert_holds(dataset, rest)
+        assert dataset.skipped == tuple(sorted(truth.keys() - rest.keys()))
+        assert "left out" in (out := capsys.readouterr().out)
+        assert f"{root}/train/cat/01.png cannot be read (Input/output error)" in out
+    share.problem = None
+    dataset = load(root, size=16, skip_bad=True)
+    assert_holds(dataset, truth)
+    assert dataset.skipped == ()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_read_error_spares_what_is_decoded_already(pets, share):
+    root, truth = pets
+    share.problem = None
+    load(root, size=16)
+    share.problem = OSError(errno.ESTALE, "Stale file handle")
+    assert_holds(load(root, size=16), truth)
 
 
 def test_a_class_left_without_images_is_named(pets):
