@@ -14,9 +14,10 @@ from torch import Tensor
 from tyro.conf import arg
 
 from convlens import formats
+from convlens.data.tools.near_duplicates.leak import InTrain
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
-from convlens.files import replacing, write_json
+from convlens.files import make_folder, replacing, write_json
 from convlens.inference.classifier import Classifier
 from convlens.inference.ensemble import ensemble, log_mean
 from convlens.inference.metrics import Evaluation, score
@@ -62,6 +63,8 @@ class ReproduceOptions:
     """Train on about this many images at most, for a short trial; by default all."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."""
+    skip_bad: bool = False
+    """Leave out files that cannot be read, and list them."""
     runs: Path = Path("runs/reproduce")
     """The folder for the run folders."""
     results: Path = Path("results")
@@ -82,7 +85,7 @@ class ReproduceOptions:
 
     def config(self, name: str, seed: int) -> RunConfig:
         """What decides a recipe's run with that seed."""
-        shared = ("max_train_images", "device", "precision")
+        shared = ("max_train_images", "device", "precision", "skip_bad")
         options = {option: getattr(self, option) for option in shared}
         if self.epochs is not None:
             options["epochs"] = self.epochs
@@ -165,8 +168,8 @@ def complete(run: Path, data: Path | str | None = None) -> dict[str, Any]:
 def _collect(metrics: dict[str, Any], run: Path, options: ReproduceOptions) -> None:
     """Add one run to the results; of seed 0 also the tables, the pictures and the weights."""
     name, seed, results = metrics["recipe"], metrics["seed"], options.results
-    results.mkdir(parents=True, exist_ok=True)
-    options.weights.mkdir(parents=True, exist_ok=True)
+    make_folder(results)
+    make_folder(options.weights)
     path = results / "summary.json"
     others = [r for r in _read_records(path) if (r["recipe"], r["seed"]) != (name, seed)]
     # what an older version did not measure stays empty until its run is collected again
@@ -261,12 +264,10 @@ def _ensemble_record(
     group: list[Path],
     tta: bool,
     seen: Evaluation,
-    near_duplicates: np.ndarray | None,
+    near_duplicates: InTrain,
 ) -> dict[str, Any]:
     """What stands in ensembles.json of one group of runs."""
-    rest = None
-    if near_duplicates is not None and not near_duplicates.all():
-        rest = seen.take(~near_duplicates).accuracy
+    rest = near_duplicates.others
     first, *others = map(str, group)
     also = f" --ensemble {' '.join(others)}" if others else ""
     return {
@@ -276,6 +277,8 @@ def _ensemble_record(
         "validation_loss": seen.loss,
         "validation_accuracy": seen.accuracy,
         "validation_mean_class_accuracy": seen.mean_class_accuracy,
-        "validation_accuracy_without_near_duplicates": rest,
+        "validation_accuracy_without_near_duplicates": (
+            None if rest is None else seen.take(rest).accuracy
+        ),
         "command": f"convlens evaluate {first}{also}{' --tta' if tta else ''}",
     }

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from convlens.cli.metrics import MEASURES, print_calibration, print_split
-from convlens.cli.options import Device, Folder, Images, Run, RunData, finish, read
+from convlens.cli.options import (
+    Device,
+    Folder,
+    Images,
+    Run,
+    RunData,
+    SkipBad,
+    finish,
+    read,
+    say_data,
+)
 from convlens.errors import UserError
 from convlens.escape import csv_rows, visible
 from convlens.fields import check_least
@@ -44,6 +54,7 @@ class EvaluateOptions:
 
     run: Run
     data: RunData = None
+    skip_bad: SkipBad = False
     device: Device = "auto"
     ensemble: EnsembleOption = ()
     tta: Tta = False
@@ -58,19 +69,19 @@ def evaluate(arguments: Sequence[str]) -> None:
     """Measure cross-entropy and accuracy of a trained network on both splits."""
     options = read(EvaluateOptions, arguments, "evaluate", evaluate.__doc__)
     from convlens import formats
-    from convlens.files import write_json
+    from convlens.files import make_folder, write_json
     from convlens.reporting.run_pages import write_evaluation
     from convlens.training.run_folder import RunFolder
 
     machine, classifier = _open(options)
-    dataset = RunFolder(options.run).open_for(classifier, options.data)
-    say(f"data set   {dataset.describe()}")
+    dataset = RunFolder(options.run).open_for(classifier, options.data, options.skip_bad)
+    say_data(dataset)
     say(f"device     {machine.describe()}")
     if options.without_near_duplicates:
         dataset = _without_near_duplicates(dataset)
     out = options.out
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad name costs nothing
+        make_folder(out)  # before the work, so that a bad name costs nothing
     metrics: dict[str, float] = {}
     for name in ("train", "validation"):
         seen = classifier.evaluate(dataset.split(name))
@@ -86,18 +97,20 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 def _without_near_duplicates(dataset: "Dataset") -> "Dataset":
     """The data set without the validation images that have a near-duplicate in train/."""
-    import numpy as np
-
-    from convlens.data.tools.near_duplicates import near_duplicates_in_train
+    from convlens.data.tools.near_duplicates.leak import near_duplicates_in_train
 
     found = near_duplicates_in_train(dataset.root, dataset.train, dataset.validation)
-    if found.all():
+    if found.images is None:
+        raise UserError(f"which images are near-duplicates cannot be told: {found.unknown}")
+    if found.others is None:
         raise UserError("every validation image has a near-duplicate in train/; none is left")
     say(
-        f"left out   {found.sum():,} of {len(found):,} validation images, which have a "
+        f"left out   {found.count:,} of {len(found.images):,} validation images, which have a "
         "near-duplicate in train/"
     )
-    rest = dataset.validation.take(np.flatnonzero(~found))
+    if found.unknown:
+        say(f"not known  {found.unknown}")
+    rest = dataset.validation.take(found.others)
     return dataclasses.replace(dataset, validation=rest)
 
 
@@ -155,8 +168,8 @@ def _write_csv(predictions: "Predictions") -> None:
     if sys.stdout.isatty():
         say(table.getvalue().removesuffix("\n"))
         return
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # a table is read elsewhere, not spoken here
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a table is read elsewhere, not spoken here
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.stdout.write(table.getvalue())
 
 

@@ -101,9 +101,15 @@ def _input(classifier: "Classifier") -> str:
 
 def _leak(record: dict[str, Any], split: str) -> str:
     near_duplicates = record[f"{split}_near_duplicates"]
+    unknown = record.get(f"{split}_near_duplicates_unknown")  # not in older records
     if near_duplicates is None:
-        return "How many of those have a near-duplicate among the training images is not known."
-    return f"{near_duplicates:,} of those have a near-duplicate among the training images."
+        why = f": {unknown}" if unknown else ""
+        return (
+            f"How many of those have a near-duplicate among the training images is not known{why}."
+        )
+    return f"{near_duplicates:,} of those have a near-duplicate among the training images" + (
+        f" for certain; {unknown}." if unknown else "."
+    )
 
 
 def _at(record: dict[str, Any]) -> str:

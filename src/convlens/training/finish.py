@@ -3,9 +3,8 @@
 import logging
 from typing import Any
 
-import numpy as np
-
 from convlens.data.augment import augment
+from convlens.data.tools.near_duplicates.leak import InTrain
 from convlens.errors import UserError
 from convlens.files import replacing
 from convlens.inference.calibration import fit_temperature
@@ -54,14 +53,14 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
     folder.write_metrics(metrics)
 
 
-def _near_duplicates(trainer: Trainer, folder: RunFolder) -> np.ndarray | None:
-    """As `find_near_duplicates`; None also where the files are not there any more: what a run has
+def _near_duplicates(trainer: Trainer, folder: RunFolder) -> InTrain:
+    """As `find_near_duplicates`; not known where the files are not there any more: what a run has
     decoded is enough to end it."""
     try:
         return folder.first(find_near_duplicates, trainer.dataset.root, trainer.splits)
     except (UserError, OSError) as problem:
         logger.info("not known  which images have near-duplicates: %s", problem)
-        return None
+        return InTrain(None, f"{problem}")
 
 
 def _calibrated(

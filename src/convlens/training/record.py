@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from convlens import formats
-from convlens.data.tools.near_duplicates import near_duplicates_in_train
+from convlens.data.tools.near_duplicates.leak import InTrain, near_duplicates_in_train
 from convlens.inference.classifier import Classifier
 from convlens.inference.metrics import Evaluation
 from convlens.training.config import RunConfig
@@ -48,11 +47,10 @@ SUMMARY_FIELDS = (
 MAX_PAIRS = 50_000_000
 
 
-def find_near_duplicates(root: Any, splits: Monitored) -> np.ndarray | None:
-    """Which monitored images have a near-duplicate in train; None where there are too many to
-    compare. root: of the data set."""
+def find_near_duplicates(root: Any, splits: Monitored) -> InTrain:
+    """Which monitored images have a near-duplicate in train. root: of the data set."""
     if len(splits.train) * len(splits.monitored) > MAX_PAIRS:
-        return None
+        return InTrain(None, "there are too many images to compare every two")
     return near_duplicates_in_train(root, splits.train, splits.monitored)
 
 
@@ -60,14 +58,14 @@ def record(
     config: RunConfig,
     classifier: Classifier,
     evaluations: dict[str, Evaluation],
-    near_duplicates: np.ndarray | None,
+    near_duplicates: InTrain,
     machine: Machine,
     world: World,
 ) -> dict[str, Any]:
     """What a run found: what it is, the figures of both splits, their uncertainty, the command.
 
-    evaluations: of train and the monitored split, by name. near_duplicates: bool, (N,), which of
-    the N monitored images have one among those trained on; None where that is not known.
+    evaluations: of train and the monitored split, by name. near_duplicates: which of the
+    monitored images have one among those trained on.
     """
     found: dict[str, Any] = {
         "format": formats.FORMAT,
@@ -92,21 +90,19 @@ def record(
     }
 
 
-def uncertainty(
-    split: str, evaluation: Evaluation, near_duplicates: np.ndarray | None
-) -> dict[str, Any]:
+def uncertainty(split: str, evaluation: Evaluation, near_duplicates: InTrain) -> dict[str, Any]:
     """How far a split's figures can be trusted: their noise, the leak and the calibration.
 
     near_duplicates: as `record` has it.
     """
-    rest = None
-    if near_duplicates is not None and not near_duplicates.all():
-        rest = evaluation.take(~near_duplicates)
+    others = near_duplicates.others
+    rest = None if others is None else evaluation.take(others)
     return {
         f"{split}_images": len(evaluation.labels),
         f"{split}_standard_error": evaluation.standard_error,
         f"{split}_mean_class_standard_error": evaluation.mean_class_standard_error,
-        f"{split}_near_duplicates": None if near_duplicates is None else int(near_duplicates.sum()),
+        f"{split}_near_duplicates": near_duplicates.count,
+        f"{split}_near_duplicates_unknown": near_duplicates.unknown,
         f"{split}_accuracy_without_near_duplicates": rest and rest.accuracy,
         f"{split}_mean_class_accuracy_without_near_duplicates": rest and rest.mean_class_accuracy,
         **evaluation.calibration(),

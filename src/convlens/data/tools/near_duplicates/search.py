@@ -1,59 +1,37 @@
-"""Photographs that are in a data set twice: as they are, mirrored, recolored a little or cropped.
+"""The search for images that show another one, or a part of it.
 
 A coarse descriptor of every image is compared with those of 95 crops of every other one; the best
 few are aligned, coarse to fine, and judged by their pixels. Time grows with the square of the
 number of images.
 """
 
-import contextlib
-import hashlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convlens.data.dataset import Split
-from convlens.data.decode import decode
 from convlens.data.progress import progress_bar
-from convlens.data.sources import cache_home
-from convlens.files import replacing
 
 T = TypeVar("T")
 
-VERSION = 1  # of the search; raise it whenever its answers change
 SIDE = 64  # pixels: what images are scaled to before they are compared
-SIMILAR = 0.9  # from this similarity on, two images count as one photograph
+SIMILAR = 0.9  # from this similarity on, two images may show one photograph
 SMALLEST = 0.4  # the least share of a side that a crop keeps
 DESCRIPTOR = 4  # cells a side of the coarse descriptor
 # The least correlation with which a pair goes on to the next level, by the side of its image.
 LEVELS = {8: 0.88, 16: 0.91, 32: 0.93}
+NEAREST = 5  # of an image: how many others' similarities tell what is usual around it
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Near-duplicates, each pair once, in the order of their rows; P of them.
-
-    first, second: int64, (P,), rows. similarity: float32, (P,), 0.9..1, see `_similarity`.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    similarity: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-
-@dataclass(frozen=True)
-class _Candidates:
+class Candidates:
     """P images that may show another one, or a part of it.
 
     part, whole: int64, (P,), rows. similarity: float32, (P,). window: float32, (P, 4), what `part`
@@ -83,105 +61,136 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def near_duplicates_in_train(
-    root: Path, train: Split, validation: Split, progress: bool = True
-) -> np.ndarray:
-    """Find the images of `validation` that have a near-duplicate in `train`.
+class Share(Protocol):
+    """Apply a function to every chunk, on all threads; the answers in the chunks' order."""
 
-    root: of the data set, whose files are read, so that the answer does not depend on the size they
-    were loaded at. Returns bool, shape (len(validation),). It takes seconds, so it is kept in
-    `cache_home()` for as long as the files do not change.
-    """
-    key = hashlib.sha256(str(VERSION).encode())
-    for split in train, validation:
-        for path in split.paths:
-            stat = (root / path).stat()
-            key.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
-        key.update(b"\n")
-    kept = cache_home() / f"near-duplicates-{key.hexdigest()[:16]}.npy"
-    with contextlib.suppress(OSError, ValueError):  # never kept, or damaged
-        found = np.load(kept)
-        if found.shape == (len(validation),):
-            return found
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        first, second = (
-            np.stack(list(pool.map(lambda path: decode(root / path, SIDE), split.paths)))
-            for split in (train, validation)
-        )
-    found = np.zeros(len(validation), dtype=bool)
-    found[across(first, second, progress).second] = True
-    with contextlib.suppress(OSError), replacing(kept) as temporary:
-        np.save(temporary, found)
-    return found
+    def __call__(
+        self, function: Callable[..., T], chunks: Sequence, about: str = ""
+    ) -> list[T]: ...
 
 
-def within(images: np.ndarray, progress: bool = True) -> Pairs:
-    """Find near-duplicates among `images`, uint8, (N, H, W, 3); `first` is the lower row."""
-    found = _find(images, images, same=True, progress=progress)
-    first, second = np.sort([found.part, found.whole], axis=0)
-    return _once(first, second, found.similarity)
-
-
-def across(first: np.ndarray, second: np.ndarray, progress: bool = True) -> Pairs:
-    """Find near-duplicates, one in `first` and one in `second`, uint8, (N, H, W, 3)."""
-    there = _find(first, second, same=False, progress=progress)
-    back = _find(second, first, same=False, progress=progress)
-    return _once(
-        np.concatenate([there.part, back.whole]),
-        np.concatenate([there.whole, back.part]),
-        np.concatenate([there.similarity, back.similarity]),
-    )
-
-
-def _once(first: np.ndarray, second: np.ndarray, similarity: np.ndarray) -> Pairs:
-    """Of the pairs with the same two rows the most similar one."""
-    order = np.lexsort([-similarity, second, first])
-    _, new = np.unique(np.stack([first, second])[:, order], axis=1, return_index=True)
-    rows = order[new]
-    return Pairs(first[rows], second[rows], similarity[rows])
-
-
-def _find(parts: np.ndarray, wholes: np.ndarray, same: bool, progress: bool) -> _Candidates:
-    """Pairs of a row of `parts` and a row of `wholes` that it shows, or shows a crop of.
-
-    same: both are one array, of which no row is compared with itself.
-    """
-    parts, wholes = thumbnails(parts), thumbnails(wholes)
+@contextmanager
+def workers(progress: bool) -> Iterator[Share]:
+    """A thread for each core, with a bar that tells what they do."""
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool, progress_bar(progress) as bar:
 
-        def share(function: Callable[..., T], *chunks: Sequence, about: str = "") -> list[T]:
-            total = len(chunks[0])
-            return list(bar.track(pool.map(function, *chunks), total=total, description=about))
+        def share(function: Callable[..., T], chunks: Sequence, about: str = "") -> list[T]:
+            return list(bar.track(pool.map(function, chunks), len(chunks), description=about))
 
         # Many small products: a thread for each is faster than all threads for each in turn.
         torch.set_num_threads(1)
         try:
-            small_parts = torch.cat(share(partial(_shrink, parts), _chunks(len(parts), 512)))
-            small_wholes = torch.cat(share(partial(_shrink, wholes), _chunks(len(wholes), 512)))
-            pairs = _candidates(small_parts, small_wholes, same, share)
-            for side, least in LEVELS.items():
-                if side <= 16:
-                    gather = partial(_pooled, small_parts, small_wholes)
-                else:
-                    gather = partial(_read, parts, wholes)
-                align = partial(_align, pairs, gather, side)
-                found = share(align, _chunks(len(pairs), 2048), about="Aligning near-duplicates")
-                pairs = _kept(pairs, found, least)
-            judge = partial(_judge, pairs, partial(_read, parts, wholes))
-            pairs = _kept(pairs, share(judge, _chunks(len(pairs), 512)), SIMILAR)
+            yield share
         finally:
             torch.set_num_threads(threads)
-    return pairs
 
 
-def _kept(pairs: _Candidates, found: list[tuple[Tensor, Tensor]], least: float) -> _Candidates:
+class Search:
+    """Compares every row of `parts` with every row of `wholes`, uint8, (N, H, W, 3).
+
+    same: both are one array, of which no row is compared with itself. share: of `workers`.
+    """
+
+    def __init__(self, parts: np.ndarray, wholes: np.ndarray, same: bool, share: Share) -> None:
+        self.parts, self.wholes, self.share = thumbnails(parts), thumbnails(wholes), share
+        self.small_parts, self.small_wholes = (
+            torch.cat(share(partial(_shrink, images), _chunks(len(images), 512)))
+            for images in (self.parts, self.wholes)
+        )
+        self.windows = _windows()
+        self.described = _descriptors(self.small_parts, self.windows[0])
+        crops = share(partial(_descriptors, self.small_wholes), list(self.windows[:-1]))
+        mirrored = _descriptors(self.small_wholes.flip(3), self.windows[0])
+        self.crops = torch.stack([*crops, mirrored])  # (K, n, 48)
+        self.closeness, self.closest = self._compare(same)
+
+    def similar(self) -> Candidates:
+        """The pairs with a similarity of `SIMILAR` or more."""
+        part, rank = torch.nonzero(self.closeness > 0.8, as_tuple=True)
+        return self._judged(self._candidates(part, self.closest[part, rank]), LEVELS, SIMILAR)
+
+    def nearest(self, rows: np.ndarray) -> np.ndarray:
+        """How similar those rows of `parts` are to the `NEAREST` most similar ones of `wholes`.
+
+        Of the twice as many with the closest descriptors, that is. Returns float32, (len(rows),
+        NEAREST), descending; NaN where there are not that many others.
+        """
+        whole = self.closest[torch.from_numpy(rows), : 2 * NEAREST]
+        part = torch.from_numpy(rows)[:, None].expand_as(whole)
+        everything = dict.fromkeys(LEVELS, -np.inf)
+        pairs = self._judged(self._candidates(part.flatten(), whole.flatten()), everything, -np.inf)
+        similarity = -np.sort(-pairs.similarity.reshape(whole.shape), axis=1)[:, :NEAREST]
+        missing = NEAREST - similarity.shape[1]
+        return np.pad(similarity, ((0, 0), (0, missing)), constant_values=np.nan)
+
+    def _compare(self, same: bool) -> tuple[Tensor, Tensor]:
+        """For each part the few wholes with the most similar descriptor of a crop.
+
+        Returns those similarities, float32, and the rows, int64, both (len(parts), few).
+        """
+        # Half of the dimensions hold nearly all there is; what is found is compared in full later.
+        _, basis = torch.linalg.eigh(self.described.T @ self.described)
+        basis = basis[:, -(DESCRIPTOR**2) * 3 // 2 :]
+        queries, keys = self.described @ basis, self.crops @ basis
+        count = len(self.wholes)
+        few = min(max(count // 256, 2 * NEAREST), 40, count - same)
+
+        def closest(rows: slice) -> tuple[Tensor, Tensor]:
+            query = queries[rows]
+            best = torch.empty(len(query), count)
+            for columns in _chunks(count, 2048):  # what is compared at a time fits into a cache
+                block = query @ keys[0, columns].T
+                scratch = torch.empty_like(block)
+                for crop in keys[1:, columns]:
+                    torch.maximum(block, torch.mm(query, crop.T, out=scratch), out=block)
+                best[:, columns] = block
+            if same:
+                mine = torch.arange(len(query))
+                best[mine, mine + rows.start] = -1
+            return best.topk(few, dim=1)
+
+        chunks = _chunks(len(queries), 256)
+        found = self.share(closest, chunks, about="Comparing every two images")
+        values, indices = (torch.cat(column) for column in zip(*found, strict=True))
+        return values, indices
+
+    def _candidates(self, part: Tensor, whole: Tensor) -> Candidates:
+        """Those rows, with the crop of each whole that is closest to its part."""
+
+        def window_of(rows: slice) -> Tensor:
+            queries, keys = self.described[part[rows]], self.crops[:, whole[rows]]
+            return torch.einsum("nd,knd->kn", queries, keys).argmax(0)
+
+        chosen = self.share(window_of, _chunks(len(part), 1024))
+        index = torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.int64)
+        return Candidates(
+            part.numpy(),
+            whole.numpy(),
+            np.zeros(len(part), dtype=np.float32),
+            self.windows[index].numpy(),
+            (index == len(self.windows) - 1).numpy(),
+        )
+
+    def _judged(self, pairs: Candidates, levels: dict[int, float], least: float) -> Candidates:
+        """The pairs that reach those levels and, by their pixels, the similarity `least`."""
+        read = partial(_read, self.parts, self.wholes)
+        for side, correlation in levels.items():
+            pooled = partial(_pooled, self.small_parts, self.small_wholes)
+            align = partial(_align, pairs, pooled if side <= 16 else read, side)
+            found = self.share(align, _chunks(len(pairs), 2048), about="Aligning near-duplicates")
+            pairs = _kept(pairs, found, correlation)
+        judge = partial(_judge, pairs, read)
+        return _kept(pairs, self.share(judge, _chunks(len(pairs), 512)), least)
+
+
+def _kept(pairs: Candidates, found: list[tuple[Tensor, Tensor]], least: float) -> Candidates:
     """The pairs that reach `least`, with their new similarities and windows."""
     if not found:
         return pairs
     similarity, window = (torch.cat(column).numpy() for column in zip(*found, strict=True))
     keep = similarity >= least
-    return _Candidates(
+    return Candidates(
         pairs.part[keep], pairs.whole[keep], similarity[keep], window[keep], pairs.mirrored[keep]
     )
 
@@ -249,55 +258,6 @@ def _descriptors(small: Tensor, window: Tensor) -> Tensor:
     return _unit(rows @ small @ columns.T)
 
 
-def _candidates(parts: Tensor, wholes: Tensor, same: bool, share: Callable) -> _Candidates:
-    """For each of `parts` the few of `wholes` with the most similar descriptor of a crop.
-
-    parts, wholes: float32, (n, 3, 16, 16).
-    """
-    windows = _windows()
-    described = _descriptors(parts, windows[0])
-    crops = share(partial(_descriptors, wholes), list(windows[:-1]))
-    mirrored = _descriptors(wholes.flip(3), windows[0])
-    crops = torch.stack([*crops, mirrored])  # (K, n, 48)
-    # Half of the dimensions hold nearly all there is; what is found is compared in full below.
-    _, basis = torch.linalg.eigh(described.T @ described)
-    basis = basis[:, -(DESCRIPTOR**2) * 3 // 2 :]
-    queries, keys = described @ basis, crops @ basis
-    few = min(max(len(wholes) // 256, 4), 40, len(wholes) - same)
-
-    def nearest(rows: slice) -> tuple[Tensor, Tensor]:
-        query = queries[rows]
-        best = torch.empty(len(query), len(wholes))
-        for columns in _chunks(len(wholes), 2048):  # what is compared at a time fits into a cache
-            block = query @ keys[0, columns].T
-            scratch = torch.empty_like(block)
-            for crop in keys[1:, columns]:
-                torch.maximum(block, torch.mm(query, crop.T, out=scratch), out=block)
-            best[:, columns] = block
-        if same:
-            mine = torch.arange(len(query))
-            best[mine, mine + rows.start] = -1
-        return best.topk(few, dim=1)
-
-    found = share(nearest, _chunks(len(parts), 256), about="Comparing every two images")
-    values, indices = (torch.cat(column) for column in zip(*found, strict=True))
-    part, rank = torch.nonzero(values > 0.8, as_tuple=True)
-    whole = indices[part, rank]
-
-    def window_of(rows: slice) -> Tensor:
-        return torch.einsum("nd,knd->kn", described[part[rows]], crops[:, whole[rows]]).argmax(0)
-
-    chosen = share(window_of, _chunks(len(part), 1024))
-    index = torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.int64)
-    return _Candidates(
-        part.numpy(),
-        whole.numpy(),
-        values[part, rank].numpy(),
-        windows[index].numpy(),
-        (index == len(windows) - 1).numpy(),
-    )
-
-
 # alignment
 
 Gather = Callable[[np.ndarray, np.ndarray, int], tuple[Tensor, Tensor]]
@@ -319,7 +279,7 @@ def _read(
     return small, F.avg_pool2d(large, SIDE // side) if side < SIDE else large
 
 
-def _align(pairs: _Candidates, gather: Gather, side: int, rows: slice) -> tuple[Tensor, Tensor]:
+def _align(pairs: Candidates, gather: Gather, side: int, rows: slice) -> tuple[Tensor, Tensor]:
     """Move the windows' four edges, one after the other, to where the correlation is highest.
 
     side: of the wholes, pixels; the first step is half a pixel of the parts, which have half of it.
@@ -358,7 +318,7 @@ def _crop(whole: Tensor, window: Tensor, mirrored: Tensor, side: int) -> Tensor:
     return F.grid_sample(whole, grid, padding_mode="border", align_corners=False)
 
 
-def _judge(pairs: _Candidates, gather: Gather, rows: slice) -> tuple[Tensor, Tensor]:
+def _judge(pairs: Candidates, gather: Gather, rows: slice) -> tuple[Tensor, Tensor]:
     """Align once more at full size; returns the similarities, (n,), and the windows, (n, 4)."""
     _, window = _align(pairs, gather, SIDE, rows)
     part, whole = gather(pairs.part[rows], pairs.whole[rows], SIDE)
