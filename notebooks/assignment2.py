@@ -171,6 +171,12 @@ def compare(first, second):
     return 100 * (b - a), abs(b - a) / spread if spread else math.inf
 
 
+def in_errors(distance, recipe):
+    """ ", 2.0 standard errors": nothing for a recipe that is right on all images and so has none."""
+    spread = error(RUNS[recipe]["validation_accuracy"])
+    return f", {distance / spread:.1f} standard errors" if spread else ""
+
+
 def difference(first, second):
     points, ratio = compare(first, second)
     if ratio >= 2:
@@ -651,9 +657,7 @@ if steps:
         f"The best network of question 1 is `{best_of_1}`."
         + (
             f" It stands {100 * (RUNS[best_of_1]['validation_accuracy'] - 0.71):.1f} points above the "
-            "highest tier, "
-            f"{(RUNS[best_of_1]['validation_accuracy'] - 0.71) / error(RUNS[best_of_1]['validation_accuracy']):.1f} "
-            "standard errors."
+            f"highest tier{in_errors(RUNS[best_of_1]['validation_accuracy'] - 0.71, best_of_1)}."
             if points_of(best_of_1) == 15
             else ""
         ),
@@ -863,7 +867,10 @@ if LOOKED_AT:
     text(
         table(
             ("layer", "image", "map size", *kinds),
-            [(f"`{a}`", markdown_code(b), sizes[a], *found.values()) for (a, b), found in counts.items()],
+            [
+                (f"`{a}`", markdown_code(b), sizes[a], *found.values())
+                for (a, b), found in counts.items()
+            ],
             "lll" + "r" * len(kinds),
         ),
         f"- *The first layer{' is close to the pixels' if simple[first] >= 0.5 else ''}.* "

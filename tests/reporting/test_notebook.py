@@ -3,6 +3,7 @@
 What its sentences claim is tested on numbers made up, by the functions of the notebook's own cells.
 """
 
+import html
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import torch
 
 from convlens import open_dataset
 from convlens.errors import UserError
+from convlens.files import read_csv, write_csv
 from convlens.inference import Classifier
 from convlens.training.record import SUMMARY_FIELDS
 from convlens.training.run import train
@@ -414,6 +416,12 @@ def test_a_loss_that_hardly_rose_says_what_became_of_the_accuracy(cells, made_up
     assert "ended within 5 % of that, while the validation accuracy went from 30.0 %" in told
 
 
+def test_a_network_that_is_always_right_has_no_standard_error(cells, made_up):
+    made_up(convnet=(0.99, 1.0, None), lenet5=(0.99, 0.75, None))
+    assert cells["in_errors"](0.29, "convnet") == ""
+    assert cells["in_errors"](0.0289, "lenet5") == ", 2.0 standard errors"
+
+
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
@@ -430,3 +438,83 @@ def test_a_gap_between_the_splits_is_explained_by_the_side_that_moved(
 ):
     made_up(lenet5=(*first, None), convnet=(*second, None))
     assert words in cells["gaps"]("lenet5", "convnet")
+
+
+# Names may be anything
+
+HOSTILE = (
+    "x`<img src=x onerror=alert(1)>`",
+    "![x](nofile.png)",
+    '`#read("report-page.typ")`{=typst}',
+    "=1+1|$x$ [y](javascript:alert(1))",
+    "张三",
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(project, toy_data, tmp_path_factory) -> Path:
+    """The folder of the report on lenet5's results, its classes, files and folders so named."""
+    root = tmp_path_factory.mktemp("hostile")
+    plain = sorted(path.name for path in (toy_data / "train").iterdir())
+    names = dict(zip(plain, sorted(HOSTILE), strict=True))
+    data = root / "d`a`ta<b>"
+    for image in toy_data.glob("*/*/*.png"):
+        split, name = image.parts[-3:-1]
+        target = data / split / names[name] / f"![{image.stem}`](x)<b>.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, target)
+    (root / "results").mkdir()
+    shutil.copytree(project / "results" / "lenet5", root / "results" / "lenet5")
+    (root / "results" / "lenet5" / "state.pt").unlink()
+    table = root / "results" / "lenet5" / "confusion.csv"
+    header, *rows = read_csv(table)
+    renamed = [[names[row[0]], *map(int, row[1:])] for row in rows]
+    write_csv(table, [[header[0], *sorted(HOSTILE)], *renamed])
+    (record, *_) = json.loads((project / "results" / "summary.json").read_text(encoding="utf-8"))
+    record["command"] = f"convlens train lenet5 --data '{data}\n```\n<b>'"
+    (root / "results" / "summary.json").write_text(json.dumps([record]), encoding="utf-8")
+    network = Classifier.load(project / "weights" / "lenet5.safetensors")
+    (root / "weights").mkdir()
+    network.with_model(network.model, class_names=sorted(HOSTILE)).save(
+        root / "weights" / "lenet5.safetensors"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(root / "cache"))
+        report(root / "results", root / "weights", data, root / "notebooks")
+    return root / "notebooks"
+
+
+def test_a_page_of_hostile_names_runs_and_loads_nothing(hostile):
+    page = (hostile / "assignment2.html").read_text(encoding="utf-8")
+    assert "Content-Security-Policy\" content=\"default-src 'none'" in page
+    body = page[page.index("<main>") :]
+    tags = re.findall(r"<(\w+)((?:[^>\"]|\"[^\"]*\")*)>", body)
+    assert {tag for tag, _ in tags} <= {
+        "main", "div", "p", "h1", "h2", "h3", "h4", "h5", "span", "pre", "code", "em", "strong",
+        "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "img",
+    }  # fmt: skip
+    for tag, attributes in tags:
+        for name in re.findall(r"(\w+)=\"", re.sub(r"\"[^\"]*\"", '""', attributes)):
+            assert name in ("class", "id", "style", "src", "alt", "tabindex"), (tag, attributes)
+        if tag == "img":
+            assert re.search(r"\ssrc=\"data:image/png;base64,", attributes)
+
+
+def test_hostile_names_are_read_as_they_are(hostile):
+    document = pypdfium2.PdfDocument(hostile / "assignment2.pdf")
+    words = "".join(page.get_textpage().get_text_range() for page in document)
+    document.close()
+    page = (hostile / "assignment2.html").read_text(encoding="utf-8")
+    for text in (words, html.unescape(re.sub(r"<[^>]*>", "", page))):
+        text = re.sub(r"\s", "", text)
+        assert "train/![x](nofile.png)/![image_0001`](x)<b>" in text
+        assert any(f"{re.sub(chr(32), '', name)}takenfor" in text for name in HOSTILE)
+
+
+def test_what_the_notebook_of_hostile_names_says_is_plain_markdown(hostile):
+    notebook = nbformat.read(hostile / "assignment2.ipynb", as_version=4)
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+    told = "\n".join(out.data.get("text/markdown", "") for out in outputs)
+    assert "&#91;x&#93;(nofile.png)" in told
+    prose = re.sub(r"```.*?```", "", told, flags=re.DOTALL)
+    assert "<img" not in prose and "](" not in prose and "{=typst}" not in prose

@@ -74,6 +74,7 @@ def fit(texts: Sequence[Text]) -> None:
 
 def tell_once(names: Sequence[str]) -> None:
     """Log, once in a program, which names no font can draw, and what helps."""
+    names = list(dict.fromkeys(names))
     if names and not _told:
         _told.append(True)
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
