@@ -3,14 +3,19 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from convlens.cli import main
+from convlens.files import MARKER
 from convlens.formats import FORMAT
 from convlens.inference import Classifier
 from convlens.training.run_folder import RunFolder
@@ -30,7 +35,7 @@ def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp
     assert measured.pop("format") == FORMAT
     assert len(measured) == 6 + 3
     assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-6)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+    assert {path.name for path in (tmp_path / "out").iterdir()} - {MARKER} == {
         "metrics.json",
         "confusion.csv",
         "confusion.png",
@@ -147,6 +152,106 @@ def test_the_probabilities_told_are_the_classifiers_at_its_temperature(
     assert record["probabilities"] == pytest.approx(np.sort(expected)[::-1], rel=1e-6)
     plain = json.loads(tell("predict", toy_weights, image, "--format", "json"))
     assert record["probabilities"][0] > plain[0]["probabilities"][0] + 0.01
+
+
+@pytest.fixture
+def holiday(toy_data, tmp_path) -> Path:
+    """A folder of 19 photographs, one that is cut, one of a telephone, and a note."""
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for number, image in enumerate(sorted((toy_data / "train").rglob("*.png"))[:19]):
+        shutil.copy(image, folder / f"{number:02d}.png")
+    (folder / "10x.png").write_bytes((folder / "10.png").read_bytes()[:999])
+    (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_predict_answers_for_what_it_can_and_names_the_rest(form, toy_weights, holiday, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(toy_weights), str(holiday), "--format", form, "--device", "cpu"])
+    assert stop.value.code == 1
+    told = capsys.readouterr()
+    match form:
+        case "json":
+            paths = [record["path"] for record in json.loads(told.out)]
+        case "csv":
+            paths = [row["image"] for row in csv.DictReader(io.StringIO(told.out))]
+        case "text":
+            paths = [line.split(": ")[0] for line in told.out.splitlines()[1:]]
+    assert paths == [str(holiday / f"{number:02d}.png") for number in range(19)]
+    cut, heic, left_out = told.err.splitlines()
+    assert cut.startswith(f"convlens: {holiday}/10x.png cannot be decoded (")
+    assert heic == (
+        f"convlens: {holiday}/IMG_1.HEIC is HEIC, which ConvLens does not read; convert it to JPEG "
+        "or PNG"
+    )
+    assert left_out == f"left out: 1 file that is no image: {holiday}/notes.txt"
+
+
+def test_what_is_no_image_in_a_folder_is_told_and_no_failure(
+    toy_weights, toy_data, tmp_path, capsys
+):
+    folder = Path(shutil.copytree(toy_data / "validation" / "cyan_bar", tmp_path / "photos"))
+    for number in range(7):
+        (folder / f"{number}.txt").touch()
+    main(["predict", str(toy_weights), str(folder), "--device", "cpu"])
+    told = capsys.readouterr()
+    assert told.out.count("image_000") == 4
+    names = ", ".join(f"{folder}/{number}.txt" for number in range(5))
+    assert told.err == f"left out: 7 files that are no images: {names}, …\n"
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_without_any_answer_the_status_is_2_and_the_output_valid(
+    form, toy_weights, tmp_path, capsys
+):
+    names = [str(tmp_path / name) for name in ("gone.png", "also\x1b[31m.png")]
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(toy_weights), *names, "--format", form, "--device", "cpu"])
+    assert stop.value.code == 2
+    told = capsys.readouterr()
+    empty = {"text": "", "csv": "image,rank,class,probability\n", "json": "[]\n"}
+    assert told.out == empty[form]
+    assert told.err.count("does not exist; give an image") == told.err.count("\n") == 2
+    assert "\x1b" not in told.err and "also\\x1b[31m.png" in told.err
+
+
+def test_a_pipe_is_not_waited_for(toy_weights, tmp_path, refuse):
+    os.mkfifo(tmp_path / "pipe")
+    told = refuse("predict", toy_weights, tmp_path / "pipe", "--device", "cpu")
+    assert told.endswith("pipe cannot be decoded (a pipe or a device, not a file); replace it")
+    assert "a pipe or a device" in refuse("predict", toy_weights, "/dev/zero", "--device", "cpu")
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_names_that_are_no_utf_8_are_answered_in_every_format_and_locale(
+    locale, toy_weights, toy_data, tmp_path
+):
+    image = toy_data / "train" / "cyan_bar" / "image_0001.png"
+    for name in b"caf\xe9.png", "數.png".encode(), b"\x1b[31m.png":
+        shutil.copy(image, os.fsencode(tmp_path) + b"/" + name)
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment["PYTHONWARNINGS"] = "error"
+    out = {}
+    for form in "text", "csv", "json":
+        command = [sys.executable, "-m", "convlens", "predict", str(toy_weights), str(tmp_path)]
+        done = subprocess.run(
+            [*command, "--format", form, "--device", "cpu"], env=environment, capture_output=True
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        out[form] = done.stdout.decode("utf-8")
+    names = sorted(["caf\udce9.png", "數.png", "\x1b[31m.png"])
+    assert sorted(os.path.basename(r["path"]) for r in json.loads(out["json"])) == names
+    table = csv.DictReader(io.StringIO(out["csv"]))
+    assert sorted(os.path.basename(row["image"]) for row in table) == [
+        "\x1b[31m.png",
+        "caf\\udce9.png",
+        "數.png",
+    ]
+    assert "\x1b" not in out["text"] and "\\x1b[31m.png: " in out["text"]
+    assert ("數.png: " if locale == "C.UTF-8" else "\\u6578.png: ") in out["text"]
 
 
 @pytest.mark.parametrize(("form", "suffix"), [("torch", ".pt2"), ("onnx", ".onnx")])

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import stat
 
 import numpy as np
@@ -156,6 +157,27 @@ def test_a_class_is_known_by_its_name(toy_weights):
     assert classifier.label("red_cross") == 3
     with pytest.raises(UserError, match="class 'red_crosss'; did you mean red_cross"):
         classifier.label("red_crosss")
+
+
+def test_a_class_is_known_by_its_name_however_its_accents_are_written(toy_weights, toy_data):
+    classifier = Classifier.load(toy_weights)
+    named = classifier.with_model(
+        classifier.model, class_names=("cafe\u0301", "數", "Caf\u00e9", "d", "e")
+    )
+    assert named.label("caf\u00e9") == named.label("cafe\u0301") == 0
+    assert named.label("Cafe\u0301") == 2
+    # as an argument comes under an ASCII locale
+    assert named.label("數".encode().decode("ascii", "surrogateescape")) == 1
+    both = classifier.with_model(
+        classifier.model, class_names=("cafe\u0301", "caf\u00e9", "c", "d", "e")
+    )
+    assert (both.label("cafe\u0301"), both.label("caf\u00e9")) == (0, 1)
+    dataset = classifier.open_dataset(toy_data)
+    composed = dataclasses.replace(dataset, classes=("a", "b", "caf\u00e9", "d", "e"))
+    decomposed = classifier.with_model(
+        classifier.model, class_names=("a", "b", "cafe\u0301", "d", "e")
+    )
+    decomposed.check_classes(composed)
 
 
 def test_another_network_in_its_place_shares_nothing_that_can_be_changed(toy_weights):

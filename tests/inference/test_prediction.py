@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import shutil
 
 import numpy as np
@@ -94,6 +95,114 @@ def test_images_are_found_anywhere_below_a_folder_in_order(tmp_path, toy_data):
     assert find_images([image, tmp_path / "b", tmp_path / "notes.txt"]) == [
         image, *found[1:3], tmp_path / "notes.txt",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def holiday(tmp_path, toy_data):
+    """A folder of one's own: a good image, and what else lies about."""
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    image = toy_data / "train/blue_disc/image_0001.png"
+    for name in "good.png", "noending", "sent.heic", "photo.jpg_large":
+        shutil.copy(image, folder / name)
+    (folder / "cut.png").write_bytes(image.read_bytes()[:1000])
+    (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (folder / "raw.NEF").write_bytes(b"II*\0" + bytes(100))
+    (folder / "apple").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
+    (folder / "empty").touch()
+    (folder / "Thumbs.db").touch()
+    (folder / "album.jpg").mkdir()
+    os.mkfifo(folder / "pipe.jpg")
+    os.mkfifo(folder / "pipe")
+    for name, target in (
+        ("zero.png", "/dev/zero"),
+        ("gone.jpg", "nowhere"),
+        ("self.jpg", "self.jpg"),
+    ):
+        (folder / name).symlink_to(target)
+    return folder
+
+
+def test_what_can_be_answered_is_and_the_rest_is_named(classifier, holiday):
+    predictions = classifier.predict(holiday, skip_bad=True)
+    found = [os.path.basename(prediction.path) for prediction in predictions]
+    assert found == ["good.png", "noending", "photo.jpg_large", "sent.heic"]
+    reasons = {os.path.basename(path): reason for path, reason in predictions.failed}
+    for name, reason in {
+        "IMG_1.HEIC": "is HEIC, which ConvLens does not read; convert it to JPEG or PNG",
+        "apple": "is HEIC, which",
+        "raw.NEF": "is camera raw, which",
+        "cut.png": "cannot be decoded",
+        "pipe.jpg": "a pipe or a device, not a file",
+        "zero.png": "a pipe or a device, not a file",
+        "gone.jpg": "No such file",
+        "self.jpg": "Too many levels of symbolic links",
+    }.items():
+        assert reason in reasons.pop(name)
+    assert reasons == {}
+    assert sorted(map(os.path.basename, predictions.left_out)) == ["empty", "notes.txt", "pipe"]
+    assert predictions._repr_html_().count("convert it to JPEG") == 3
+
+
+def test_unasked_an_image_without_an_answer_is_an_error(classifier, holiday):
+    with pytest.raises(UserError, match=r"IMG_1\.HEIC is HEIC"):
+        classifier.predict(holiday)
+    with pytest.raises(UserError, match=r"nowhere\.png does not exist"):
+        classifier.predict([holiday / "good.png", holiday / "nowhere.png"])
+
+
+def test_what_is_given_twice_is_answered_twice(classifier, holiday):
+    good, cut = holiday / "good.png", holiday / "cut.png"
+    predictions = classifier.predict([good, cut, good, cut], skip_bad=True)
+    assert [p.path for p in predictions] == [str(good)] * 2
+    assert [path for path, _ in predictions.failed] == [str(cut)] * 2
+    apart = classifier.predict([good, cut, good, cut], skip_bad=True, batch_size=1)
+    assert apart == predictions and apart.failed == predictions.failed
+
+
+def test_nothing_answered_is_no_error_when_bad_images_may_be_skipped(classifier, holiday):
+    predictions = classifier.predict([holiday / "cut.png", holiday / "no.png"], skip_bad=True)
+    assert predictions == []
+    assert [os.path.basename(path) for path, _ in predictions.failed] == ["no.png", "cut.png"]
+
+
+def test_links_to_folders_are_followed_and_loops_end(tmp_path, toy_data):
+    image = toy_data / "train/blue_disc/image_0001.png"
+    for name in "photos/1.png", "photos/b/2.png", "elsewhere/3.png", "elsewhere/c/4.png":
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / name)
+    photos = tmp_path / "photos"
+    for name, target in ("a", "../elsewhere"), ("b/up", ".."), ("self", "."), ("again", "b"):
+        (photos / name).symlink_to(target)
+    (tmp_path / "elsewhere" / "back").symlink_to(photos)
+    (photos / "lost").symlink_to("nowhere")
+    names = ["1.png", "a/3.png", "a/c/4.png", "b/2.png"]  # each once, by its own name if it has one
+    assert find_images([photos]) == [photos / name for name in names]
+    assert find_images([photos, photos]) == [photos / name for name in names] * 2
+    linked = tmp_path / "linked"
+    linked.symlink_to(photos)
+    assert find_images([linked]) == [linked / name for name in names]
+
+
+def test_names_that_are_no_text_are_answered_as_they_are(classifier, tmp_path, toy_data):
+    image = toy_data / "train/blue_disc/image_0001.png"
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    shutil.copy(image, path)
+    (prediction,) = classifier.predict(tmp_path)
+    assert prediction.path == path
+    assert "caf\\udce9.png" in prediction._repr_html_()
+
+
+def test_no_probability_is_ever_no_number(classifier, toy_data):
+    image = toy_data / "train/blue_disc/image_0001.png"
+    with pytest.raises(UserError, match="answers with what is no number"):
+        classifier.probabilities(np.float32([[np.nan, 1]]))
+    with np.errstate(all="ignore"):
+        for parameter in classifier.model.parameters():
+            parameter.data *= 1e20
+        with pytest.raises(UserError, match="answers with what is no number"):
+            classifier.predict(image, skip_bad=True)
 
 
 def test_what_holds_no_image_is_named(tmp_path):

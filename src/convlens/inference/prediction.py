@@ -1,6 +1,5 @@
 """What a network says of images: the classes that it holds most probable."""
 
-import html
 import mimetypes
 import os
 from collections.abc import Iterable, Sequence
@@ -8,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from convlens.data.decode import FOREIGN, decode, is_image
-from convlens.data.sources import CLUTTER, IMAGE_SUFFIXES
+from convlens.data.sources import CLUTTER, IMAGE_SUFFIXES, is_own, tell_own
 from convlens.errors import UserError
+from convlens.escape import html_text
+from convlens.files import as_unicode
 from convlens.html import bars, picture, to_png
 
 THUMBNAIL = 96  # pixels, in a notebook
@@ -27,9 +28,9 @@ class Prediction:
     def _repr_html_(self) -> str:
         """The picture and a bar for each class, for a notebook."""
         try:
-            shown = picture(to_png(decode(self.path, THUMBNAIL)), Path(self.path).name)
+            shown = picture(to_png(decode(self.path, THUMBNAIL)), as_unicode(Path(self.path).name))
         except UserError:  # the file is gone by now
-            shown = html.escape(Path(self.path).name)
+            shown = html_text(as_unicode(Path(self.path).name))
         return (
             '<div style="display: flex; gap: 1em; align-items: center; margin: 0.3em 0">'
             f"<div>{shown}</div><div>{bars(zip(self.classes, self.probabilities, strict=True))}"
@@ -56,7 +57,9 @@ class Predictions(list[Prediction]):
 
     def _repr_html_(self) -> str:
         shown = [prediction._repr_html_() for prediction in self]
-        return "".join(shown + [f"<p>{html.escape(reason)}</p>" for _, reason in self.failed])
+        return "".join(
+            shown + [f"<p>{html_text(as_unicode(reason))}</p>" for _, reason in self.failed]
+        )
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,9 @@ def _files_below(root: Path, failed: list[tuple[str, str]]) -> list[str]:
                 continue
             seen.add((identity.st_dev, identity.st_ino))
             folders[:] = [name for name in folders if not _hidden(name)]
+            own = [name for name in sorted(folders) if is_own(os.path.join(folder, name))]
+            tell_own(Path(folder), own)
+            folders[:] = [name for name in folders if name not in own]
             inside = [os.path.join(folder, name) for name in folders]
             waiting += [path for path in sorted(inside) if os.path.islink(path)]
             files += [os.path.join(folder, name) for name in names if not _hidden(name)]
