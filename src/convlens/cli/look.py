@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from convlens.cli.options import Images, Run, RunData, finish, read
+from convlens.cli.options import Images, Run, RunData, SkipBad, finish, read, say_data
 from convlens.errors import UserError
-from convlens.files import as_unicode
+from convlens.files import as_unicode, make_folder
 from convlens.logs import say
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class LookOptions:
     map: tuple[int, ...] = ()
     """Which of its maps, by number; else all, the strongest, or the first."""
     data: RunData = None
+    skip_bad: SkipBad = False
     out: Path = Path("looks")
     """The folder for the pictures."""
 
@@ -74,7 +75,8 @@ def look(arguments: Sequence[str]) -> None:
     given = _find(options)
     views = list(_views(options, given))
     # Nothing is written before everything asked for has been found.
-    options.out.mkdir(parents=True, exist_ok=True)
+    if views:
+        make_folder(options.out)
     if "layers" in options.view:
         say(to_text(layer_table(given.classifier.model, given.classifier.size)))
     names = own_names([view.name for _, view in views], [image for image, _ in views])
@@ -117,8 +119,8 @@ def _find(options: LookOptions) -> _Given:
     if of_images and options.images:
         images, found = _read(classifier, options.images)
     if not OF_DATA.isdisjoint(options.view) or (of_images and not images):
-        dataset = run.open_for(classifier, options.data)
-        say(f"data set   {dataset.describe()}")
+        dataset = run.open_for(classifier, options.data, options.skip_bad)
+        say_data(dataset)
         images = images or assigned_images(dataset)
     return _Given(classifier, images, dataset, snapshots, found.failed, found.left_out)
 

@@ -126,8 +126,8 @@ def _files_below(root: Path, failed: list[tuple[str, str]]) -> list[str]:
     """
 
     def tell(problem: OSError) -> None:
-        folder = str(problem.filename)
-        failed.append((folder, f"{folder} cannot be read ({problem.strerror}); its images are not"))
+        folder, why = str(problem.filename), problem.strerror or problem
+        failed.append((folder, f"{folder} cannot be read ({why}); give yourself the right to"))
 
     files, seen, waiting = [], set(), [str(root)]
     for start in waiting:
