@@ -2,6 +2,8 @@
 
 import io
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from convlens.data import open_dataset
+from convlens.data.dataset import Dataset
 from convlens.errors import UserError
-from convlens.explorer.answers import ROUTES, NotThere, answer, page_files, slow
+from convlens.explorer.answers import ROUTES, NotThere, answer, as_json, page_files, slow
 from convlens.explorer.attribution import METHODS
 from convlens.explorer.inside import Explorer
+from convlens.explorer.network import Network
 from convlens.explorer.pictures import short
 from convlens.explorer.survey import NotYet
 from convlens.inference import Classifier, Origin
@@ -381,3 +386,87 @@ def test_the_page_is_whole():
     files = page_files()
     assert {"index.html", "icon.svg"} <= set(files)
     assert files["index.html"].kind == "text/html; charset=utf-8"
+
+
+# Numbers that are none, and names that are no text
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=20,
+)
+
+
+def no_number(name: str) -> float:
+    return pytest.fail(f"{name} is no JSON")
+
+
+@given(ANYTHING)
+def test_json_is_always_strict_json_in_utf_8(content):
+    found = json.loads(as_json(content).body.decode("utf-8"), parse_constant=no_number)
+
+    def is_same(found, content) -> bool:
+        if isinstance(content, float) and not math.isfinite(content):
+            return found is None
+        if isinstance(content, list):
+            return all(map(is_same, found, content))
+        if isinstance(content, str):
+            surrogates = any("\ud800" <= character <= "\udfff" for character in content)
+            return surrogates or found == content
+        return isinstance(content, dict) or found == content
+
+    assert is_same(found, content)
+
+
+def paths_of(explorer: Explorer) -> list[str]:
+    """All that the page may ask of the first image."""
+    (network,) = explorer.networks
+    paths = ["api/site.json", "api/progress.json", "images/validation.png", "images/0/v0.png"]
+    for name in "prediction", "layers", "neighbors":
+        paths.append(f"api/0/v0/{name}.json")
+    for name in "dead", "history", "evaluation", "embedding":
+        paths.append(f"api/0/{name}.json")
+    for number in range(len(network.stages)):
+        paths += [f"api/0/v0/layer-{number}.png", f"api/0/v0/deconvolution-{number}-0.png"]
+        paths += [f"api/0/filter-{number}-0.json", f"api/0/patches-{number}.json"]
+    for method in METHODS:
+        paths += [f"api/0/v0/{method}-1.png", f"api/0/v0/{method}-1.json"]
+    return paths
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    st.sampled_from([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e20, 1e-40]),
+    st.sampled_from([0, 1, 2, -2, -1]),
+    st.integers(1, 3),
+)
+def test_a_network_gone_wild_is_answered_for(dataset_16, number, parameter, count):
+    """Its activations are infinite or no numbers; each answer is JSON or a picture all the same."""
+    torch.manual_seed(0)
+    model = LeNet5(5, size=16).eval()
+    with torch.no_grad():
+        list(model.parameters())[parameter].view(-1)[:count] = number
+    classifier = Classifier(model, dataset_16.classes, size=16)
+    history = {"columns": ["epoch", "train_loss"], "rows": [[1.0, float(number)]]}
+    summary = {"validation_loss": float("nan"), "more": [float("inf")]}
+    network = Network(classifier, "caf\udce9", history, summary)
+    explorer = Explorer([network], {16: dataset_16})
+    explorer.surveyor.run()
+    for path in paths_of(explorer):
+        try:
+            found = answer(explorer, path)
+        except NotThere as reason:
+            assert re.search("no filters|no maps|not finite|no number", str(reason))
+            continue
+        if found.kind == "application/json":
+            json.loads(found.body.decode("utf-8"), parse_constant=no_number)
+        else:
+            Image.open(io.BytesIO(found.body)).load()
+
+
+@pytest.fixture(scope="module")
+def dataset_16(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The toy data in a cache of this module's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return open_dataset(toy_data, size=16)

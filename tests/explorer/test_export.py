@@ -2,6 +2,11 @@
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +138,86 @@ def test_an_image_that_cannot_be_read_is_named(explorer: Explorer, tmp_path: Pat
     with pytest.raises(UserError, match=r"bad\.png: this is not an image"):
         write_page(explorer, tmp_path / "page", [tmp_path / "bad.png"])
     assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a device", "link to nothing", "huge"])
+def test_what_is_no_file_of_an_image_is_told_and_not_read(explorer, tmp_path, kind):
+    path = tmp_path / "bad.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "huge":
+        with open(path, "wb") as file:
+            file.truncate(10**12)
+    else:
+        path.symlink_to("/dev/zero" if kind == "link to a device" else "nowhere.png")
+    with pytest.raises(UserError, match=re.escape(str(path))) as told:
+        write_page(explorer, tmp_path / "page", [path])
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "page").exists()
+
+
+def test_pipes_and_devices_in_a_folder_do_not_hold_it_up(explorer, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Image.new("RGB", (30, 20), "red").save(folder / "good.png")
+    (folder / "sub.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    with pytest.raises(UserError, match=r"pipe\.png"):
+        write_page(explorer, tmp_path / "page", [folder])
+    (folder / "pipe.png").unlink()
+    out = write_page(explorer, tmp_path / "page", [folder])
+    assert len(json.loads((out / "api" / "site.json").read_text())["images"]) == 1
+
+
+def test_an_image_s_name_may_be_anything(explorer: Explorer, tmp_path: Path):
+    names = [b"caf\xe9.png", b"\x1b[31mred\n.png", "\u202egnp.exe.png".encode(), b"<b>&`.png"]
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    for number, path in enumerate(paths):
+        with path.open("wb") as file:
+            Image.new("RGB", (30, 20), (number, 0, 0)).save(file, "png")
+    out = write_page(explorer, tmp_path / "page", paths)
+    site = json.loads((out / "api" / "site.json").read_bytes().decode("utf-8"))
+    assert [image["path"] for image in site["images"]] == [
+        "caf\\udce9.png",
+        "\x1b[31mred\n.png",
+        "\u202egnp.exe.png",
+        "<b>&`.png",
+    ]
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(explorer: Explorer, tmp_path: Path):
+    image = tmp_path / "mine.png"
+    Image.new("RGB", (30, 20), "red").save(image)
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                             capture_output=True, text=True, check=True)  # fmt: skip
+    dead = process.stdout.strip()
+    for name in f".page.{dead}.0123abcd.tmp", f".other.{dead}.0123abcd.tmp":
+        (tmp_path / name / "api").mkdir(parents=True)
+    alive = tmp_path / f".page.{os.getppid()}.0123abcd.tmp"
+    alive.mkdir()
+    write_page(explorer, tmp_path / "page", [image])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, "mine.png", "page"]
+
+
+def test_an_export_that_is_killed_leaves_the_old_page(
+    explorer: Explorer, toy_weights, toy_data, tmp_path
+):
+    image = toy_data / "train" / "blue_disc" / "image_0001.png"
+    out = write_page(explorer, tmp_path / "page", [image])
+    before = files_in(out)
+    command = [sys.executable, "-m", "convlens", "explore", toy_weights, "--data", toy_data,
+               "--images", image, "--export", out]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(tmp_path.glob(".page.*.tmp/api/0")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(tmp_path.glob(".page.*.tmp"))
+    assert files_in(out) == before
+    write_page(explorer, out, [image])
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
 def test_two_runs_are_written_side_by_side(own, vgg, unet, tmp_path: Path):

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -52,6 +53,19 @@ def test_a_scale_is_the_percentile_else_the_maximum_else_1():
     assert pictures.scale_of(lonely) == 3
     assert pictures.scale_of(np.full(4, -2.0)) == 1
     assert pictures.magnitude_of(np.full(4, -2.0)) == 2
+
+
+def test_what_is_no_finite_number_fills_no_scale_and_is_drawn():
+    wild = np.array([[np.nan, np.inf, -np.inf, 2, 1]])
+    assert pictures.scale_of(wild) == pytest.approx(2, rel=0.01)
+    assert pictures.largest(wild) == 2
+    assert pictures.scale_of(wild[:, :3]) == 1
+    assert pictures.largest(wild[:, :3]) == 0
+    with np.errstate(all="ignore"):
+        assert pictures.sprite(wild[None], 2).tolist() == [[0, 255, 0, 255, 127]]
+        assert pictures.on_gray(wild, 2).tolist() == [[0, 255, 0, 255, 191]]
+        for draw in pictures.overlay, pictures.for_and_against, pictures.heat:
+            assert draw(wild, 2).dtype == np.uint8
 
 
 def test_signs_have_colors_and_0_has_none():
