@@ -19,7 +19,9 @@ def source_commit() -> str:
         return ""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        result = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=10)
+        result = subprocess.run(
+            command, cwd=project, capture_output=True, text=True, encoding="utf-8", timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.strip()

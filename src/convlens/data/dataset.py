@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar, overload
 import numpy as np
 
 from convlens.errors import UserError
+from convlens.files import as_unicode
 
 
 class _Images(Protocol):
@@ -141,7 +142,8 @@ class Dataset:
         """One line for the terminal."""
         return (
             f"{self.name}: {self.num_classes} classes, {len(self.train):,} training and "
-            f"{len(self.validation):,} validation images of {self.size}×{self.size} ({self.root})"
+            f"{len(self.validation):,} validation images of {self.size}×{self.size} "
+            f"({as_unicode(self.root)})"
         )
 
 

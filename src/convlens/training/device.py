@@ -137,13 +137,13 @@ class Measurements:
             everything[self.key] = everything.get(self.key, {}) | self.new
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps(everything, indent=2))
+                temporary.write_text(json.dumps(everything, indent=2), encoding="utf-8")
         except OSError:
             return
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            everything = json.loads(self.path.read_text())
+            everything = json.loads(self.path.read_text(encoding="utf-8"))
             return {key: values for key, values in everything.items() if isinstance(values, dict)}
         except (OSError, ValueError, AttributeError):  # absent or damaged, which is the same here
             return {}

@@ -31,7 +31,15 @@ from convlens import formats
 from convlens.data import Dataset, open_dataset
 from convlens.errors import UserError
 from convlens.fields import convert
-from convlens.files import is_temporary, replacing, sweep, write_json, write_yaml
+from convlens.files import (
+    as_unicode,
+    is_temporary,
+    on_disk,
+    replacing,
+    sweep,
+    write_json,
+    write_yaml,
+)
 from convlens.inference.classifier import Classifier
 from convlens.training.config import ConvolutionPlan, RunConfig
 from convlens.training.distributed import ALONE, World
@@ -341,7 +349,7 @@ class RunFolder:
             config = self.read_config()
             split_seed, skip_bad = config.split_seed, skip_bad or config.skip_bad
             data = config.data if data is None else data
-            if data is not None and not Path(data).exists():
+            if data is not None and not Path(on_disk(as_unicode(data))).exists():
                 raise UserError(
                     f"the data set {data} of {self.path} is not there; give the place where it "
                     "lies now with `data`",

@@ -14,7 +14,7 @@ from convlens.data.decode import decode
 from convlens.data.sources import cache_home
 from convlens.data.tools.near_duplicates import across
 from convlens.data.tools.near_duplicates.search import SIDE
-from convlens.files import replacing
+from convlens.files import on_disk, replacing
 
 VERSION = 2  # of the search; raise it whenever its answers change
 FEW = 0.1  # the share of images that may be unsure where none known still means that there is none
@@ -57,8 +57,9 @@ def near_duplicates_in_train(
     key = hashlib.sha256(str(VERSION).encode())
     for split in train, validation:
         for path in split.paths:
-            stat = (root / path).stat()
-            key.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
+            stat = (root / on_disk(path)).stat()
+            known_by = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+            key.update(f"{path}\0{known_by}\n".encode("utf-8", "replace"))
         key.update(b"\n")
     kept = cache_home() / f"near-duplicates-{key.hexdigest()[:16]}.npy"
     with contextlib.suppress(OSError, ValueError):  # never kept, or damaged
@@ -67,7 +68,7 @@ def near_duplicates_in_train(
             return _told(states)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         first, second = (
-            np.stack(list(pool.map(lambda path: decode(root / path, SIDE), split.paths)))
+            np.stack(list(pool.map(lambda path: decode(root / on_disk(path), SIDE), split.paths)))
             for split in (train, validation)
         )
     found = across(first, second, progress)
