@@ -1,9 +1,12 @@
 """Every name, whatever is in it, is read in every format as that name and does nothing else."""
 
+import io
 import json
 import logging
 import re
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +14,11 @@ import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from rich.console import Console
+from rich.progress import Progress
 
 from convlens import escape, files
+from convlens.data import cache
 from convlens.inference import Classifier
 from convlens.inference.metrics import Evaluation, score
 from convlens.inference.prediction import Prediction
@@ -342,3 +348,13 @@ def test_a_page_has_its_title_and_no_more(name):
 def test_what_is_logged_commands_no_terminal(told, capsys):
     logging.getLogger("convlens.test").info("data set   %s", "a\x1b[2J\u202eb\nc")
     assert capsys.readouterr().out == "data set   a\\x1b[2J\\u202eb\nc\n"
+
+
+def test_a_bar_shows_the_name_of_a_data_set_and_obeys_nothing_in_it(
+    toy_data, tmp_path, monkeypatch
+):
+    root = Path(shutil.copytree(toy_data, tmp_path / "[b] [ b]\x1b[2J"))
+    screen = Console(file=io.StringIO(), force_terminal=True, width=200)
+    monkeypatch.setattr(cache, "progress_bar", lambda wanted: Progress(console=screen))
+    cache.load(root, size=16)
+    assert r"Decoding [b] [ b]\x1b[2J" in re.sub(r"\x1b\[[\d;]*m", "", screen.file.getvalue())

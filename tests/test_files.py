@@ -23,13 +23,13 @@ from convlens.files import (
 
 def test_the_new_file_takes_the_old_ones_place(tmp_path):
     path = tmp_path / "history.csv"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with replacing(path) as temporary:
         assert temporary.parent == tmp_path  # a rename must not cross file systems
         assert temporary.suffix == ".csv"
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
+        temporary.write_text("new", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old"
+    assert path.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from convlens.cli import main
 from convlens.escape import from_csv_cell
 from convlens.files import read_csv
 from convlens.inference import Classifier
 
-NAMES = ("\x1b[31mred", "=1+1", "\u202egnp", "张三", "two\nlines")
+NAMES = ("\x1b[31mred", "=1+1", "\u202egnp", "张三", "two\nlines")  # of a file somebody sends
+FOLDERS = ("+1-1", "=1+1", "@x", "\u202egnp", "张三")  # a class folder has no control characters
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def data(toy_data, tmp_path) -> Path:
     """The toy images in class folders of such names."""
     for split in ("train", "validation"):
         folders = sorted((toy_data / split).iterdir())
-        for folder, name in zip(folders, sorted(NAMES), strict=True):
+        for folder, name in zip(folders, FOLDERS, strict=True):
             (tmp_path / "\x1b]0;data" / split / name).mkdir(parents=True)
             for image in folder.iterdir():
                 target = tmp_path / "\x1b]0;data" / split / name / image.name
@@ -64,13 +66,12 @@ def test_csv_is_utf_8_whatever_the_system_writes(named, toy_data, own_cache):
 
 def test_tables_of_an_evaluation_give_the_names_again(named, data, tmp_path, tell):
     trained = Classifier.load(named)
-    classes = tuple(sorted(NAMES))
-    weights = trained.with_model(trained.model, class_names=classes).save(tmp_path / "s")
+    weights = trained.with_model(trained.model, class_names=FOLDERS).save(tmp_path / "s")
     told = tell("evaluate", weights, "--data", data, "--device", "cpu", "--out", tmp_path / "out")
     assert r"\x1b]0;data" in told and "\x1b" not in told
     header, *rows = read_csv(tmp_path / "out" / "confusion.csv")
-    assert tuple(header[1:]) == tuple(row[0] for row in rows) == classes
-    assert tuple(row[0] for row in read_csv(tmp_path / "out" / "per_class.csv")[1:]) == classes
+    assert tuple(header[1:]) == tuple(row[0] for row in rows) == FOLDERS
+    assert tuple(row[0] for row in read_csv(tmp_path / "out" / "per_class.csv")[1:]) == FOLDERS
 
 
 def test_an_error_is_one_line_that_commands_nothing(tmp_path, refuse):
@@ -80,4 +81,13 @@ def test_an_error_is_one_line_that_commands_nothing(tmp_path, refuse):
 
 def test_an_audit_of_such_names_commands_nothing(data, tell):
     told = tell("data", "audit", "--data", data)
+    assert r"\x1b]0;data" in told
     assert "\x1b" not in told and "\u202e" not in told
+
+
+def test_an_audit_that_finds_fault_commands_nothing(data, capsys):
+    (data / "train" / "\x1b[2Jsixth").mkdir()
+    with pytest.raises(SystemExit):
+        main(["data", "audit", "--data", str(data)])
+    for told in capsys.readouterr():
+        assert r"\x1b" in told and "\x1b" not in told and "\u202e" not in told

@@ -17,7 +17,7 @@ import torch
 
 from convlens import open_dataset
 from convlens.errors import UserError
-from convlens.files import read_csv, write_csv
+from convlens.files import MARKER, read_csv, write_csv
 from convlens.inference import Classifier
 from convlens.training.record import SUMMARY_FIELDS
 from convlens.training.run import train
@@ -110,7 +110,7 @@ def test_the_three_questions_stand_in_order(text):
 
 
 def test_numbers_in_the_text_are_those_of_the_summary(project, text):
-    for record in json.loads((project / "results" / "summary.json").read_text()):
+    for record in json.loads((project / "results" / "summary.json").read_text(encoding="utf-8")):
         accuracy = record["validation_accuracy"]
         error = (accuracy * (1 - accuracy) / 20) ** 0.5  # 5 classes of 4 validation images
         row = (
@@ -226,7 +226,7 @@ def test_out_that_is_a_file(project, tmp_path):
 def test_a_missing_extra_is_named(project, monkeypatch, tmp_path, package):
     monkeypatch.setitem(sys.modules, package, None)
     source = tmp_path / "short.py"
-    source.write_text('# %% tags=["parameters"]\nRESULTS = None\n')
+    source.write_text('# %% tags=["parameters"]\nRESULTS = None\n', encoding="utf-8")
     with pytest.raises(UserError, match=rf"needs {package}: pip install 'convlens\[report\]'"):
         report(project / "results", project / "weights", out=tmp_path / "out", source=source)
 
@@ -272,7 +272,7 @@ def test_a_report_on_data_of_other_classes_stops_with_a_sentence(project, other_
         report(project / "results", project / "weights", other_data, tmp_path / "out")
     assert "`data`" in str(caught.value)
     assert "data" in caught.value.options
-    assert not list((tmp_path / "out").iterdir())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [MARKER]
 
 
 def test_the_same_classes_with_other_images_are_other_data(project, toy_data, tmp_path):

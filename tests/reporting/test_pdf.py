@@ -1,0 +1,44 @@
+"""The PDF says what the notebook says, in the fonts that there are."""
+
+import logging
+
+import pytest
+
+from convlens.figures import fonts
+
+nbformat = pytest.importorskip("nbformat")
+pypdfium2 = pytest.importorskip("pypdfium2")
+pytest.importorskip("typst")
+pytest.importorskip("pypandoc")
+
+from convlens.escape import markdown_code  # noqa: E402
+from convlens.reporting.pdf import to_pdf  # noqa: E402
+
+
+def words(pdf: bytes) -> str:
+    document = pypdfium2.PdfDocument(pdf)
+    found = "\n".join(page.get_textpage().get_text_range() for page in document)
+    document.close()
+    return found
+
+
+def notebook(*names: str):
+    cells = [nbformat.v4.new_markdown_cell(f"of {markdown_code(name)} it") for name in names]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_names_that_mean_something_in_typst_are_names(tmp_path):
+    names = ("#emph[b]", "$x$", "= h", "@cite <label>", "// no", "/* no", "![x](nofile.png)", "~_*")
+    told = words(to_pdf(notebook(*names), "Title", tmp_path))
+    for name in names:
+        assert f"of {name} it" in told
+
+
+def test_what_no_font_has_is_told_once(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "convlens")
+    monkeypatch.setattr(fonts, "_told", [])
+    monkeypatch.setattr(fonts, "installed", lambda: ())
+    for _ in range(2):
+        to_pdf(notebook("café", "张三"), "Title", tmp_path)
+    (told,) = caplog.messages
+    assert "not drawn" in told and "张三" in told and "café" not in told
