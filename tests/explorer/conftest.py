@@ -1,6 +1,10 @@
 """What the tests of the explorer share: networks that nobody trained, on data that are quick."""
 
-from collections.abc import Callable
+import contextlib
+import http.client
+import http.server
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,3 +115,51 @@ def own(toy_data: Path) -> Callable[..., Explorer]:
         return Explorer(networks, {24: dataset})
 
     return make
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Hands on what lies below `prefix` as JupyterHub does, under a Host header of its own."""
+
+    port: int
+    prefix: str
+    strips: bool
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if not self.path.startswith(f"{self.prefix}/"):
+            return self.send_error(404, "nothing but the explorer is here")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name: value for name, value in self.headers.items() if name != "Host"}
+        path = self.path[len(self.prefix) :] if self.strips else self.path
+        there = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(there):
+            there.request(self.command, path, body or None, headers | {"Host": "hub.example:80"})
+            answer = there.getresponse()
+            content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "date"):
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET
+
+
+@pytest.fixture
+def behind() -> Callable[..., contextlib.AbstractContextManager[str]]:
+    """behind(port, prefix, strips): the host that a small proxy is asked at."""
+
+    @contextlib.contextmanager
+    def proxied(port: int, prefix: str, strips: bool) -> Iterator[str]:
+        handler = type("", (Proxy,), {"port": port, "prefix": prefix, "strips": strips})
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+            thread.join()
+
+    return proxied

@@ -4,12 +4,15 @@ Whatever a test does, its page may write nothing to the console and ask no other
 """
 
 import contextlib
+import dataclasses
 import functools
 import http.server
 import io
 import json
 import os
+import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +27,11 @@ import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from convlens.data import open_dataset
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.explorer.server import application
+from convlens.explorer.server import application, configuration
 from convlens.look.arrays import receptive_field
 from convlens.training.run import train
 
@@ -93,19 +97,17 @@ def run(folder, data) -> Path:
 
 
 @contextlib.contextmanager
-def serving(explorer: Explorer) -> Iterator[str]:
-    """The explorer at an address of this computer, its survey done."""
-    config = uvicorn.Config(application(explorer), port=0, log_level="error", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
+def serving(explorer: Explorer, *guard) -> Iterator[str]:
+    """The explorer at an address of this computer. guard: the application's further arguments."""
+    server = uvicorn.Server(configuration(application(explorer, *guard)))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def surveyed(base: str) -> str:
@@ -746,6 +748,83 @@ def test_what_is_still_computed_is_waited_for_in_sight(served, show):
     assert len(asked) == 3
 
 
+def test_a_busy_server_is_asked_again_politely(served, show, watch):
+    """Each time later than before, and for pictures too."""
+    watch.allowed.append("503")
+    asked: dict[str, list[float]] = {"layers.json": [], "v3.png": []}
+
+    def refuse(route: Route) -> None:
+        times = asked[route.request.url.rpartition("/")[2]]
+        times.append(time.monotonic())
+        if len(times) > 2:
+            return route.continue_()
+        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": "too much"})
+
+    def before(page: Page) -> None:
+        page.route("**/v3/layers.json", refuse)
+        page.route("**/images/0/v3.png", refuse)
+
+    page = show(served, "#/image/v3", before=before)
+    expect(page.locator(".network .waiting")).to_contain_text("the server has much to do")
+    expect(page.locator(".tile").first).to_be_visible()
+    photograph = page.locator(".input img").first
+    until(lambda: photograph.evaluate("img => img.complete && img.naturalWidth > 0"))
+    assert [len(times) for times in asked.values()] == [3, 3]
+    first, second = np.diff(asked["layers.json"])
+    assert 0.7 < first < 1.3 < second < 3
+
+
+HOSTILE = (
+    "<img src=x onerror='window.ran = true'>",
+    "`</script><script>window.ran = true</script>",
+    "x" * 10_000,
+    "x" * 9_999 + "y",
+    "\x1b[31mred\x00\r\n\u202eabc",
+)
+SHOWN = (
+    *HOSTILE[:2],
+    "x" * 120 + "…",
+    "x" * 120 + "… (2)",
+    "\\u001b[31mred\\u0000\\u000d\\u000a\\u202eabc",
+)
+
+
+def test_names_are_shown_as_text_whatever_they_are(toy_weights, data, show):
+    dataset = open_dataset(data, size=16)
+    validation = dataclasses.replace(
+        dataset.validation,
+        paths=tuple(
+            f"validation/{HOSTILE[n % 5]}/caf\udce9" for n in range(len(dataset.validation))
+        ),
+    )
+    dataset = dataclasses.replace(dataset, name=HOSTILE[0], classes=HOSTILE, validation=validation)
+    network = Network.of_run(toy_weights)
+    network.classifier.class_names, network.name = HOSTILE, HOSTILE[1]
+    with serving(Explorer([network, network], {16: dataset})) as base:
+        surveyed(base)
+        page = show(base)
+        names = page.locator(".prediction").first.locator(".bars .name").all_inner_texts()
+        assert {name.split("true class")[0].strip() for name in names} == set(SHOWN)
+        assert page.locator(".subject").inner_text().endswith(f"on {HOSTILE[0]}")
+        for view in [*VIEWS, "#/confusion/0/1"]:
+            for size in DESK, PHONE:
+                page.set_viewport_size(size)
+                page.goto(base + view)
+                settled(page)
+                assert page.evaluate("window.ran") is None, view
+                assert page.locator("main script, main img[src=x]").count() == 0
+                wide = "document.documentElement.scrollWidth - innerWidth"
+                assert page.evaluate(wide) <= 0, view
+        page.goto(f"{base}#/classes")
+        table = settled(page).locator("table").first
+        assert set(table.locator("tbody th").all_inner_texts()) == set(SHOWN)
+        page.keyboard.press("c")
+        expect(page.locator(".choices button").first).to_have_attribute(
+            "title", re.compile(r"caf\\udce9|…$")
+        )
+        assert page.evaluate("window.ran") is None
+
+
 def test_a_server_that_is_gone_is_missed_and_found_again(run, data, show, watch):
     watch.allowed += ["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
     with serving(Explorer.open([run], data)) as base:
@@ -935,6 +1014,22 @@ def test_two_runs_stand_side_by_side_on_the_same_image(served_two, show):
     assert names == [run["name"] for run in site["runs"]]
     page.goto(f"{served_two}#/training")
     expect(page.locator("main")).to_contain_text("keeps no history")  # of a weights file
+
+
+def test_below_a_proxy_s_path_everything_is_found(toy_weights, data, show, behind, photograph):
+    """As in JupyterHub: the token opens the page, which finds its parts and sends an image."""
+    prefix, token = "/user/me/proxy/8765", "the-token"
+    explorer = Explorer.open([toy_weights], data)
+    with serving(explorer, token, prefix, True) as inner:
+        port = urlsplit(inner).port
+        with behind(port, prefix, strips=True) as host:
+            page = show(f"{host}{prefix}/?token={token}", "#/image/v3")
+            assert page.url == f"{host}{prefix}/#/image/v3"
+            expect(page.locator(".tile").first).to_be_visible()
+            page.keyboard.press("c")
+            page.get_by_label("An image of yours").set_input_files(photograph)
+            page.wait_for_url(f"{host}{prefix}/#/image/u*")
+            expect(settled(page).locator(".bars li")).to_have_count(5)
 
 
 def test_without_a_data_set_an_image_of_ones_own_is_looked_at(toy_weights, show, photograph):

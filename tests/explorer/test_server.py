@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import socket
 import threading
 import time
@@ -274,6 +275,31 @@ def test_below_a_proxy_s_path_the_token_or_this_computer_s_name_opens(explorer: 
         assert client.get("/user/me/api/site.json").status_code == 200
     with asking(explorer, "the-token", "/user/me", False) as client:  # not on the loopback
         assert client.get("/user/me/").status_code == 403
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_below_a_proxy_the_page_its_answers_and_uploads_are_found(explorer, behind, strips):
+    """The proxy has a Host header of its own, and a page comes from another origin than that."""
+    prefix = "/user/me@x/proxy/1"
+    with (
+        running(explorer, "the-token", prefix, True) as port,
+        behind(port, prefix, strips) as host,
+        httpx.Client(follow_redirects=True, timeout=30) as client,
+    ):
+        page = f"{host}{prefix}/"
+        assert client.get(page).status_code == 403
+        opened = client.get(page, params={"token": "the-token"})
+        assert (opened.status_code, str(opened.url)) == (200, page)
+        for name in re.findall(r'(?:src|href)="([^"#]+)"', opened.text):
+            assert client.get(f"{page}{name}").status_code == 200
+        assert client.get(f"{page}api/site.json").json()["runs"]
+        headers = {"origin": host, "x-requested-with": "convlens"}
+        sent = client.post(f"{page}images", content=picture(), headers=headers)
+        assert sent.status_code == 200
+        image = sent.json()["id"]
+        assert client.get(f"{page}api/0/{image}/prediction.json").status_code == 200
+        foreign = client.post(f"{page}images", content=picture(), headers={"origin": host})
+        assert foreign.status_code == 403
 
 
 def test_a_turn_that_does_not_come_in_time_is_told(explorer: Explorer, monkeypatch):

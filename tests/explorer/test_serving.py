@@ -67,6 +67,42 @@ def test_the_address_is_told_to_who_has_set_up_no_logging(seen, started, caplog)
     assert record.getMessage().startswith("explore    http://127.0.0.1:")
 
 
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ({}, r"http://127\.0\.0\.1:\d+/"),
+        ({"host": "127.0.0.2"}, r"http://127\.0\.0\.2:\d+/"),
+        ({"host": "localhost"}, r"http://localhost:\d+/"),
+        ({"host": "::1"}, r"http://\[::1\]:\d+/"),
+        ({"root_path": "/user/me/"}, r"http://127\.0\.0\.1:\d+/user/me/\?token=\S{22}"),
+    ],
+)
+def test_the_address_that_is_told_answers(started, monkeypatch, caplog, options, printed):
+    found = []
+
+    class Opened(uvicorn.Server):
+        def run(self, sockets: list[socket.socket] | None = None) -> None:
+            opening = threading.Thread(target=self._open)
+            opening.start()
+            super().run(sockets)
+            opening.join()
+
+        def _open(self) -> None:
+            (line,) = (r.getMessage() for r in caplog.records if "Ctrl-C" in r.getMessage())
+            try:
+                found.append(httpx.get(line.split()[1], timeout=30, follow_redirects=True))
+            finally:
+                self.should_exit = True
+
+    monkeypatch.setattr(uvicorn, "Server", Opened)
+    with caplog.at_level(logging.WARNING):
+        started(**options)
+    (response,) = found
+    assert response.status_code == 200
+    assert "<title>ConvLens</title>" in response.text
+    assert re.search(rf"explore    {printed} \(Ctrl-C", caplog.text)
+
+
 def test_it_can_be_started_where_an_event_loop_runs(seen, started):
     """As it does in a notebook."""
 
@@ -88,23 +124,6 @@ def test_on_another_address_the_token_is_part_of_what_is_told(seen, started, tol
     started(host="0.0.0.0")
     assert re.search(r"explore    http://\S+:\d+/\?token=\S{22} ", capsys.readouterr().out)
     assert seen[0].status_code == 403  # for it asked without
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("192.168.0.7", False),
-        ("lab.example", False),
-    ],
-)
-def test_only_the_loopback_goes_without_a_token(host, loopback):
-    assert serving.is_loopback(host) == loopback
 
 
 def test_an_address_that_cannot_be_used_is_told(explorer: Explorer):
