@@ -72,7 +72,11 @@ def run_json(command: list[str], environment: Mapping[str, str]) -> dict[str, An
     is a fault of the program, not of the user.
     """
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command,
+        env={**os.environ, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
