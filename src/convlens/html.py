@@ -16,8 +16,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     def line(cells: Sequence[object], tag: str) -> str:
         aligned = (
-            f'<{tag} style="text-align: {"left" if i == 0 else "right"}">'
-            f"{html_text(cell)}</{tag}>"
+            f'<{tag} style="text-align: {"left" if i == 0 else "right"}">{html_text(cell)}</{tag}>'
             for i, cell in enumerate(cells)
         )
         return f"<tr>{''.join(aligned)}</tr>"

@@ -270,9 +270,7 @@ def test_a_network_is_built_from_its_name_and_the_options_of_a_file():
         ("ConvNet", {"stem_stride": 0}, "stem_stride is 1 or 2"),
     ],
 )
-def test_options_that_no_network_has_are_refused_before_anything_is_built(
-    network, options, reason
-):
+def test_options_that_no_network_has_are_refused_before_anything_is_built(network, options, reason):
     with pytest.raises(ValueError, match=reason):
         build(network, options, num_classes=5, size=64)
 
