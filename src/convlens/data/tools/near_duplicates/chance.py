@@ -50,9 +50,10 @@ def beyond_chance(
 def _dimensions(distance: np.ndarray) -> float:
     """In how many dimensions points lie whose K nearest have these squared distances, (N, K)."""
     rank = np.arange(2, distance.shape[1])
-    nearer, farther = distance[:, 1:-1], distance[:, 2:]
-    known = farther > 1 - IDENTICAL  # neither missing nor one more copy
-    # For points spread at random each step has an exponential distribution of the mean 1 / d.
-    steps = (rank * np.log(farther / nearer.clip(min=1e-4)) / 2)[known]
+    nearer, farther = (squared.clip(min=1e-4) for squared in (distance[:, 1:-1], distance[:, 2:]))
+    steps = rank * np.log(farther / nearer) / 2
+    # Of points spread at random, steps have an exponential distribution of the mean 1 / d. Where
+    # the farther one is missing, one more copy, or a copy of the nearer one, there is none.
+    steps = steps[(farther > 1 - IDENTICAL) & (steps > 0.01)]
     half = np.log(2) / USUAL
     return np.log(2) / np.median([*steps, *[half] * int(USUAL)])

@@ -27,7 +27,7 @@ SMALLEST = 0.4  # the least share of a side that a crop keeps
 DESCRIPTOR = 4  # cells a side of the coarse descriptor
 # The least correlation with which a pair goes on to the next level, by the side of its image.
 LEVELS = {8: 0.88, 16: 0.91, 32: 0.93}
-NEAREST = 5  # of an image: how many others' similarities tell what is usual around it
+NEAREST = 10  # of an image: how many others' similarities tell what is usual around it
 
 
 @dataclass(frozen=True)
