@@ -12,12 +12,14 @@ from convlens.inference.classifier import Classifier
 from convlens.inference.metrics import Evaluation
 from convlens.reporting.card import model_card
 from convlens.reporting.run_pages import write_batch, write_curves, write_evaluation
-from convlens.training.record import find_near_duplicates, record
+from convlens.training.record import find_near_duplicates, record, uncertainty
 from convlens.training.run_folder import RunFolder
 from convlens.training.step import TrainState
 from convlens.training.trainer import Trainer, best_epoch
 
 logger = logging.getLogger(__name__)
+
+WITHOUT = "holdout_accuracy_without_near_duplicates"
 
 
 def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
@@ -25,6 +27,7 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
     config = trainer.config
     classifier = trainer.classifier(state)
     found: dict[str, Any] = {}
+    near_duplicates = _near_duplicates(trainer, folder)
     if config.has_holdout:
         evaluations = _calibrated(trainer, classifier, folder, "last")
         last = evaluations[config.monitored]
@@ -32,6 +35,7 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
             "last_holdout_loss": last.loss,
             "last_holdout_accuracy": last.accuracy,
             "last_holdout_mean_class_accuracy": last.mean_class_accuracy,
+            f"last_{WITHOUT}": uncertainty("holdout", last, near_duplicates)[WITHOUT],
             "best_epoch": best_epoch(state.history),
         }
         if found["best_epoch"] < len(state.history):
@@ -41,7 +45,6 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
             folder.first(classifier.save, folder.path / "best.safetensors")
     else:
         evaluations = trainer.evaluate(classifier)
-    near_duplicates = _near_duplicates(trainer, folder)
     metrics = record(
         config, classifier, evaluations, near_duplicates, trainer.machine, trainer.world
     )
@@ -60,7 +63,7 @@ def _near_duplicates(trainer: Trainer, folder: RunFolder) -> InTrain:
         return folder.first(find_near_duplicates, trainer.dataset.root, trainer.splits)
     except (UserError, OSError) as problem:
         logger.info("not known  which images have near-duplicates: %s", problem)
-        return InTrain(None, f"{problem}")
+        return InTrain(None, "the images cannot be read any more")
 
 
 def _calibrated(

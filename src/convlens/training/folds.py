@@ -24,6 +24,7 @@ MEASURES = {
     "holdout_loss": "last_holdout_loss",
     "holdout_accuracy": "last_holdout_accuracy",
     "holdout_mean_class_accuracy": "last_holdout_mean_class_accuracy",
+    "holdout_accuracy_without_near_duplicates": "last_holdout_accuracy_without_near_duplicates",
     "temperature": "temperature",
 }
 
@@ -36,6 +37,7 @@ class CrossValidation(dict[str, Any]):
         rows = [
             (name, f"{self[name]:.4f}", f"{self[f'{name}_standard_error']:.4f}")
             for name in MEASURES
+            if name in self
         ]
         about = f"{self['recipe']}, {self['folds']} folds"
         return f"<p>{html.escape(about)}</p>{table(('', 'mean', 'standard error'), rows)}"
@@ -85,7 +87,9 @@ def cross_validate(
         records.append(world.first(lambda run=run: run.metrics))
     result = CrossValidation(format=formats.FORMAT, recipe=config.recipe.name, folds=folds)
     for name, source in MEASURES.items():
-        values = [record[source] for record in records]
+        values = [record[source] for record in records if record[source] is not None]
+        if len(values) < folds:  # near-duplicates are not known in every data set
+            continue
         result[name] = statistics.mean(values)
         result[f"{name}_standard_error"] = standard_error(values)
     result["records"] = records
