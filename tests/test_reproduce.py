@@ -46,7 +46,7 @@ def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, told,
     pairs = [(name, seed) for name in ("lenet5", "lenet5plus") for seed in (0, 1)]
     assert [(r["recipe"], r["seed"]) for r in records] == pairs
     assert list(records[0]) == list(SUMMARY_FIELDS)
-    weights = {path.name for path in (tmp_path / "weights").iterdir()}
+    weights = {path.name for path in (tmp_path / "weights").glob("[!.]*")}
     assert weights == {"lenet5.safetensors", "lenet5plus.safetensors"}
     assert (tmp_path / "results" / "lenet5" / "history.csv").exists()
     cards = tmp_path / "results" / "cards"
