@@ -54,6 +54,11 @@ def test_both_splits_their_uncertainty_and_the_calibration_are_told(capsys):
         ),
         ({"holdout_near_duplicates": None}, 2, LINES[2]),  # not looked for
         (
+            {"holdout_near_duplicates": None, "holdout_near_duplicates_unknown": "all are alike"},
+            3,
+            "           not known which images are also in training: all are alike",
+        ),
+        (
             {"best_epoch": 3},
             3,
             "           of epoch 3, the best of 4; after the last, accuracy 74.00%",
@@ -64,7 +69,7 @@ def test_what_is_particular_about_a_run_is_told_too(changes, line, told, capsys)
     print_run({**RUN, **changes})
     lines = capsys.readouterr().out.splitlines()
     assert lines[line] == told
-    assert len(lines) == 4 + ("best_epoch" in changes)
+    assert len(lines) == 4 + len({"best_epoch", "holdout_near_duplicates_unknown"} & set(changes))
 
 
 def test_folds_are_told_one_by_one_and_on_average(capsys):

@@ -85,3 +85,13 @@ def test_nothing_left_without_near_duplicates_is_a_dash():
     assert "| accuracy without near-duplicates | – |  |" in card(
         record(validation_accuracy_without_near_duplicates=None)
     )
+
+
+def test_what_is_not_known_of_near_duplicates_is_said_with_its_reason():
+    assert "the training images is not known." in card(record(validation_near_duplicates=None))
+    unknown = {"validation_near_duplicates_unknown": "9 of 24 images resemble a training image"}
+    text = card(record(validation_near_duplicates=None, **unknown))
+    assert "is not known: 9 of 24 images resemble a training image.\n" in text
+    text = card(record(**unknown))
+    assert "5 of those have a near-duplicate among the training images for certain; 9 of 24" in text
+    assert "resemble a training image.\n" in text

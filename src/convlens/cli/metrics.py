@@ -26,8 +26,9 @@ def print_run(metrics: Mapping[str, Any]) -> None:
         print_split(split, metrics)
         if f"{split}_standard_error" in metrics:
             say(f"{'':<10} {_uncertainty(split, metrics)}")
-        if metrics.get(f"{split}_near_duplicates_unknown"):  # not in older records
-            say(f"{'':<10} also in training? {metrics[f'{split}_near_duplicates_unknown']}")
+        unknown = metrics.get(f"{split}_near_duplicates_unknown")  # not in older records
+        if unknown:
+            say(f"{'':<10} not known which images are also in training: {unknown}")
         if f"last_{split}_accuracy" in metrics and metrics["best_epoch"] < metrics["epochs"]:
             say(
                 f"{'':<10} of epoch {metrics['best_epoch']}, the best of {metrics['epochs']}; "

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,21 @@ def test_near_duplicates_are_counted_listed_and_drawn(pets, tmp_path_factory):
         ("train/cat/whole.png", "near", "2", "2"),
         ("train/cat/0.png", "same pixels", "1", "1"),
     ]
+
+
+def test_pairs_that_may_be_chance_are_said_and_do_not_count(pets):
+    found = audit(pets, size=32)
+    assert found.unsure == ()
+    pair = ("train/cat/0.png", "validation/cat/0.png", 0.95)
+    told = replace(found, unsure=(pair,)).render()
+    assert "near-duplicates  cannot tell\n" in told  # 2 of 10 images
+    assert "1 pairs of 2 images resemble each other as copies do, but no more than diff" in told
+    assert "overlap" not in told
+    told = replace(found, unsure=(pair,), splits={"train": 600, "validation": 400}).render()
+    assert "near-duplicates  none\n" in told
+    told = replace(found, near_duplicates=(pair,), unsure=(pair,)).render()
+    assert "near-duplicates  1 pairs show one photograph\n" in told
+    assert "they do not count" in told
 
 
 def test_an_unsplit_data_set_has_no_leaks(pets):
