@@ -305,7 +305,7 @@ def places(explorer: Explorer, run: str) -> Answer:
     vectors = survey.seen("validation").features
     if vectors is None:
         raise NotThere(f"{network.name} has no linear layer, before which features are read")
-    if not np.isfinite(vectors).all():
+    if not np.isfinite(vectors - vectors.mean(axis=0)).all():
         raise NotThere(f"{network.name} finds features that are not finite numbers")
     points, share = embedding(vectors)
     return as_json({"points": [short(point) for point in points], "share": round(share, 4)})
