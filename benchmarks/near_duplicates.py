@@ -24,7 +24,7 @@ from near_duplicate_sets import SETS
 from PIL import Image
 
 from convlens.data import open_dataset
-from convlens.data.decode import open_rgb, squash
+from convlens.data.decode import squash
 from convlens.data.tools.demo import make_demo
 from convlens.data.tools.near_duplicates import Pairs, within
 
@@ -67,7 +67,8 @@ def images_of(name: str, count: int, random: Random) -> list[Image.Image]:
     with tempfile.TemporaryDirectory() as made:
         folder = make_demo(Path(made) / "demo") if name == "demo" else Path(name)
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".png"))
-        return [open_rgb(files[i]) for i in random.permutation(len(files))[:count]]
+        chosen = [files[i] for i in random.permutation(len(files))[:count]]
+        return [Image.open(file).convert("RGB") for file in chosen]
 
 
 def measure_planted(name: str, count: int, copies: int) -> None:
