@@ -4,6 +4,7 @@ import difflib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # A name that the terminal cannot show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     logs.to_stdout()
+    # of damaged files, which are told in a sentence where they cannot be read
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         _dispatch(VERBS, arguments, "convlens")
         sys.stdout.flush()
