@@ -48,24 +48,89 @@ SHORT = 2.0  # seconds that a client is waited for, in place of the explorer's o
 HUNG = 30.0  # seconds without an end
 
 GOOD = [
-    "/", "/main.js", "/explorer.css", "/api/site.json", "/api/progress.json",
-    "/images/validation.png", "/images/0/v0.png", "/api/0/v1/prediction.json",
-    "/api/0/t2/layers.json", "/api/0/v0/layer-0.png", "/api/0/v0/deconvolution-0-1.png",
-    "/api/0/v0/neighbors.json", "/api/0/v0/grad-cam-1.png", "/api/0/v0/occlusion-0.json",
-    "/api/0/filter-0-0.json", "/api/0/patches-0.json", "/api/0/dead.json", "/api/0/history.json",
-    "/api/0/evaluation.json", "/api/0/embedding.json", "/images",
-]  # fmt: skip
+    "/",
+    "/main.js",
+    "/explorer.css",
+    "/api/site.json",
+    "/api/progress.json",
+    "/images/validation.png",
+    "/images/0/v0.png",
+    "/api/0/v1/prediction.json",
+    "/api/0/t2/layers.json",
+    "/api/0/v0/layer-0.png",
+    "/api/0/v0/deconvolution-0-1.png",
+    "/api/0/v0/neighbors.json",
+    "/api/0/v0/grad-cam-1.png",
+    "/api/0/v0/occlusion-0.json",
+    "/api/0/filter-0-0.json",
+    "/api/0/patches-0.json",
+    "/api/0/dead.json",
+    "/api/0/history.json",
+    "/api/0/evaluation.json",
+    "/api/0/embedding.json",
+    "/images",
+]
 PIECES = [
-    "..", "%2e%2e", "..%2f", "....//", "\\", "%5c", "//", "/./", "%00", "%0d%0aX:1", ";", "?", "#",
-    "etc/passwd", "%c0%af", "-1", "999999", "9999999999", "1e9", "v-1", "u0123456789abcdef", "٣",
-    "%ff%fe", "nan", "{}", "<script>", "'", "~", "*", "http://evil.example/", "@evil.example",
-    "&token=", "a" * 3000, "%", "%zz", "static", "__init__.py", ".git/config", "api", "0", "v0",
-]  # fmt: skip
+    "..",
+    "%2e%2e",
+    "..%2f",
+    "....//",
+    "\\",
+    "%5c",
+    "//",
+    "/./",
+    "%00",
+    "%0d%0aX:1",
+    ";",
+    "?",
+    "#",
+    "etc/passwd",
+    "%c0%af",
+    "-1",
+    "999999",
+    "9999999999",
+    "1e9",
+    "v-1",
+    "u0123456789abcdef",
+    "٣",
+    "%ff%fe",
+    "nan",
+    "{}",
+    "<script>",
+    "'",
+    "~",
+    "*",
+    "http://evil.example/",
+    "@evil.example",
+    "&token=",
+    "a" * 3000,
+    "%",
+    "%zz",
+    "static",
+    "__init__.py",
+    ".git/config",
+    "api",
+    "0",
+    "v0",
+]
 FOREIGN = [
-    "evil.example", "127.0.0.1.evil.example", "[::1", "", "0.0.0.0", "localhost.evil.example",
-    "a" * 2000, "localhost\x7f", "2130706433", "127.1", "évil", "localhost, evil.example",
-    "[fe80::1%25eth0]", "10.0.0.1:80", "[::]", "localhost.",
-]  # fmt: skip
+    "evil.example",
+    "127.0.0.1.evil.example",
+    "[::1",
+    "",
+    "0.0.0.0",
+    "localhost.evil.example",
+    "a" * 2000,
+    "localhost\x7f",
+    "2130706433",
+    "127.1",
+    "évil",
+    "localhost, evil.example",
+    "[fe80::1%25eth0]",
+    "10.0.0.1:80",
+    "[::]",
+    "localhost.",
+]
 OWN = ["localhost", "LOCALHOST:80", "[::1]:1", "127.0.0.1:99999", "127.0.0.2"]
 ORIGINS = ["null", "http://evil.example", "http://[", "http://127.0.0.1", "file://", "://", "é"]
 METHODS = ["GET"] * 4 + [
@@ -190,10 +255,20 @@ def ask_path(chance: random.Random, target: Target) -> Asked:
 
 def ask_redirect(chance: random.Random, target: Target) -> Asked:
     places = (
-        "//evil.example/", "/\\evil.example/", "/%5Cevil.example", "http://evil.example/", "///",
-        "/%0d%0aLocation:%20http://evil.example", "/..//evil.example", "/@evil.example", "*", "/.",
-        "?", f"{target.prefix}//evil.example", target.prefix or "/",
-    )  # fmt: skip
+        "//evil.example/",
+        "/\\evil.example/",
+        "/%5Cevil.example",
+        "http://evil.example/",
+        "///",
+        "/%0d%0aLocation:%20http://evil.example",
+        "/..//evil.example",
+        "/@evil.example",
+        "*",
+        "/.",
+        "?",
+        f"{target.prefix}//evil.example",
+        target.prefix or "/",
+    )
     line = words("GET ", chance.choice(places), "?token=", target.token, " HTTP/1.1\r\n")
     return Asked([line + headers_of(chance, target) + b"\r\n\r\n"])
 
@@ -259,8 +334,12 @@ def ask_slowly(chance: random.Random, target: Target) -> Asked:
 
 
 KINDS: list[tuple[Callable[[random.Random, Target], Asked], int]] = [
-    (ask_path, 50), (ask_redirect, 6), (ask_upload, 24), (ask_garbage, 15), (ask_slowly, 5),
-]  # fmt: skip
+    (ask_path, 50),
+    (ask_redirect, 6),
+    (ask_upload, 24),
+    (ask_garbage, 15),
+    (ask_slowly, 5),
+]
 
 
 # What is answered
@@ -394,8 +473,12 @@ def attack(count: int, seed: int, clients: int = 16, seconds: float = 1800) -> t
     outcomes: Counter = Counter()
     faults, waits, end = Faults(), [0.0], time.monotonic() + seconds
     lock = threading.Lock()
-    limits = [(server, "UPLOAD_SECONDS"), (server, "TURN_SECONDS"),
-              (connections, "HEADER_SECONDS"), (connections, "UNREAD_SECONDS")]  # fmt: skip
+    limits = [
+        (server, "UPLOAD_SECONDS"),
+        (server, "TURN_SECONDS"),
+        (connections, "HEADER_SECONDS"),
+        (connections, "UNREAD_SECONDS"),
+    ]
     before = [getattr(module, name) for module, name in limits]
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder, contextlib.ExitStack() as stack:
         for (module, name), value in zip(limits, before, strict=True):

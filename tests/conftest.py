@@ -77,9 +77,14 @@ def _trained_once(toy_data, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVLENS_CACHE", str(folder / "cache"))
         train(
-            "lenet5plus", out=folder / "run", data=toy_data, epochs=2, batch_size=16,
-            device="cpu", precision="fp32",
-        )  # fmt: skip
+            "lenet5plus",
+            out=folder / "run",
+            data=toy_data,
+            epochs=2,
+            batch_size=16,
+            device="cpu",
+            precision="fp32",
+        )
     return folder / "run"
 
 

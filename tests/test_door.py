@@ -23,9 +23,14 @@ from convlens.training.folds import MEASURES, CrossValidation
 HOSTILE = '<img src=x onerror="alert(1)">'
 ESCAPED = "&lt;img src=x onerror="
 TINY = {
-    "epochs": 1, "batch_size": 16, "size": 16, "train_size": 16, "early_size": 16,
-    "device": "cpu", "precision": "fp32",
-}  # fmt: skip
+    "epochs": 1,
+    "batch_size": 16,
+    "size": 16,
+    "train_size": 16,
+    "early_size": 16,
+    "device": "cpu",
+    "precision": "fp32",
+}
 
 
 @pytest.fixture(scope="module")

@@ -191,9 +191,18 @@ def read(blocks: list) -> str:
         return ""
     kind, content = blocks["t"], blocks.get("c", [])
     assert kind in (
-        "Para", "Plain", "Table", "Str", "Code", "Space", "SoftBreak",
-        "ColWidthDefault", "AlignLeft", "AlignRight", "AlignDefault",
-    ), kind  # fmt: skip
+        "Para",
+        "Plain",
+        "Table",
+        "Str",
+        "Code",
+        "Space",
+        "SoftBreak",
+        "ColWidthDefault",
+        "AlignLeft",
+        "AlignRight",
+        "AlignDefault",
+    ), kind
     if kind == "Str":
         return content
     return content[1] if kind == "Code" else read(content)
@@ -258,15 +267,31 @@ def evaluation(classes: tuple[str, ...]) -> Evaluation:
 
 
 RECORD = {
-    "recipe": "lenet5", "model": "LeNet5", "seed": 0, "epochs": 1, "train_images": 12,
-    "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.2,
-    "validation_mean_class_accuracy": 0.2, "validation_images": 9,
-    "validation_standard_error": 0.1, "validation_mean_class_standard_error": 0.1,
-    "validation_near_duplicates": 0, "validation_accuracy_without_near_duplicates": 0.2,
-    "validation_mean_class_accuracy_without_near_duplicates": 0.2, "calibration_error": 0.1,
-    "calibrated_error": 0.1, "temperature": 1.0, "seconds": 60, "precision": "fp32",
-    "torch": "2.13.0", "commit": "c2da7c196a5b", "device": "cpu",
-}  # fmt: skip
+    "recipe": "lenet5",
+    "model": "LeNet5",
+    "seed": 0,
+    "epochs": 1,
+    "train_images": 12,
+    "train_loss": 1.0,
+    "train_accuracy": 0.5,
+    "validation_loss": 1.0,
+    "validation_accuracy": 0.2,
+    "validation_mean_class_accuracy": 0.2,
+    "validation_images": 9,
+    "validation_standard_error": 0.1,
+    "validation_mean_class_standard_error": 0.1,
+    "validation_near_duplicates": 0,
+    "validation_accuracy_without_near_duplicates": 0.2,
+    "validation_mean_class_accuracy_without_near_duplicates": 0.2,
+    "calibration_error": 0.1,
+    "calibrated_error": 0.1,
+    "temperature": 1.0,
+    "seconds": 60,
+    "precision": "fp32",
+    "torch": "2.13.0",
+    "commit": "c2da7c196a5b",
+    "device": "cpu",
+}
 ALLOWED = {"p", "code", "table", "thead", "tbody", "tr", "th", "td", "h1", "h2", "ul", "li"}
 
 

@@ -270,9 +270,13 @@ def test_an_old_run_of_the_full_set_has_the_columns_it_had(finished_run):
     del values["format"]
     recipe = values["recipe"]
     for new, old in {
-        "optimizer": "optimiser", "initialization": "initialisation", "ema_decay": "average",
-        "swa_fraction": "swa", "logit_adjust_tau": "balance", "early_fraction": "early_share",
-    }.items():  # fmt: skip
+        "optimizer": "optimiser",
+        "initialization": "initialisation",
+        "ema_decay": "average",
+        "swa_fraction": "swa",
+        "logit_adjust_tau": "balance",
+        "early_fraction": "early_share",
+    }.items():
         recipe[old] = recipe.pop(new)
     recipe["zoom"] = 1.08
     del recipe["crop_pct"]
@@ -361,9 +365,23 @@ def test_old_figures_have_todays_names_and_those_of_today_keep_theirs():
 
 
 WORDS = st.sampled_from(
-    [*formats.RECIPE, *formats.RECIPE.values(), *formats.RUN, "zoom", "augment", "augment.grey",
-     "model_options", "recipe", "format", "classes", "options", "history", "plan", "average"]
-)  # fmt: skip
+    [
+        *formats.RECIPE,
+        *formats.RECIPE.values(),
+        *formats.RUN,
+        "zoom",
+        "augment",
+        "augment.grey",
+        "model_options",
+        "recipe",
+        "format",
+        "classes",
+        "options",
+        "history",
+        "plan",
+        "average",
+    ]
+)
 GARBAGE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),

@@ -26,10 +26,18 @@ def told_by(folder):
         "print(convlens.__file__); print(version.source_commit()); print(version.described())"
     )
     told = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, sys.argv[1]); {code}",
-         str(folder)],
-        cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import sys; sys.path.insert(0, sys.argv[1]); {code}",
+            str(folder),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     file, commit, described = told.stdout.splitlines()
     assert file.startswith(str(folder))
     return commit, described
@@ -76,8 +84,11 @@ def test_this_very_checkout_knows_its_commit():
         pytest.skip("the tests do not run from a checkout")
     head = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=PACKAGE, capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
+        cwd=PACKAGE,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     version.source_commit.cache_clear()
     assert version.source_commit() in (head, f"{head}-dirty")
 

@@ -57,10 +57,14 @@ def test_csv_of_predictions_gives_the_names_again(named, toy_data, tell):
 def test_csv_is_utf_8_whatever_the_system_writes(named, toy_data, own_cache):
     image = toy_data / "train" / "red_cross" / "image_0001.png"
     done = subprocess.run(
-        [*(sys.executable, "-m", "convlens", "predict", str(named), str(image)),
-         *("--top", "5", "--format", "csv", "--device", "cpu")],
-        env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True,
-    )  # fmt: skip
+        [
+            *(sys.executable, "-m", "convlens", "predict", str(named), str(image)),
+            *("--top", "5", "--format", "csv", "--device", "cpu"),
+        ],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=True,
+    )
     assert "张三" in done.stdout.decode("utf-8")
 
 

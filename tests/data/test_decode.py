@@ -232,7 +232,10 @@ def test_a_photograph_of_200_megapixels_takes_little_memory(tmp_path):
         "print(image.shape, image[0, 0], image[-1, -1])"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "a.jpg"], capture_output=True, text=True,
-        encoding="utf-8", check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", program, tmp_path / "a.jpg"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
     assert (ran.stderr, ran.stdout) == ("", "(64, 64, 3) [2 2 2] [252 252 252]\n")

@@ -49,9 +49,24 @@ def convlens(locale: dict[str, str], *arguments: object) -> str:
 def test_a_run_under_an_ascii_locale_is_one_under_any(data, tmp_path):
     run, classes = tmp_path / "rün", sorted(NAMES.values())
     convlens(
-        ASCII, "train", "lenet5", "--data", data, "--out", run, "--epochs", 1, "--batch-size", 16,
-        "--holdout", "0.25", "--device", "cpu", "--precision", "fp32",
-    )  # fmt: skip
+        ASCII,
+        "train",
+        "lenet5",
+        "--data",
+        data,
+        "--out",
+        run,
+        "--epochs",
+        1,
+        "--batch-size",
+        16,
+        "--holdout",
+        "0.25",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    )
     assert list(RunFolder(run).classifier().class_names) == classes
     assert read_csv(run / "confusion.csv")[0][1:] == classes
     assert "café" in (run / "MODEL_CARD.md").read_text(encoding="utf-8")

@@ -339,12 +339,39 @@ def test_a_folder_that_cannot_be_read_now(tmp_path, monkeypatch, code):
 
 NAMES = st.sampled_from(
     [
-        "train", "validation", "val", "test", "cat", "Cat", "caf\u00e9", "cafe\u0301", "looks",
-        "runs", "a\nb", "\x1b[1m", ".hidden", ".convlens", "config.yaml", "state.pt", "api",
-        "site.json", "manifest.json", "lock", "1.png", "2.PNG", "3.jpg", "notes.txt",
-        os.fsdecode(b"\xff.png"), os.fsdecode(b"\xff"), "'; rm", "=1+1", "a" * 200, " ", "~",
+        "train",
+        "validation",
+        "val",
+        "test",
+        "cat",
+        "Cat",
+        "caf\u00e9",
+        "cafe\u0301",
+        "looks",
+        "runs",
+        "a\nb",
+        "\x1b[1m",
+        ".hidden",
+        ".convlens",
+        "config.yaml",
+        "state.pt",
+        "api",
+        "site.json",
+        "manifest.json",
+        "lock",
+        "1.png",
+        "2.PNG",
+        "3.jpg",
+        "notes.txt",
+        os.fsdecode(b"\xff.png"),
+        os.fsdecode(b"\xff"),
+        "'; rm",
+        "=1+1",
+        "a" * 200,
+        " ",
+        "~",
     ]
-)  # fmt: skip
+)
 LEAVES = st.sampled_from(["file", "pipe", "link to itself", "link to nothing", "link up", "zero"])
 TREES = st.recursive(
     st.dictionaries(NAMES, LEAVES, max_size=4),

@@ -83,10 +83,15 @@ def is_open(client: socket.socket) -> bool:
         ([b"GET / HT"], b"HTTP/1.1 408 "),
         ([b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 30], b"HTTP/1.1 408 "),
         ([REQUEST, b"GET / H"], b"HTTP/1.1 200 "),
-        ([b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 30],
-         b"HTTP/1.1 405 "),
+        (
+            [
+                b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
+                *[b"x"] * 30,
+            ],
+            b"HTTP/1.1 405 ",
+        ),
     ],
-)  # fmt: skip
+)
 def test_headers_that_do_not_end_end_the_connection(port, pieces, answer):
     with connected(port) as client:
         begun = time.monotonic()

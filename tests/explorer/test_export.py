@@ -190,8 +190,12 @@ def test_an_image_s_name_may_be_anything(explorer: Explorer, tmp_path: Path):
 def test_what_a_killed_export_left_is_removed_by_the_next(explorer: Explorer, tmp_path: Path):
     image = tmp_path / "mine.png"
     Image.new("RGB", (30, 20), "red").save(image)
-    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                             capture_output=True, text=True, check=True)  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     dead = process.stdout.strip()
     for name in f".page.{dead}.0123abcd.tmp", f".other.{dead}.0123abcd.tmp":
         (tmp_path / name / "api").mkdir(parents=True)
@@ -207,8 +211,19 @@ def test_an_export_that_is_killed_leaves_the_old_page(
     image = toy_data / "train" / "blue_disc" / "image_0001.png"
     out = write_page(explorer, tmp_path / "page", [image])
     before = files_in(out)
-    command = [sys.executable, "-m", "convlens", "explore", toy_weights, "--data", toy_data,
-               "--images", image, "--export", out]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "convlens",
+        "explore",
+        toy_weights,
+        "--data",
+        toy_data,
+        "--images",
+        image,
+        "--export",
+        out,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(tmp_path.glob(".page.*.tmp/api/0")):
         time.sleep(0.01)

@@ -183,8 +183,18 @@ def test_the_verb_writes_where_it_says(toy_weights, tmp_path, capsys):
     )
     should = expected(Classifier.load(weights), images, [])["probabilities"]
     np.testing.assert_allclose(answers, should, atol=1e-5)
-    main(["export", str(weights), "--format", "torch", "--layers", "fc2", "--out",
-          str(tmp_path / "a.pt2")])  # fmt: skip
+    main(
+        [
+            "export",
+            str(weights),
+            "--format",
+            "torch",
+            "--layers",
+            "fc2",
+            "--out",
+            str(tmp_path / "a.pt2"),
+        ]
+    )
     assert "outputs    logits, probabilities, fc2\n" in capsys.readouterr().out
 
 

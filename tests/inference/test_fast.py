@@ -73,7 +73,9 @@ def test_a_fast_classifier_gives_the_same_answers(toy_weights, toy_data):
     np.testing.assert_allclose(seen.logits, plain.logits, rtol=1e-3, atol=1e-4)
     assert seen.temperature == 0.7
     assert (fast.class_names, fast.size, fast.origin) == (
-        classifier.class_names, classifier.size, classifier.origin,
-    )  # fmt: skip
+        classifier.class_names,
+        classifier.size,
+        classifier.origin,
+    )
     fast.temperature = 2.0
     assert classifier.temperature == 0.7

@@ -93,8 +93,10 @@ def test_images_are_found_anywhere_below_a_folder_in_order(tmp_path, toy_data):
     assert find_images([tmp_path]) == found
     # what is named is taken as it is, in the order given
     assert find_images([image, tmp_path / "b", tmp_path / "notes.txt"]) == [
-        image, *found[1:3], tmp_path / "notes.txt",
-    ]  # fmt: skip
+        image,
+        *found[1:3],
+        tmp_path / "notes.txt",
+    ]
 
 
 @pytest.fixture

@@ -128,15 +128,25 @@ def test_lenet5_is_the_assignments_table():
     layers = [m for m in model.children() if not isinstance(m, nn.Identity | nn.Dropout)]
     kinds = [type(m).__name__ for m in layers]
     assert kinds == [
-        "Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU", "MaxPool2d",
-        "Linear", "ReLU", "Linear", "ReLU", "Linear",
-    ]  # fmt: skip
+        "Conv2d",
+        "ReLU",
+        "MaxPool2d",
+        "Conv2d",
+        "ReLU",
+        "MaxPool2d",
+        "Linear",
+        "ReLU",
+        "Linear",
+        "ReLU",
+        "Linear",
+    ]
     for conv, filters in ((model.conv1, 32), (model.conv2, 64)):
         assert (conv.kernel_size, conv.stride, conv.out_channels) == ((5, 5), (1, 1), filters)
     for pool in (model.pool1, model.pool2):
         assert (pool.kernel_size, pool.stride) == (4, 4) or (pool.kernel_size, pool.stride) == (
-            (4, 4), (4, 4),
-        )  # fmt: skip
+            (4, 4),
+            (4, 4),
+        )
     assert [f.out_features for f in (model.fc1, model.fc2, model.fc3)] == [1021, 84, 101]
     assert model.fc3.in_features == 84
     assert all(isinstance(m, nn.Dropout) is False or m.p == 0 for m in model.modules())
@@ -182,9 +192,12 @@ def _reference_resnet18(weights, x, conv2_stride):
 
     def norm(name, x):
         return F.batch_norm(
-            x, weights[f"{name}.running_mean"], weights[f"{name}.running_var"],
-            weights[f"{name}.weight"], weights[f"{name}.bias"],
-        )  # fmt: skip
+            x,
+            weights[f"{name}.running_mean"],
+            weights[f"{name}.running_var"],
+            weights[f"{name}.weight"],
+            weights[f"{name}.bias"],
+        )
 
     x = F.relu(norm("bn1", F.conv2d(x, weights["conv1.weight"], stride=2, padding=3)))
     x = F.max_pool2d(x, 3, 2, 1)
@@ -230,11 +243,15 @@ def test_resnet18_has_torchvisions_names_and_parameter_count():
 def test_resnet18_readings_of_the_stride_differ_by_one_halving():
     layers = ["maxpool", "layer1", "layer4"]
     assert _shapes(ResNet18(), layers) == {
-        "maxpool": (64, 16, 16), "layer1": (64, 16, 16), "layer4": (512, 2, 2),
-    }  # fmt: skip
+        "maxpool": (64, 16, 16),
+        "layer1": (64, 16, 16),
+        "layer4": (512, 2, 2),
+    }
     assert _shapes(ResNet18(conv2_stride=2), layers) == {
-        "maxpool": (64, 16, 16), "layer1": (64, 8, 8), "layer4": (512, 1, 1),
-    }  # fmt: skip
+        "maxpool": (64, 16, 16),
+        "layer1": (64, 8, 8),
+        "layer4": (512, 1, 1),
+    }
     with pytest.raises(ValueError, match="1 or 2, not 3"):
         ResNet18(conv2_stride=3)
 

@@ -490,9 +490,29 @@ def test_a_page_of_hostile_names_runs_and_loads_nothing(hostile):
     body = page[page.index("<main>") :]
     tags = re.findall(r"<(\w+)((?:[^>\"]|\"[^\"]*\")*)>", body)
     assert {tag for tag, _ in tags} <= {
-        "main", "div", "p", "h1", "h2", "h3", "h4", "h5", "span", "pre", "code", "em", "strong",
-        "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "img",
-    }  # fmt: skip
+        "main",
+        "div",
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "span",
+        "pre",
+        "code",
+        "em",
+        "strong",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "ul",
+        "li",
+        "img",
+    }
     for tag, attributes in tags:
         for name in re.findall(r"(\w+)=\"", re.sub(r"\"[^\"]*\"", '""', attributes)):
             assert name in ("class", "id", "style", "src", "alt", "tabindex"), (tag, attributes)

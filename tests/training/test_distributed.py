@@ -37,9 +37,17 @@ from convlens.training.trainer import Trainer
 
 FP32 = Machine(torch.device("cpu"), "fp32", "for the test")
 POLICY = Augment(
-    scale=0.3, aspect=0.2, translate=0.1, rotate=15, flip=0.5, color=0.3, grayscale=0.1, erase=0.3,
-    mixup=0.4, cutmix=0.4,
-)  # fmt: skip
+    scale=0.3,
+    aspect=0.2,
+    translate=0.1,
+    rotate=15,
+    flip=0.5,
+    color=0.3,
+    grayscale=0.1,
+    erase=0.3,
+    mixup=0.4,
+    cutmix=0.4,
+)
 # 14 images are 7 pairs, so 2 processes and 4 get shares of different sizes
 PLAIN = dataclasses.replace(
     RECIPES["lenet5"](),
@@ -254,9 +262,22 @@ def test_processes_agree_whatever_dead_ones_have_left_in_the_store():
 
 def command(toy_data, run, *options):
     return [
-        "-m", "convlens", "train", "lenet5", "--data", str(toy_data), "--out", str(run), "--device",
-        "cpu", "--precision", "fp32", "--batch-size", "15", *options,
-    ]  # fmt: skip
+        "-m",
+        "convlens",
+        "train",
+        "lenet5",
+        "--data",
+        str(toy_data),
+        "--out",
+        str(run),
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--batch-size",
+        "15",
+        *options,
+    ]
 
 
 def printed_epochs(output):
@@ -268,8 +289,10 @@ def test_after_a_worker_is_killed_all_restart_from_the_last_epoch(toy_data, tmp_
     elastic = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     job = subprocess.Popen(
         [*elastic, *command(toy_data, run, "--epochs", str(epochs), "--overwrite")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while job.poll() is None and not (
         (run / "history.csv").exists() and len(RunFolder(run).read_history()["epoch"]) >= 2
     ):
@@ -336,19 +359,35 @@ def test_two_hosts_train_one_network(hosts, toy_data, tmp_path):
     jobs = []
     for namespace, interface, address in hosts:
         elastic = [
-            *TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
-            "--rdzv-endpoint", f"{hosts[0][2]}:29400", "--rdzv-id", "test", "--local-addr", address,
-            "--rdzv-conf", f"is_host={int(address == hosts[0][2])}",
-        ]  # fmt: skip
+            *TORCHRUN,
+            "--nnodes",
+            "2",
+            "--nproc-per-node",
+            "1",
+            "--rdzv-backend",
+            "c10d",
+            "--rdzv-endpoint",
+            f"{hosts[0][2]}:29400",
+            "--rdzv-id",
+            "test",
+            "--local-addr",
+            address,
+            "--rdzv-conf",
+            f"is_host={int(address == hosts[0][2])}",
+        ]
         environment = {
-            **os.environ, "GLOO_SOCKET_IFNAME": interface,
+            **os.environ,
+            "GLOO_SOCKET_IFNAME": interface,
             "CONVLENS_CACHE": str(tmp_path / namespace),
-        }  # fmt: skip
+        }
         there = ["ip", "netns", "exec", namespace, *elastic]
         job = subprocess.Popen(
             [*there, *command(toy_data, run, "--epochs", "2")],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         jobs.append(job)
     outputs = [job.communicate(timeout=600) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs

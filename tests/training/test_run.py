@@ -34,10 +34,22 @@ from convlens.training.run_folder import RunFolder
 from convlens.training.splits import monitored_splits
 
 FILES = {
-    "config.yaml", "history.csv", "metrics.json", "best.safetensors", "last.safetensors",
-    "state.pt", "curves.png", "confusion.png", "confusion.csv", "per_class.csv", "per_class.png",
-    "worst.png", "batch.png", "reliability.png", "MODEL_CARD.md",
-}  # fmt: skip
+    "config.yaml",
+    "history.csv",
+    "metrics.json",
+    "best.safetensors",
+    "last.safetensors",
+    "state.pt",
+    "curves.png",
+    "confusion.png",
+    "confusion.csv",
+    "per_class.csv",
+    "per_class.png",
+    "worst.png",
+    "batch.png",
+    "reliability.png",
+    "MODEL_CARD.md",
+}
 CPU = {"device": "cpu", "precision": "fp32"}
 # Small enough for a test, on images of 16×16.
 SIZES = {"size": 16, "train_size": 16, "early_size": 16}
@@ -168,9 +180,14 @@ def test_with_a_holdout_the_best_epochs_weights_have_their_own_figures_and_tempe
         after[stats.epoch] = load_file(run / "last.safetensors")
 
     found = train(
-        "lenet5plus", out=run, data=toy_data, holdout=0.4, on_epoch=keep, world=Favoring(favored),
+        "lenet5plus",
+        out=run,
+        data=toy_data,
+        holdout=0.4,
+        on_epoch=keep,
+        world=Favoring(favored),
         **{**TINY, "epochs": 3, "learning_rate": 1e-3},
-    )  # fmt: skip
+    )
     metrics, folder = found.metrics, RunFolder(run)
     assert metrics["best_epoch"] == favored
     held_out = monitored_splits(found.config, open_dataset(toy_data, size=17)).monitored
@@ -290,9 +307,12 @@ def test_a_teacher_is_asked_for_with_its_share_and_before_anything_is_lost(
     stranger.save(tmp_path / "toy.safetensors")
     with pytest.raises(UserError, match=r"`teachers` .*toy\.safetensors does not know"):
         train(
-            "lenet5plus", out=student, distillation=0.5,
-            teachers=[tmp_path / "toy.safetensors"], **options,
-        )  # fmt: skip
+            "lenet5plus",
+            out=student,
+            distillation=0.5,
+            teachers=[tmp_path / "toy.safetensors"],
+            **options,
+        )
     assert not student.exists()
     found = train("lenet5plus", out=student, distillation=0.5, teachers=[finished_run], **options)
     assert f"--teachers {finished_run} --device" in found.metrics["command"]
@@ -341,9 +361,11 @@ def test_a_run_that_diverges_leaves_nothing_that_is_no_number(precision, toy_dat
     run = tmp_path / "run"
     with pytest.raises(Diverged, match="diverged; lower `learning_rate` and start again"):
         train(
-            "lenet5", out=run, data=toy_data,
+            "lenet5",
+            out=run,
+            data=toy_data,
             **{**TINY, "epochs": 5, "learning_rate": 1e9, "precision": precision},
-        )  # fmt: skip
+        )
     assert not (run / "metrics.json").exists()
     for path in run.glob("*.safetensors"):
         assert all(v.isfinite().all() for v in load_file(path).values())
@@ -598,9 +620,20 @@ def test_a_killed_run_continues_and_ends_bit_identical(toy_data, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     command = [sys.executable, "-m", "convlens", "train"]
     new = [
-        *command, "lenet5plus", "--data", str(toy_data), "--epochs", str(epochs), "--batch-size",
-        "12", "--device", "cpu", "--precision", "fp32", "--out",
-    ]  # fmt: skip
+        *command,
+        "lenet5plus",
+        "--data",
+        str(toy_data),
+        "--epochs",
+        str(epochs),
+        "--batch-size",
+        "12",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--out",
+    ]
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "PYTHONWARNINGS": "error"}}
     subprocess.run([*new, str(whole)], check=True, **quiet)
     process = subprocess.Popen([*new, str(cut)], **quiet)

@@ -86,8 +86,11 @@ def test_an_epoch_leaves_its_weights_and_the_best_ones_where_they_are_the_best(
     folder.save_epoch(before, [ROW], CONTENT, best=True)
     folder.save_epoch(classifier, [ROW, ROW], CONTENT, best=best)
     assert {path.name for path in folder.path.iterdir()} == {
-        "last.safetensors", "best.safetensors", "history.csv", "state.pt",
-    }  # fmt: skip
+        "last.safetensors",
+        "best.safetensors",
+        "history.csv",
+        "state.pt",
+    }
     assert folder.classifier("last").temperature == 1.0
     assert folder.classifier().temperature == (1.0 if best else 2.0)
 

@@ -119,10 +119,14 @@ recipes = st.builds(
     ema_decay=st.sampled_from([0.0, 0.9]),
     distillation=st.sampled_from([0.0, 0.3, 1.0]),
     augment=st.builds(
-        Augment, flip=st.just(0.5), rotate=st.floats(0, 20), color=st.floats(0, 0.3),
-        mixup=st.floats(0, 0.5), cutmix=st.floats(0, 0.5),
+        Augment,
+        flip=st.just(0.5),
+        rotate=st.floats(0, 20),
+        color=st.floats(0, 0.3),
+        mixup=st.floats(0, 0.5),
+        cutmix=st.floats(0, 0.5),
     ),
-)  # fmt: skip
+)
 
 
 @settings(deadline=None, max_examples=12)

@@ -262,8 +262,13 @@ def test_a_huge_image_in_the_archive_is_refused_without_a_warning(server, tmp_pa
 
 
 def test_what_a_killed_download_left_is_removed(server, tmp_path, own_cache):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                          capture_output=True, text=True, encoding="ascii", check=True)  # fmt: skip
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        encoding="ascii",
+        check=True,
+    )
     ended = dead.stdout.strip()
     for folder in (own_cache / "downloads", tmp_path):
         folder.mkdir(exist_ok=True)
@@ -272,8 +277,9 @@ def test_what_a_killed_download_left_is_removed(server, tmp_path, own_cache):
         (left / "all/1.jpg").touch()
     fetch(server, tmp_path / "x")
     assert sorted(path.name for path in (own_cache / "downloads").iterdir()) == [
-        ".convlens", "caltech-101.zip",
-    ]  # fmt: skip
+        ".convlens",
+        "caltech-101.zip",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 

@@ -83,9 +83,12 @@ def test_only_what_can_be_computed_is_offered():
     assert Conv2d(2, 2, 3, padding=1).choices(16, 17) == []
     assert MOST_BLOCKS < 8 * 8 * 8 * 8
     for odd in (
-        Conv2d(2, 2, 3, groups=2), Conv2d(2, 2, 3, dilation=2), Conv2d(2, 2, 3, padding="same"),
-        Conv2d(2, 2, 3, stride=(1, 2)), Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
-    ):  # fmt: skip
+        Conv2d(2, 2, 3, groups=2),
+        Conv2d(2, 2, 3, dilation=2),
+        Conv2d(2, 2, 3, padding="same"),
+        Conv2d(2, 2, 3, stride=(1, 2)),
+        Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+    ):
         assert odd.choices(4, 4) == []
 
 
