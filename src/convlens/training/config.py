@@ -11,9 +11,11 @@ import tyro
 from tyro.conf import arg
 
 from convlens import formats
+from convlens.data import Dataset, open_dataset
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds, flatten, from_dict, replace
 from convlens.recipes import RECIPES, Recipe, find_recipe
+from convlens.training.device import Machine
 
 # From a layer's name to its algorithms by map size, "8x8", as `Conv2d.algorithms` holds them.
 ConvolutionPlan = dict[str, dict[str, str]]
@@ -105,6 +107,26 @@ class RunConfig:
             for name in names
             if asked.get(name) != found.get(name)
             and not (name in ("device", "precision") and asked[name] == "auto")
+        )
+
+    def open_dataset(self, data: Path | str | None = None) -> Dataset:
+        """The run's data set, decoded for its recipe; `data`: where it lies now, if it moved."""
+        return open_dataset(
+            data or self.data,
+            size=self.recipe.loaded_size,
+            split_seed=self.split_seed,
+            skip_bad=self.skip_bad,
+        )
+
+    def resolved(self, dataset: Dataset, machine: Machine) -> "RunConfig":
+        """The same with nothing left open: that data set, that machine, its teachers' places."""
+        return dataclasses.replace(
+            self,
+            data=str(dataset.root),
+            digest=dataset.digest,
+            teachers=absolute(self.teachers),
+            device=str(machine.device),
+            precision=machine.precision,
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ On a CPU two runs on a core each take less time than the same two one after the 
 no thread waits for another at the end of every operator.
 """
 
-import contextlib
 import multiprocessing
 import os
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 from convlens.errors import UserError
-from convlens.logs import to_stdout
+from convlens.logs import to_file, to_stdout
 from convlens.training.config import RunConfig
 from convlens.training.run import train_or_continue
 
@@ -84,5 +83,5 @@ def _end_with_parent() -> None:
 def _train(run: Path, config: RunConfig) -> None:
     log = run.with_name(f"{run.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+    with to_file(log):
         train_or_continue(config, run)

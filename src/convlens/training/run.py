@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from convlens.data import Dataset, open_dataset
+from convlens.data import Dataset
 from convlens.errors import UserError
 from convlens.recipes import Recipe
 from convlens.training.autotune import choose_algorithms
@@ -63,23 +63,10 @@ def train(
     if folder.was_begun:  # by a worker that torchrun has restarted
         return _continue(folder, folder.read_config(), config.data, on_epoch)
     folder.check_free(overwrite)
-    dataset = open_dataset(
-        config.data,
-        size=config.recipe.loaded_size,
-        split_seed=config.split_seed,
-        skip_bad=config.skip_bad,
-    )
-    teachers = absolute(config.teachers)
-    load_teachers(teachers, dataset.classes)  # before anything is written
+    dataset = config.open_dataset()
+    load_teachers(absolute(config.teachers), dataset.classes)  # before anything is written
     machine = world.first(choose, config.device, config.precision)
-    config = dataclasses.replace(
-        config,
-        data=str(dataset.root),
-        digest=dataset.digest,
-        teachers=teachers,
-        device=str(machine.device),
-        precision=machine.precision,
-    )
+    config = config.resolved(dataset, machine)
     trainer = Trainer(config, dataset, machine, world)  # refuses what cannot be trained
     plan = world.first(choose_algorithms, config.recipe, dataset.num_classes, machine, world.size)
     trainer.config = dataclasses.replace(config, convolutions=plan)
@@ -163,12 +150,7 @@ def _continue(
     folder: RunFolder, config: RunConfig, data: Path | str | None, on_epoch: OnEpoch | None
 ) -> Run:
     """From the last finished epoch; `data`: where the data set lies now, if it has moved."""
-    dataset = open_dataset(
-        data or config.data,
-        size=config.recipe.loaded_size,
-        split_seed=config.split_seed,
-        skip_bad=config.skip_bad,
-    )
+    dataset = config.open_dataset(data)
     folder.first(_check_same_data, folder, config, dataset)
     machine = folder.first(choose, config.device, config.precision)
     saved = folder.read_state()

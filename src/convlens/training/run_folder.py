@@ -35,6 +35,7 @@ from convlens.files import (
     as_unicode,
     is_temporary,
     on_disk,
+    read_csv,
     replacing,
     sweep,
     write_json,
@@ -330,8 +331,8 @@ class RunFolder:
 
     def read_confusion(self) -> np.ndarray:
         """confusion.csv, int64, shape (C, C), rows true."""
-        with open(self.path / "confusion.csv", newline="", encoding="utf-8") as file:
-            return np.array([[int(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]])
+        rows = read_csv(self.path / "confusion.csv")
+        return np.array([[int(cell) for cell in row[1:]] for row in rows[1:]])
 
     # The data set
 

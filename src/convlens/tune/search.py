@@ -1,6 +1,5 @@
 """A search from its options to its best setting."""
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from convlens.training.run_folder import RunFolder
 from convlens.training.splits import monitored_splits
 from convlens.tune.results import draw, write_results
 from convlens.tune.study import Search, accuracy_of
-from convlens.tune.trials import open_for, work, work_together
+from convlens.tune.trials import work, work_together
 
 logger = logging.getLogger(__name__)
 
@@ -76,18 +75,10 @@ def tune(
     folder = Path("runs") / f"tune-{config.recipe.name}" if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give another folder with `out`", option="out")
-    dataset = open_for(config)
-    teachers = absolute(config.teachers)
-    load_teachers(teachers, dataset.classes)  # before anything is written
+    dataset = config.open_dataset()
+    load_teachers(absolute(config.teachers), dataset.classes)  # before anything is written
     machine = choose(config.device, config.precision)
-    config = dataclasses.replace(
-        config,
-        data=str(dataset.root),
-        digest=dataset.digest,
-        teachers=teachers,
-        device=str(machine.device),
-        precision=machine.precision,
-    )
+    config = config.resolved(dataset, machine)
     held_out = len(monitored_splits(config, dataset).monitored)
     search = _begin(Search(folder, config), dataset)
     name, epochs = config.recipe.name, config.recipe.epochs

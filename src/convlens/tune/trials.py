@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import Trial, TrialState
 
 from convlens import fields, logs
-from convlens.data import Dataset, open_dataset
+from convlens.data import Dataset
 from convlens.data.batches import mix_seed
 from convlens.errors import Diverged, UserError
 from convlens.files import sweep
@@ -89,16 +89,6 @@ def _worker(folder: Path, trials: int, threads: int) -> None:
         sys.exit(130)
 
 
-def open_for(config: RunConfig) -> Dataset:
-    """The data set, of the size that the recipe loads."""
-    return open_dataset(
-        config.data,
-        size=config.recipe.loaded_size,
-        split_seed=config.split_seed,
-        skip_bad=config.skip_bad,
-    )
-
-
 def _take_back(search: Search) -> None:
     """Queue the trials anew whose process has died; the caller holds the search's lock."""
     for trial in search.trials(TrialState.RUNNING):
@@ -138,7 +128,7 @@ def _train(setting: RunConfig, run: RunFolder, machine: Machine, trial: Trial) -
 
     Raises TrialPruned and Diverged.
     """
-    dataset = open_for(setting)
+    dataset = setting.open_dataset()
     setting, saved = _begin(setting, run, dataset, machine)
     trainer = Trainer(setting, dataset, machine)
     epochs = setting.recipe.epochs
