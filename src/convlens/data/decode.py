@@ -8,12 +8,14 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from convlens.errors import UserError
+
+Fit = Literal["squash", "crop", "pad"]  # how an image that is not square becomes one
 
 # What Pillow decodes within this process. EPS is not among them: for it Pillow starts whatever
 # program is called `gs`, and a file is known by its content, not by its name. MPO, several JPEGs in

@@ -10,6 +10,7 @@ from torch import nn
 
 from convlens.data.augment import Augment
 from convlens.data.dataset import loaded_size
+from convlens.data.decode import Fit
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
 from convlens.models import build
@@ -36,6 +37,11 @@ class Recipe:
     """Share of a loaded image's side that the network is given, of its middle; images are loaded
     so much larger than `size`. A network trained on crops, which magnify, should be evaluated at
     their magnification (Touvron et al. 2019, "Fixing the train-test resolution discrepancy")."""
+    fit: Fit = "squash"
+    """What becomes of an image that is not square: squashed, cut to its middle square, or padded
+    with gray to a square."""
+    channels: Literal[1, 3] = 3
+    """Of the images that the network is given: 3 colors, or 1 for gray."""
     train_size: Side = 64
     """Side of the augmented images it is trained on, pixels; smaller is faster."""
     early_size: Side = 64
@@ -78,6 +84,11 @@ class Recipe:
     """How much rare classes count (class imbalance): while training, logits are raised by this
     times the log of their class's share of the images (logit adjustment); 0 aims at accuracy, 1 at
     the mean per class."""
+    freeze: bool = False
+    """Leave all layers but the classifier as they came with `weights`."""
+    backbone_lr_scale: Fraction = 1.0
+    """Share of the learning rate at which the layers that came with `weights` train on; the new
+    classifier has all of it."""
     distillation: Fraction = 0.0
     """Share of the loss that is learning the probabilities of the `teachers`."""
     augment: Augment = field(default_factory=Augment)

@@ -49,6 +49,9 @@ class RunConfig:
     """Of the folds only this one, counted from 1; 0 means all."""
     max_train_images: Annotated[int | None, Bounds(1)] = None
     """Train on about this many images at most, the same share of each class; by default all."""
+    weights: Annotated[str | None, arg(name="from", metavar="WEIGHTS")] = None
+    """Begin with the layers of this run or weights file: of ConvLens, or a ResNet-18 of torchvision
+    or timm (.pth or .safetensors); the classifier is new where the classes are others."""
     teachers: Annotated[tuple[str, ...], arg(metavar="RUN …")] = ()
     """Runs whose mean probabilities are learned too, with distillation."""
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
