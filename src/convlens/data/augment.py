@@ -14,13 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convlens.data.batches import Batch
-from convlens.data.normalize import Normalize
+from convlens.data.normalize import LUMA, Normalize
 from convlens.data.trivial_augment import OPERATIONS, TrivialAugment
 from convlens.fields import Bounds
-
-# Luma of ITU-R BT.601, the grayscale that Pillow's "L" uses.
-LUMA = (0.299, 0.587, 0.114)
-
 
 Fraction = Annotated[float, Bounds(0, 1)]
 Probability = Fraction
@@ -60,7 +56,8 @@ def augment(
     """One training batch as the network sees it.
 
     normalize: on the device of the images. size: side of the result in pixels.
-    Returns images, float32 (B, 3, size, size), channels-last, and targets, float32 (B, C), whose
+    Returns images, float32 (B, channels, size, size), channels-last, of the channels that
+    `normalize` gives, and targets, float32 (B, C), whose
     rows sum to 1.
     """
     images, targets = batch.images, batch.targets
@@ -170,7 +167,9 @@ def _recolor(
 ) -> Tensor:
     """(n, 3, H, W) in 0..255 → normalized float32, colors changed by one 3×4 matrix an image.
 
-    Values pushed outside 0..255 are not clipped: the network has no need of it.
+    Where `normalize` makes gray of the colors it is one row of that matrix; the saturation, which
+    leaves the luma as it is, has no part in it. Values pushed outside 0..255 are not clipped: the
+    network has no need of it.
     """
     if not policy.color and not policy.grayscale and not trivial:
         return normalize(images)
@@ -187,14 +186,18 @@ def _recolor(
     gray = (images.mean(dim=(2, 3)) @ luma).view(n, 1)  # the point that contrast turns about
     gain = brightness * contrast
     # saturation: s·x + (1 - s)·luma(x); then contrast about the mean luma; then brightness
-    eye = torch.eye(3, device=images.device)
-    matrix = saturation.view(n, 1, 1) * eye + (1 - saturation).view(n, 1, 1) * luma.view(1, 1, 3)
-    matrix = gain.view(n, 1, 1) * matrix / (255 * normalize.std).view(1, 3, 1)
+    if normalize.channels == 1:
+        matrix = luma.view(1, 1, 3)
+    else:
+        eye = torch.eye(3, device=images.device)
+        matrix = saturation.view(n, 1, 1) * eye
+        matrix = matrix + (1 - saturation).view(n, 1, 1) * luma.view(1, 1, 3)
+    matrix = gain.view(n, 1, 1) * matrix / (255 * normalize.std).view(1, -1, 1)
     shift = (brightness * (1 - contrast)).view(n, 1) * gray / (
         255 * normalize.std
     ) - normalize.mean / normalize.std
     planes = images.reshape(n, 3, height * width)
-    return torch.baddbmm(shift.view(n, 3, 1), matrix, planes).view(n, 3, height, width)
+    return torch.baddbmm(shift.view(n, -1, 1), matrix, planes).view(n, -1, height, width)
 
 
 def _boxes(area: Tensor, draw: _Draw, size: int, chosen: Tensor, aspect: float = 1.0) -> Tensor:

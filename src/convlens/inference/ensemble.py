@@ -1,5 +1,6 @@
 """Several answers made one: of several networks, and of an image's mirrored and shifted copies."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.data.normalize import Normalize
+from convlens.data.normalize import LUMA, Normalize
 from convlens.errors import UserError
 from convlens.inference.classifier import Classifier
 
@@ -16,7 +17,8 @@ def ensemble(members: Sequence[Classifier | Path | str], tta: bool = False) -> C
     """One classifier that answers for all `members`: the mean of their probabilities.
 
     Each member's probabilities are those at its own temperature; the mean's is 1. Everything but
-    the network is the first member's.
+    the network is the first member's; where some read colors and others gray, the images are
+    normalized as for the first that reads colors, and those that read gray make it of them.
 
     Args:
         members: Classifiers, run folders or weights files.
@@ -49,9 +51,13 @@ def ensemble(members: Sequence[Classifier | Path | str], tta: bool = False) -> C
         models = [Views(model, size) for model in models]
         size, crop_pct = first.loaded_size, 1.0
     model = models[0]
+    normalizers = [network.normalize for network in networks]
+    given = max(normalizers, key=lambda normalize: normalize.channels)  # the first in color
     if others:
-        model = Ensemble(models, [network.normalize for network in networks])
-    return first.with_model(model, size=size, crop_pct=crop_pct, temperature=1.0)
+        model = Ensemble(models, normalizers, given)
+    return first.with_model(
+        model, size=size, crop_pct=crop_pct, temperature=1.0, normalize=copy.deepcopy(given)
+    )
 
 
 class Views(nn.Module):
@@ -60,7 +66,7 @@ class Views(nn.Module):
     The views are the middle of the image and what lies around it in each of the four directions, to
     the image's border, each as it is and mirrored. An image that is no larger than what the model
     takes has its border repeated for `shift` pixels.
-    Input: (N, 3, side, side), side at least `size`, that of the model's images. Output: (N,
+    Input: (N, channels, side, side), side at least `size`, that of the model's images. Output: (N,
     num_classes), the logarithms of the mean probabilities.
     """
 
@@ -89,7 +95,10 @@ class Ensemble(nn.Module):
         normalizers: What each one's images are normalized by.
         given: What the input is normalized by; by default as the first network's is.
 
-    Input: (N, 3, H, W), normalized by `given`. Output: (N, num_classes), the
+    Raises:
+        ValueError: where `given` makes gray of the colors that a network reads.
+
+    Input: (N, channels, H, W), normalized by `given`. Output: (N, num_classes), the
     logarithms of the mean probabilities.
     """
 
@@ -105,15 +114,36 @@ class Ensemble(nn.Module):
         super().__init__()
         self.models = nn.ModuleList(models)
         given = normalizers[0] if given is None else given
-        # normalized by that, then by a member's own: x ↦ x·scale + shift
-        self.register_buffer("scale", torch.stack([given.std / n.std for n in normalizers]))
-        shifts = [(given.mean - n.mean) / n.std for n in normalizers]
+        self.in_channels = given.channels
+        if any(n.channels > given.channels for n in normalizers):
+            raise ValueError("gray images have no colors for a network that reads them")
+        # normalized by that, then by a member's own: x ↦ x·scale + shift, (members, channels)
+        scales, shifts = zip(*(_between(given, n) for n in normalizers), strict=True)
+        self.register_buffer("scale", torch.stack(scales))
         self.register_buffer("shift", torch.stack(shifts))
+        # of a member that reads gray in an ensemble that is given colors: their sum is its gray
+        self.summed = [n.channels < given.channels for n in normalizers]
 
     def forward(self, x: Tensor) -> Tensor:
         scales, shifts = self.scale[:, :, None, None], self.shift[:, :, None, None]
-        answers = (m(x * a + b) for m, a, b in zip(self.models, scales, shifts, strict=True))
-        return log_mean(list(answers))
+        answers = []
+        for model, scale, shift, summed in zip(
+            self.models, scales, shifts, self.summed, strict=True
+        ):
+            own = x * scale + shift
+            answers.append(model(own.sum(dim=1, keepdim=True) if summed else own))
+        return log_mean(answers)
+
+
+def _between(given: Normalize, own: Normalize) -> tuple[Tensor, Tensor]:
+    """Scale and shift, (channels,) each, from images normalized by `given` to those by `own`.
+
+    Where `own` is of gray and `given` of colors, what comes out has to be summed over these.
+    """
+    if own.channels == given.channels:
+        return given.std / own.std, (given.mean - own.mean) / own.std
+    luma = torch.tensor(LUMA, device=own.mean.device)
+    return luma * given.std / own.std, (luma * given.mean - own.mean / 3) / own.std
 
 
 def log_mean(logits: list[Tensor]) -> Tensor:

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from convlens.models.hooks import image_channels
 from convlens.models.memory import channels_last
 
 
@@ -13,12 +14,13 @@ class FastInference(nn.Module):
 
     model: any module that torch.fx can trace; it is copied and left alone. dtype: of the products;
     in bf16 a logit is off by up to a percent or two of the largest logit.
-    Input: float32, shape (N, 3, H, W). Output: float32 logits, shape (N, num_classes).
+    Input: float32, shape (N, channels, H, W), as the model's. Output: float32 logits, shape
+    (N, num_classes).
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.dtype = dtype
+        self.dtype, self.in_channels = dtype, image_channels(model)
         self.network = channels_last(fuse(model).to(dtype))
         self.eval()
 

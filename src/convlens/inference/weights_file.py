@@ -32,7 +32,8 @@ _GARBAGE = (TypeError, ArithmeticError, RecursionError)
 class About:
     """What a weights file says beside its tensors; the words are those of `Classifier`.
 
-    mean, std: three numbers each. network, options, recipe, commit: the origin.
+    mean, std: three numbers each, or one each of a network for gray images. network, options,
+    recipe, commit: the origin.
     """
 
     network: str
@@ -113,10 +114,12 @@ def _checked(about: dict[str, Any]) -> About:
         raise ValueError(f"its size is {size!r}")
     for name in "mean", "std":
         values = about[name]
-        if not isinstance(values, list) or len(values) != 3 or not all(map(_is_finite, values)):
+        if not isinstance(values, list) or not all(map(_is_finite, values)):
             raise ValueError(f"its {name} are not three numbers")
-        if max(map(abs, values)) > LARGEST:
-            raise ValueError(f"its {name} are not three numbers of colors")
+        if len(values) not in (1, 3) or max(map(abs, values)) > LARGEST:
+            raise ValueError(f"its {name} are not three numbers of colors, or one of gray")
+    if len(about["mean"]) != len(about["std"]):
+        raise ValueError("its mean and std are not as many numbers")
     if min(about["std"]) < LEAST_STD:
         raise ValueError("its std is not above 0")
     about = {"temperature": 1.0, **about}  # version 0.1 had none
@@ -158,7 +161,9 @@ def _readable(reason: str) -> str:
 def _outline(about: About, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     """The network without numbers, once its tensors are known to be those of the file."""
     with torch.device("meta"):
-        model = build(about.network, about.options, len(about.class_names), about.size)
+        model = build(
+            about.network, about.options, len(about.class_names), about.size, len(about.mean)
+        )
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if missing := expected.keys() ^ shapes.keys():
         raise ValueError(f"{min(missing)} is in the network or in the file alone")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convlens.models.layers.convolution import Conv2d
+from convlens.models.layers.convolution import Conv2d, check_channels
 from convlens.models.layers.drop_path import DropPath, drop_rates, probability
 from convlens.models.layers.squeeze_excite import SqueezeExcite
 
@@ -63,10 +63,11 @@ class ConvNet(nn.Module):
     dropout: probability in [0, 1), before the classifier.
     squeeze_excite: gates on the maps of every block. drop_path: probability in [0, 1) that
     the last block's branch is left out in training; those before it less, the first never.
-    Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
+    in_channels: 3 for images in color, 1 for gray ones.
+    Input: float, shape (N, in_channels, H, W). Output: logits, shape (N, num_classes).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a network can be told is what its constructor takes
         self,
         num_classes: int = 101,
         *,
@@ -76,10 +77,12 @@ class ConvNet(nn.Module):
         dropout: float = 0.0,
         squeeze_excite: bool = False,
         drop_path: float = 0.0,
+        in_channels: int = 3,
     ):
         super().__init__()
         _check(widths, depths, stem_stride)
-        self.conv1 = Conv2d(3, 32, 3, stride=stem_stride, padding=1, bias=False)
+        self.in_channels = check_channels(in_channels)
+        self.conv1 = Conv2d(in_channels, 32, 3, stride=stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.relu1 = nn.ReLU()
         self.conv2 = Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
@@ -110,7 +113,7 @@ class ConvNet(nn.Module):
         self.fc = nn.Linear(widths[3], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # shapes for 64×64 images, stem_stride 1     (N, 3, 64, 64)
+        # shapes for 64×64 images, stem_stride 1     (N, in_channels, 64, 64)
         x = self.relu1(self.bn1(self.conv1(x)))  # (N, 32, 64, 64)
         x = self.relu2(self.bn2(self.conv2(x)))  # (N, 64, 32, 32)
         x = self.stage1(x)  # (N, 64, 32, 32)

@@ -65,10 +65,22 @@ def hooked(model: nn.Module, hook: Hook) -> Iterator[None]:
             module.training = training
 
 
+def image_channels(model: nn.Module) -> int:
+    """How many channels the images have that the model reads: 3 colors, or 1 for gray.
+
+    A model that has the attribute `in_channels` says so itself; of another the first 2-D
+    convolution, in the order of definition, that reads 1 or 3 channels does.
+    """
+    said = getattr(model, "in_channels", None)
+    read = [m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
+    return next((count for count in (said, *read) if count in (1, 3)), 3)
+
+
 def blank_image(model: nn.Module, size: int) -> Tensor:
-    """Zeros, shape (1, 3, size, size), of the model's device and dtype."""
+    """Zeros, shape (1, channels, size, size), of the model's device and dtype."""
     parameter = next(model.parameters(), torch.empty(0))
-    return torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype)
+    shape = (1, image_channels(model), size, size)
+    return torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
 
 
 def conv_relu_layers(model: nn.Module, size: int = 64) -> list[str]:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from convlens.models.layers.convolution import Conv2d
+from convlens.models.layers.convolution import Conv2d, check_channels
 from convlens.models.layers.drop_path import probability
 from convlens.models.layers.pooling import pool_rectified
 
@@ -23,7 +23,11 @@ class LeNet5(nn.Module):
     the wide layer of 1021, probability in [0, 1); the layer of 84 is too narrow to lose numbers)
     leave the layers above as they are; the plain LeNet5 has neither.
 
-    Input: float, shape (N, 3, size, size). Output: logits, shape (N, num_classes).
+    in_channels: 3 for images in color, 1 for gray ones. size: side of the images, at least 16
+    pixels. The layers are the assignment's at every size, so the first fully connected one grows
+    with the pixels: from 1024 numbers at 64 pixels to 12,544, and from 1.0 to 12.8 million
+    weights, at 224.
+    Input: float, shape (N, in_channels, size, size). Output: logits, shape (N, num_classes).
     """
 
     def __init__(
@@ -34,8 +38,10 @@ class LeNet5(nn.Module):
         padding: int = 2,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        in_channels: int = 3,
     ):
         super().__init__()
+        self.in_channels = check_channels(in_channels)
         if not (1 <= size <= 4096 and 0 <= padding <= 64):
             raise ValueError(f"size is at most 4096 and padding at most 64, not {size}, {padding}")
         side = size
@@ -52,7 +58,7 @@ class LeNet5(nn.Module):
 
         # Batch norm brings its own shift, which makes a bias before it idle.
         bias = not batch_norm
-        self.conv1 = Conv2d(3, 32, 5, padding=padding, bias=bias)
+        self.conv1 = Conv2d(in_channels, 32, 5, padding=padding, bias=bias)
         self.bn1 = norm2d(32)
         self.relu1 = nn.ReLU()
         self.pool1 = nn.MaxPool2d(4, 4)
@@ -71,7 +77,7 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # shapes for 64×64 images                            (N, 3, 64, 64)
+        # shapes for 64×64 images                            (N, in_channels, 64, 64)
         x = self.bn1(self.conv1(x))  # (N, 32, 64, 64)
         x = pool_rectified(self.relu1, self.pool1, x)  # (N, 32, 16, 16)
         x = self.bn2(self.conv2(x))  # (N, 64, 16, 16)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from convlens.models.layers.convolution import Conv2d
+from convlens.models.layers.convolution import Conv2d, check_channels
 from convlens.models.layers.drop_path import DropPath, drop_rates
 from convlens.models.layers.pooling import pool_rectified
 
@@ -48,14 +48,23 @@ class ResNet18(nn.Module):
 
     drop_path: probability in [0, 1) that the last block's branch is left out in training;
     the blocks before it less, the first never. It changes nothing of the topology.
-    Input: float, shape (N, 3, H, W). Output: logits, shape (N, num_classes).
+    in_channels: 3 for images in color, 1 for gray ones.
+    Input: float, shape (N, in_channels, H, W). Output: logits, shape (N, num_classes).
     """
 
-    def __init__(self, num_classes: int = 101, *, conv2_stride: int = 1, drop_path: float = 0.0):
+    def __init__(
+        self,
+        num_classes: int = 101,
+        *,
+        conv2_stride: int = 1,
+        drop_path: float = 0.0,
+        in_channels: int = 3,
+    ):
         super().__init__()
+        self.in_channels = check_channels(in_channels)
         if conv2_stride not in (1, 2):
             raise ValueError(f"conv2_stride is 1 or 2, not {conv2_stride}")
-        self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.conv1 = Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
@@ -69,7 +78,7 @@ class ResNet18(nn.Module):
         self.fc = nn.Linear(512, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # shapes for 64×64 images, conv2_stride 1           (N, 3, 64, 64)
+        # shapes for 64×64 images, conv2_stride 1           (N, in_channels, 64, 64)
         x = self.bn1(self.conv1(x))  # (N, 64, 32, 32)
         x = pool_rectified(self.relu, self.maxpool, x)  # (N, 64, 16, 16)
         x = self.layer1(x)  # (N, 64, 16, 16)

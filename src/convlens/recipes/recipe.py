@@ -13,7 +13,7 @@ from convlens.data.dataset import loaded_size
 from convlens.data.decode import Fit
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
-from convlens.models import build
+from convlens.models import adapted, build
 
 Fraction = Annotated[float, Bounds(0, 1)]
 Side = Annotated[int, Bounds(8)]
@@ -32,7 +32,8 @@ class Recipe:
     )
     """Keyword arguments of the network's constructor, for instance dropout and batch norm."""
     size: Side = 64
-    """Side of the images the network is made for, pixels."""
+    """Side of the images the network is made for, pixels, up to 224; work and memory grow with
+    their number of pixels. Above 112, ConvNet halves them once more than below."""
     crop_pct: Annotated[float, Bounds(0.5, 1)] = 1.0
     """Share of a loaded image's side that the network is given, of its middle; images are loaded
     so much larger than `size`. A network trained on crops, which magnify, should be evaluated at
@@ -42,10 +43,12 @@ class Recipe:
     with gray to a square."""
     channels: Literal[1, 3] = 3
     """Of the images that the network is given: 3 colors, or 1 for gray."""
-    train_size: Side = 64
-    """Side of the augmented images it is trained on, pixels; smaller is faster."""
-    early_size: Side = 64
-    """Side of the augmented images in the first epochs (see early_fraction), pixels."""
+    train_size: Side | None = None
+    """Side of the augmented images it is trained on, pixels; by default as `size`. Smaller is
+    faster."""
+    early_size: Side | None = None
+    """Side of the augmented images in the first epochs (see early_fraction), pixels; by default as
+    `size`."""
     early_fraction: Fraction = 0.0
     """Share of the epochs, from the first, that train at early_size."""
     epochs: Annotated[int, Bounds(1)] = 30
@@ -105,16 +108,22 @@ class Recipe:
     def size_at(self, epoch: int) -> int:
         """Side of the training images in that epoch, counted from 0, pixels."""
         early = epoch < self.early_fraction * self.epochs
-        return self.early_size if early else self.train_size
+        return (self.early_size if early else self.train_size) or self.size
 
     @property
     def training_sizes(self) -> set[int]:
         """The sides that training images have in some epoch."""
         return {self.size_at(epoch) for epoch in (0, self.epochs - 1)}
 
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """`model_options`, and with them what the size of the images calls for."""
+        return adapted(self.model, self.model_options, self.size)
+
     def build(self, num_classes: int) -> nn.Module:
         """The recipe's network with new weights, drawn from torch's global generator."""
-        return build(self.model, self.model_options, num_classes, self.size)
+        options = self.network_options
+        return build(self.model, options, num_classes, self.size, self.channels)
 
     def check(self) -> None:
         """Raise UserError for numbers that make no sense; nothing random is drawn."""

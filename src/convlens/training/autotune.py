@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from convlens.errors import UserError
+from convlens.models.hooks import blank_image
 from convlens.models.layers.convolution import ALGORITHMS, Conv2d
 from convlens.models.memory import channels_last
 from convlens.recipes.recipe import Recipe
@@ -36,7 +37,7 @@ def choose_algorithms(
         inputs = [
             shapes
             for size in sorted(recipe.training_sizes)
-            for shapes in _input_shapes(model, size, machine)
+            for shapes in _input_shapes(model, size)
         ]
         for name, layer, shape in inputs:
             channels, height, width = shape
@@ -79,9 +80,7 @@ def _entry(item: tuple[str, str]) -> tuple[tuple[int, int], str]:
     return (int(height), int(width)), algorithm
 
 
-def _input_shapes(
-    model: nn.Module, size: int, machine: Machine
-) -> list[tuple[str, Conv2d, tuple[int, int, int]]]:
+def _input_shapes(model: nn.Module, size: int) -> list[tuple[str, Conv2d, tuple[int, int, int]]]:
     """Each convolution, by name, and the shape (C, H, W) of its input for images of `size`."""
     shapes: list[tuple[str, Conv2d, tuple[int, int, int]]] = []
 
@@ -100,7 +99,7 @@ def _input_shapes(
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, size, size, device=machine.device))
+            model.eval()(blank_image(model, size))
     finally:
         model.train(training)
         for hook in hooks:

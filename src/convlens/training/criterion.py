@@ -63,14 +63,26 @@ class Criterion:
         return torch.lerp(loss, soft, self.recipe.distillation)
 
 
-def load_teachers(runs: Sequence[str], classes: Sequence[str]) -> list[Classifier]:
-    """The networks of run folders or weights files; UserError unless they know those classes."""
+def load_teachers(
+    runs: Sequence[str], classes: Sequence[str], channels: int = 3
+) -> list[Classifier]:
+    """The networks of run folders or weights files.
+
+    UserError unless they know those classes and can see what the student is given, which has so
+    many `channels`: of its gray images no colors can be made.
+    """
     teachers = [Classifier.load(run) for run in runs]
     for run, teacher in zip(runs, teachers, strict=True):
         if teacher.class_names != tuple(classes):
             raise UserError(
                 f"`teachers` {run} does not know the data set's classes; give a run trained on it",
                 option="teachers",
+            )
+        if teacher.normalize.channels > channels:
+            raise UserError(
+                f"`teachers` {run} reads colors, and with `channels` {channels} it would be shown "
+                "gray; give a run that was trained with `channels` 1, or train in color",
+                option=("teachers", "channels"),
             )
     return teachers
 

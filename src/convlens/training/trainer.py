@@ -81,7 +81,7 @@ class Trainer:
         self.recipe = config.recipe
         loaded = monitored_splits(config, dataset)
         self.splits = loaded.center_crop(self.recipe.size)
-        self.normalize = Normalize.of(loaded.train.images).to(machine.device)
+        self.normalize = Normalize.of(loaded.train.images, self.recipe.channels).to(machine.device)
         self.batches = Batches(  # of whole images, of which augmentation takes its own part
             loaded.train,
             dataset.num_classes,
@@ -97,7 +97,7 @@ class Trainer:
                 + (", or start fewer" if world.size > 1 else ""),
                 option="batch_size",
             )
-        self.teachers = load_teachers(config.teachers, dataset.classes)
+        self.teachers = load_teachers(config.teachers, dataset.classes, self.recipe.channels)
 
     def start(self) -> TrainState:
         """The state before the first step; pretrained, if the recipe asks for it."""
@@ -181,7 +181,7 @@ class Trainer:
             size=recipe.size,
             crop_pct=recipe.crop_pct,
             temperature=recipe.temperature,
-            origin=Origin(recipe.model, recipe.model_options, recipe.name, source_commit()),
+            origin=Origin(recipe.model, recipe.network_options, recipe.name, source_commit()),
         )
 
     def evaluate(self, classifier: Classifier) -> dict[str, Evaluation]:

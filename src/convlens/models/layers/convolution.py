@@ -24,6 +24,13 @@ MOST_PIXELS = 16 * 16
 MOST_BLOCKS = 64
 
 
+def check_channels(in_channels: int) -> int:
+    """The number as it is; ValueError unless images can have so many channels: 1 or 3."""
+    if in_channels not in (1, 3):
+        raise ValueError(f"in_channels is 1 or 3, not {in_channels}")
+    return in_channels
+
+
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` with a choice of algorithm for each map size; without one it is `nn.Conv2d`.
 
