@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from tyro.conf import arg
 
 from convlens import formats
+from convlens.data.reading import Reading
 from convlens.data.tools.near_duplicates.leak import InTrain
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
@@ -52,7 +53,7 @@ ENSEMBLE = 5
 
 
 @dataclass(frozen=True)
-class ReproduceOptions:
+class ReproduceOptions(Reading):
     """How often and how long recipes are trained, on what, and where the results go."""
 
     seeds: Annotated[int, Bounds(1)] = 1
@@ -63,8 +64,6 @@ class ReproduceOptions:
     """Train on about this many images at most, for a short trial; by default all."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."""
-    skip_bad: bool = False
-    """Leave out files that cannot be read, and list them."""
     runs: Path = Path("runs/reproduce")
     """The folder for the run folders."""
     results: Path = Path("results")
@@ -85,8 +84,8 @@ class ReproduceOptions:
 
     def config(self, name: str, seed: int) -> RunConfig:
         """What decides a recipe's run with that seed."""
-        shared = ("max_train_images", "device", "precision", "skip_bad")
-        options = {option: getattr(self, option) for option in shared}
+        shared = ("max_train_images", "device", "precision")
+        options = {option: getattr(self, option) for option in shared} | asdict(self.reading)
         if self.epochs is not None:
             options["epochs"] = self.epochs
         if self.data is not None:
@@ -110,7 +109,9 @@ def reproduce(names: Sequence[str] = (), options: ReproduceOptions | None = None
     """
     options = options or ReproduceOptions()
     check_bounds(options)
-    names = [find_recipe(name).name for name in names or RECIPES]
+    # those that begin with trained weights have no result of their own
+    all_of_them = [name for name, recipe in RECIPES.items() if not recipe().follows_weights]
+    names = [find_recipe(name).name for name in names or all_of_them]
     asked = {
         options.runs / f"{name}-s{seed}": options.config(name, seed)
         for seed in range(options.seeds)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convlens.data import cache
+from convlens.data import Reading, cache
 from convlens.data.cache import load
 from convlens.data.decode import decode_bytes, open_file
 from convlens.errors import UserError
@@ -142,7 +142,7 @@ def test_an_unsplit_data_set_is_split_by_seed(tmp_path, decoded):
     assert np.bincount(dataset.validation.labels).tolist() == [2, 2]
     assert load(root, size=16).validation.paths == dataset.validation.paths
     decoded.clear()
-    other = load(root, size=16, split_seed=1)
+    other = load(root, size=16, reading=Reading(split_seed=1))
     assert_holds(other, truth)
     assert other.validation.paths != dataset.validation.paths
     assert decoded == []  # another seed reorders the rows
@@ -192,7 +192,7 @@ def test_skipped_images_are_listed_remembered_and_tried_again(pets, decoded):
     (root / "validation/cat/note.txt").write_text("")
     del truth["train/cat/01.png"]
     for _ in range(2):
-        dataset = load(root, size=16, skip_bad=True)
+        dataset = load(root, size=16, reading=Reading(skip_bad=True))
         assert dataset.skipped == ("train/cat/01.png", "validation/cat/note.txt")
         assert_holds(dataset, truth)
         assert dataset.train.labels.tolist() == [0] * 4 + [1] * 4
@@ -205,7 +205,7 @@ def test_skipped_images_are_listed_remembered_and_tried_again(pets, decoded):
     decoded.clear()
     truth["train/cat/01.png"] = pixels(16, 16, 3)
     Image.fromarray(truth["train/cat/01.png"]).save(root / "train/cat/01.png")
-    mended = load(root, size=16, skip_bad=True)
+    mended = load(root, size=16, reading=Reading(skip_bad=True))
     assert_holds(mended, truth)
     assert mended.skipped == ()
     assert decoded == ["01.png"]
@@ -287,13 +287,13 @@ def test_a_read_error_that_passes_is_told_and_not_remembered(pets, share, told, 
         load(root, size=16)
     rest = {path: pixels for path, pixels in truth.items() if not path.endswith("01.png")}
     for _ in range(2):
-        dataset = load(root, size=16, skip_bad=True)
+        dataset = load(root, size=16, reading=Reading(skip_bad=True))
         assert_holds(dataset, rest)
         assert dataset.skipped == tuple(sorted(truth.keys() - rest.keys()))
         assert "left out" in (out := capsys.readouterr().out)
         assert f"{root}/train/cat/01.png cannot be read (Input/output error)" in out
     share.problem = None
-    dataset = load(root, size=16, skip_bad=True)
+    dataset = load(root, size=16, reading=Reading(skip_bad=True))
     assert_holds(dataset, truth)
     assert dataset.skipped == ()
     assert capsys.readouterr().out == ""
@@ -311,7 +311,7 @@ def test_a_class_left_without_images_is_named(pets):
     root, _ = pets
     (root / "validation/dog/00.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"class dog in .* no readable image left for validation"):
-        load(root, size=16, skip_bad=True)
+        load(root, size=16, reading=Reading(skip_bad=True))
 
 
 def test_a_cache_that_cannot_be_written(pets, tmp_path):

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convlens.data import open_dataset, sources
-from convlens.data.sources import is_own, scan
+from convlens.data import Reading, open_dataset, sources
+from convlens.data.own import is_own
+from convlens.data.sources import scan
 from convlens.errors import UserError
 from convlens.escape import visible
 from convlens.files import make_folder
@@ -46,7 +47,7 @@ def test_an_unsplit_data_set(tmp_path):
     assert listing.classes == ("a", "b")
     assert listing.paths == ("a/x.jpg", "a/y.bmp", "b/10.PNG", "b/2.png")
     assert listing.labels.tolist() == [0, 0, 1, 1]
-    assert listing.num_train is None
+    assert not listing.is_split
     assert listing.problems == ()
     stat = (tmp_path / "b/10.PNG").stat()
     assert (listing.sizes[2], listing.mtimes[2]) == (stat.st_size, stat.st_mtime_ns)
@@ -55,7 +56,7 @@ def test_an_unsplit_data_set(tmp_path):
 @pytest.mark.parametrize("validation", ["validation", "val", "valid"])
 def test_a_split_data_set_lists_train_first(tmp_path, validation):
     listing = scan(split_tree(tmp_path, validation))
-    assert listing.num_train == 4
+    assert listing.counts == {"train": 4, "validation": 4}
     assert listing.paths[3:6] == (
         "train/dog/1.png",
         f"{validation}/cat/0.png",
@@ -118,7 +119,7 @@ def test_a_file_that_is_no_image(tmp_path):
     assert problems(tmp_path) == [
         "ROOT/train/cat/notes.txt is not an image; remove it or use `skip_bad`"
     ]
-    allowed = scan(tmp_path, skip_bad=True)
+    allowed = scan(tmp_path, Reading(skip_bad=True))
     assert allowed.problems == ()
     assert allowed.skipped == ("train/cat/notes.txt",)
 
@@ -295,7 +296,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path):
     image(tmp_path / "train/x/2.png").rename(tmp_path / f"train/x/{latin}.png")
     (problem,) = problems(tmp_path)
     assert problem.endswith("has a name that is not UTF-8; rename it or use `skip_bad`")
-    assert scan(tmp_path, skip_bad=True).skipped == (f"train/x/{latin}.png",)
+    assert scan(tmp_path, Reading(skip_bad=True)).skipped == (f"train/x/{latin}.png",)
 
 
 def test_what_is_no_file_is_no_image(tmp_path):
@@ -309,7 +310,7 @@ def test_what_is_no_file_is_no_image(tmp_path):
         for name in ("gone", "loop", "pipe", "zero")
     ]
     (tmp_path / "train/self").symlink_to(tmp_path / "train/self")
-    assert scan(tmp_path, skip_bad=True).classes == ("cat", "dog")
+    assert scan(tmp_path, Reading(skip_bad=True)).classes == ("cat", "dog")
 
 
 def test_links_to_folders_are_classes(tmp_path):
@@ -409,13 +410,13 @@ SPLIT = st.builds(
 
 
 @settings(max_examples=100, deadline=None)
-@given(tree=TREES | WITH_CLASSES | SPLIT, skip_bad=st.booleans())
-def test_any_folder_is_listed_or_refused_in_a_sentence(tree, skip_bad):
+@given(tree=TREES | WITH_CLASSES | SPLIT, skip_bad=st.booleans(), nested=st.booleans())
+def test_any_folder_is_listed_or_refused_in_a_sentence(tree, skip_bad, nested):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "root"
         grow(root, tree)
         try:
-            listing = scan(root, skip_bad)
+            listing = scan(root, Reading(skip_bad=skip_bad, nested=nested))
         except UserError:
             return
         if not listing.problems:

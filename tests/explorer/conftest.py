@@ -112,7 +112,7 @@ def own(toy_data: Path) -> Callable[..., Explorer]:
             )
             for number, module in enumerate(modules)
         ]
-        return Explorer(networks, {24: dataset})
+        return Explorer(networks, [dataset])
 
     return make
 

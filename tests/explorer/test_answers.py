@@ -254,7 +254,7 @@ def test_two_runs_are_asked_about_the_same_image_each_by_its_own_classes(
 
 def test_runs_of_other_sizes_read_the_same_files(toy_weights, toy_data, own, vgg):
     small, large = Explorer.open([toy_weights], toy_data), own(vgg)
-    datasets = {16: small.dataset, 24: large.dataset}
+    datasets = [small.dataset, large.dataset]
     both = Explorer([*small.networks, *large.networks], datasets)
     for run, alone in enumerate((small, large)):
         path = f"{run}/v3/layers.json"
@@ -450,7 +450,7 @@ def test_a_network_gone_wild_is_answered_for(dataset_16, number, parameter, coun
     history = {"columns": ["epoch", "train_loss"], "rows": [[1.0, float(number)]]}
     summary = {"validation_loss": float("nan"), "more": [float("inf")]}
     network = Network(classifier, "caf\udce9", history, summary)
-    explorer = Explorer([network], {16: dataset_16})
+    explorer = Explorer([network], [dataset_16])
     explorer.surveyor.run()
     for path in paths_of(explorer):
         try:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convlens.data import decode, open_dataset
+from convlens.data.dataset import Loading
 from convlens.errors import UserError
 from convlens.explorer.images import Images, TooLarge
 
@@ -42,32 +43,33 @@ def test_an_upload_is_decoded_as_a_file_of_the_data_set_is(tmp_path, kind, mode)
     content = encoded(kind, mode=mode)
     path = tmp_path / f"image.{kind}"
     path.write_bytes(content)
-    images = Images({}, {16, 24})
+    images = Images({}, {Loading(16), Loading(24)})
     upload = images.add(content)
     assert (upload.width, upload.height) == (30, 20)
     for size in 16, 24:
-        np.testing.assert_array_equal(images.pixels(upload.name, size), decode(path, size))
+        pixels = images.pixels(upload.name, Loading(size))
+        np.testing.assert_array_equal(pixels, decode(path, size))
     assert images.label(upload.name) is None
 
 
 def test_a_photograph_stands_upright():
     exif = Image.Exif()
     exif[274] = 6  # turned by a quarter
-    upload = Images({}, {8}).add(encoded("jpeg", exif=exif))
+    upload = Images({}, {Loading(8)}).add(encoded("jpeg", exif=exif))
     assert (upload.width, upload.height) == (30, 20)
-    flat = Images({}, {8}).add(encoded("jpeg"))
-    assert not np.array_equal(upload.pixels[8], flat.pixels[8])
+    flat = Images({}, {Loading(8)}).add(encoded("jpeg"))
+    assert not np.array_equal(upload.pixels[Loading(8)], flat.pixels[Loading(8)])
 
 
 def test_the_same_bytes_have_the_same_name_and_others_another():
-    images = Images({}, {8})
+    images = Images({}, {Loading(8)})
     first = images.add(encoded("png"))
     assert images.add(encoded("png")) is first
     assert images.add(encoded("png", (31, 20))).name != first.name
 
 
 def test_the_oldest_uploads_are_forgotten():
-    images = Images({}, {8}, keep=2)
+    images = Images({}, {Loading(8)}, keep=2)
     names = [images.add(encoded("png", (20 + i, 20))).name for i in range(3)]
     with pytest.raises(KeyError):
         images.pixels(names[0], 8)
@@ -89,7 +91,7 @@ def announced(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(("width", "height"), [(10_000, 5_001), (10_000, 10_000), (60_000, 60_000)])
 def test_too_many_pixels_are_refused_before_they_are_decoded(width, height):
     with pytest.raises(TooLarge, match="million"):
-        Images({}, {8}).add(announced(width, height))
+        Images({}, {Loading(8)}).add(announced(width, height))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(width, height):
 )
 def test_what_is_no_image_is_told_in_one_sentence(content):
     with pytest.raises(UserError, match="not an image"):
-        Images({}, {8}).add(content)
+        Images({}, {Loading(8)}).add(content)
 
 
 @settings(max_examples=60, deadline=None)
@@ -116,19 +118,19 @@ def test_no_damaged_file_does_more_than_be_refused(kind, data):
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        upload = Images({}, {8}).add(bytes(content))
+        upload = Images({}, {Loading(8)}).add(bytes(content))
     except UserError:
         return
-    assert upload.pixels[8].shape == (8, 8, 3)
+    assert upload.pixels[Loading(8)].shape == (8, 8, 3)
 
 
 def test_rows_are_those_of_the_data_set_in_every_size(toy_data: Path):
-    datasets = {size: open_dataset(toy_data, size=size) for size in (16, 24)}
-    images = Images(datasets, {16, 24})
+    datasets = {Loading(size): open_dataset(toy_data, size=size) for size in (16, 24)}
+    images = Images(datasets, {Loading(16), Loading(24)})
     for size, dataset in datasets.items():
         np.testing.assert_array_equal(images.pixels("v3", size), dataset.validation.images[3])
         np.testing.assert_array_equal(images.pixels("t59", size), dataset.train.images[59])
     assert images.label("t59") == "yellow_ring"
     for name in "v20", "t60":
         with pytest.raises(KeyError):
-            images.pixels(name, 16)
+            images.pixels(name, Loading(16))

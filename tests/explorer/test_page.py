@@ -800,7 +800,7 @@ def test_names_are_shown_as_text_whatever_they_are(toy_weights, data, show):
     dataset = dataclasses.replace(dataset, name=HOSTILE[0], classes=HOSTILE, validation=validation)
     network = Network.of_run(toy_weights)
     network.classifier.class_names, network.name = HOSTILE, HOSTILE[1]
-    with serving(Explorer([network, network], {16: dataset})) as base:
+    with serving(Explorer([network, network], [dataset])) as base:
         surveyed(base)
         page = show(base)
         names = page.locator(".prediction").first.locator(".bars .name").all_inner_texts()

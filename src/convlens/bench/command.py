@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,8 @@ from convlens.bench.ratios import compare
 from convlens.bench.rows import EXPLORER, ROWS
 from convlens.data import open_dataset
 from convlens.data.dataset import Dataset
-from convlens.data.sources import VALIDATION_NAMES
+from convlens.data.names import SPLIT_NAMES, TRAIN, VALIDATION
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BenchOptions:
+class BenchOptions(Reading):
     """What is measured, for how long, and what it is compared with."""
 
     only: tuple[str, ...] = ()
@@ -48,8 +49,6 @@ class BenchOptions:
     """Growth up to a million images, 16 GB on disk for a while."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."""
-    skip_bad: bool = False
-    """Leave out files that cannot be read."""
     results: Path = Path("results")
     """The folder for bench.json, bench.md and bench.png."""
     weights: Path = Path("weights")
@@ -90,7 +89,7 @@ def bench(
     path = options.results / "bench.json"
     here = machine.describe()
     result = results.start(path, here)
-    dataset = open_dataset(options.data, skip_bad=options.skip_bad)
+    dataset = open_dataset(options.data, **asdict(options.reading))
     _check_split(dataset)
     logger.info("data set   %s", dataset.describe())
     logger.info("machine    %s", machine.sentence(here))
@@ -176,7 +175,8 @@ def _missing() -> str:
 
 def _check_split(dataset: Dataset) -> None:
     """The peers read files from train/ and validation/."""
-    if not any((dataset.root / name).is_dir() for name in VALIDATION_NAMES):
+    names = SPLIT_NAMES[VALIDATION]
+    if not (dataset.root / TRAIN).is_dir() or not any((dataset.root / n).is_dir() for n in names):
         raise UserError(
             f"{dataset.root} is not split, and the peers need train/ and validation/; write a "
             "split with `convlens data split` and give that"

@@ -1,40 +1,48 @@
 """`convlens data`: check a data set, split one, download one, draw one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from convlens.cli.options import Data, Folder, SkipBad, read, spell
+from convlens.cli.options import Data, Device, Folder, read, spell
+from convlens.data.reading import Reading
 from convlens.errors import UserError
+from convlens.fields import check_least
 from convlens.logs import say
 
 
 @dataclass(frozen=True)
-class AuditOptions:
+class AuditOptions(Reading):
     """Options of `convlens data audit`."""
 
     data: Data = None
     size: int = 64
     """Side of the decoded images, pixels."""
-    skip_bad: SkipBad = False
     out: Folder = None
-    """A folder for duplicates.csv and pictures of the pairs."""
+    """A folder for near-duplicates.csv and label-errors.csv, with pictures of both."""
+    run: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Have the labels judged by this run, folder of folds or weights file."""
+    folds: int = 0
+    """Have the labels judged by so many networks, each trained on the others' parts of train/."""
+    recipe: str = "quick"
+    """What those networks are: a recipe's name or file."""
+    device: Device = "auto"
 
 
 def audit(arguments: Sequence[str]) -> None:
     """Name everything that is wrong with a data set, or worth knowing before trusting a number."""
-    options = read(AuditOptions, arguments, "data audit", audit.__doc__)
+    options = _judged_by(read(AuditOptions, arguments, "data audit", audit.__doc__))
     from convlens.data import resolve
-    from convlens.data.sources import OPTIONS
+    from convlens.data.listing import OPTIONS
     from convlens.data.tools.audit import COLUMN
     from convlens.data.tools.audit import audit as look_at
 
     root, source = resolve(options.data)
     say(f"{'data set':<{COLUMN}}{root} ({source})")
-    found = look_at(root, options.size, options.skip_bad)
+    found = look_at(root, options.size, options)
     say(spell(found.render(), OPTIONS))
     if options.out is not None:
         from convlens.reporting.near_duplicate_pages import write_pairs
@@ -43,10 +51,58 @@ def audit(arguments: Sequence[str]) -> None:
             say(f"{'wrote':<{COLUMN}}{path}")
     if found.problems or (found.unreadable and not options.skip_bad):
         raise UserError(f"{root} is not in order; fix what is listed above")
+    if options.run is not None or options.folds:
+        _audit_labels(options)
+
+
+def _judged_by(options: AuditOptions) -> AuditOptions:
+    """The options with the data set of the run that judges it; UserError where two would judge."""
+    if options.run is not None and options.folds:
+        raise UserError(
+            "`run` and `folds` do not go together; the labels are judged by a run that there is "
+            "or by new ones",
+            option=("run", "folds"),
+        )
+    if options.folds:
+        check_least("folds", options.folds, 2)
+    if options.run is None:
+        return options
+    from convlens.training.label_audit import own_data
+
+    data, reading = own_data(options.run, options.data, options.reading)
+    return replace(options, data=None if data is None else Path(data), **asdict(reading))
+
+
+def _audit_labels(options: AuditOptions) -> None:
+    """Tell which labels are probably wrong, and write them where that is asked for."""
+    from convlens.data.tools.audit import COLUMN
+    from convlens.reporting.label_error_pages import write_label_errors
+    from convlens.training.folds import cross_validate
+    from convlens.training.label_audit import audit_labels
+
+    run = options.run
+    if run is None:
+        usual = Path("runs") / f"audit-{Path(options.recipe).stem}-folds"
+        run = usual if options.out is None else options.out / "folds"
+        reading = asdict(options.reading)
+        asked = {"data": options.data, "device": options.device, **reading}
+        cross_validate(options.recipe, options.folds, out=run, **asked)
+    found = audit_labels(run, options.data, reading=options.reading, device=options.device)
+    say(found.render())
+    if options.out is None:
+        say(f"{'':<{COLUMN}}--out FOLDER draws them and writes label-errors.csv")
+        return
+    written = write_label_errors(found, options.out)
+    for path in written:
+        say(f"{'wrote':<{COLUMN}}{path}")
+    say(
+        f"{'':<{COLUMN}}look at the pictures, delete the rows whose labels are right, then "
+        f"`convlens train … --exclude {written[0]}`"
+    )
 
 
 @dataclass(frozen=True)
-class SplitOptions:
+class SplitOptions(Reading):
     """Options of `convlens data split`."""
 
     source: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -57,7 +113,6 @@ class SplitOptions:
     """Share of each class's images that trains, rounded down."""
     seed: int = 0
     """Of the draw."""
-    skip_bad: SkipBad = False
 
 
 def split(arguments: Sequence[str]) -> None:
@@ -65,9 +120,7 @@ def split(arguments: Sequence[str]) -> None:
     options = read(SplitOptions, arguments, "data split", split.__doc__)
     from convlens.data.tools.split import write_split
 
-    written = write_split(
-        options.source, options.out, options.fraction, options.seed, options.skip_bad
-    )
+    written = write_split(options.source, options.out, options.fraction, options.seed, options)
     say(f"wrote      {written}")
 
 

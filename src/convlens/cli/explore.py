@@ -1,19 +1,20 @@
 """`convlens explore`: the page on which to look inside a network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from convlens.cli.options import Folder, Run, RunData, read
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.logs import say
 
 
 @dataclass(frozen=True)
-class ExploreOptions:
+class ExploreOptions(Reading):
     """Options of `convlens explore`."""
 
     run: Run
@@ -44,6 +45,7 @@ def explore(arguments: Sequence[str]) -> None:
     from convlens.explorer import serving
 
     runs, data = (options.run, options.other), options.data
+    reading = asdict(options.reading)
     if options.export is None:
         serving.explore(
             *runs,
@@ -52,7 +54,10 @@ def explore(arguments: Sequence[str]) -> None:
             port=options.port,
             root_path=options.root_path,
             browser=options.browser,
+            **reading,
         )
     else:
-        written = serving.export_page(*runs, out=options.export, data=data, images=options.images)
+        written = serving.export_page(
+            *runs, out=options.export, data=data, images=options.images, **reading
+        )
         say(f"wrote      {written}")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -19,11 +19,11 @@ from convlens.cli.options import (
     Images,
     Run,
     RunData,
-    SkipBad,
     finish,
     read,
     say_data,
 )
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.escape import csv_rows, visible
 from convlens.fields import check_least
@@ -49,24 +49,26 @@ Tta = Annotated[
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(Reading):
     """Options of `convlens evaluate`."""
 
     run: Run
     data: RunData = None
-    skip_bad: SkipBad = False
     device: Device = "auto"
     ensemble: EnsembleOption = ()
     tta: Tta = False
     fast: Fast = False
     without_near_duplicates: bool = False
-    """Leave out validation images that have a near-duplicate in train/."""
+    """Leave out the images of other splits that have a near-duplicate in train/."""
     out: Folder = None
     """A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes."""
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    """Measure cross-entropy and accuracy of a trained network on both splits."""
+    """Measure cross-entropy and accuracy of a trained network on every split of a data set.
+
+    A folder per class alone, which is not the run's own, is measured as one.
+    """
     options = read(EvaluateOptions, arguments, "evaluate", evaluate.__doc__)
     from convlens import formats
     from convlens.files import make_folder, write_json
@@ -74,44 +76,61 @@ def evaluate(arguments: Sequence[str]) -> None:
     from convlens.training.run_folder import RunFolder
 
     machine, classifier = _open(options)
-    dataset = RunFolder(options.run).open_for(classifier, options.data, options.skip_bad)
+    run = RunFolder(options.run)
+    dataset = run.open_for(classifier, options.data, options)
     say_data(dataset)
     say(f"device     {machine.describe()}")
+    whole = dataset.flat if options.data is not None and not run.trained_on(dataset) else None
     if options.without_near_duplicates:
+        if whole is not None or not len(dataset.train):
+            raise UserError(
+                f"{dataset.place} has no train/ in which near-duplicates could be; leave out "
+                "--without-near-duplicates"
+            )
         dataset = _without_near_duplicates(dataset)
+    splits = {name: split for name, split in dataset.splits.items() if len(split)}
+    splits = splits if whole is None else {"all": whole}
     out = options.out
     if out is not None:
         make_folder(out)  # before the work, so that a bad name costs nothing
-    metrics: dict[str, float] = {}
-    for name in ("train", "validation"):
-        seen = classifier.evaluate(dataset.split(name))
-        metrics |= {f"{name}_{what}": getattr(seen, what) for what in MEASURES}
+    seen = {name: classifier.evaluate(split) for name, split in splits.items()}
+    metrics: dict[str, Any] = {}
+    for name, evaluation in seen.items():
+        metrics |= {f"{name}_{what}": getattr(evaluation, what) for what in MEASURES}
         print_split(name, metrics)
-    metrics |= seen.calibration()
+    first = next(name for name in ("validation", "all", "test", "train") if name in seen)
+    metrics |= seen[first].calibration()
     print_calibration(metrics)
     if out is not None:
         write_json(out / "metrics.json", {"format": formats.FORMAT, **metrics})
-        write_evaluation(seen, dataset.validation.images, out)
+        write_evaluation(seen[first], splits[first].images, out)
+        if "test" in seen and first != "test":
+            (out / "test").mkdir(exist_ok=True)
+            write_evaluation(seen["test"], splits["test"].images, out / "test")
         say(f"wrote      {out}")
 
 
 def _without_near_duplicates(dataset: "Dataset") -> "Dataset":
-    """The data set without the validation images that have a near-duplicate in train/."""
+    """The data set without the images of other splits that have a near-duplicate in train/."""
     from convlens.data.tools.near_duplicates.leak import near_duplicates_in_train
 
-    found = near_duplicates_in_train(dataset.root, dataset.train, dataset.validation)
-    if found.images is None:
-        raise UserError(f"which images are near-duplicates cannot be told: {found.unknown}")
-    if found.others is None:
-        raise UserError("every validation image has a near-duplicate in train/; none is left")
-    say(
-        f"left out   {found.count:,} of {len(found.images):,} validation images, which have a "
-        "near-duplicate in train/"
-    )
-    if found.unknown:
-        say(f"not known  {found.unknown}")
-    rest = dataset.validation.take(found.others)
-    return dataclasses.replace(dataset, validation=rest)
+    rest = dataset
+    for name, split in dataset.splits.items():
+        if name == "train" or not len(split):
+            continue
+        found = near_duplicates_in_train(dataset.root, dataset.train, split)
+        if found.images is None:
+            raise UserError(f"which images are near-duplicates cannot be told: {found.unknown}")
+        if found.others is None:
+            raise UserError(f"every {name} image has a near-duplicate in train/; none is left")
+        say(
+            f"left out   {found.count:,} of {len(found.images):,} {name} images, which have a "
+            "near-duplicate in train/"
+        )
+        if found.unknown:
+            say(f"not known  {found.unknown}")
+        rest = dataclasses.replace(rest, **{name: split.take(found.others)})
+    return rest
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from convlens.cli.options import Images, Run, RunData, SkipBad, finish, read, say_data
+from convlens.cli.options import Images, Run, RunData, finish, read, say_data
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.files import as_unicode, make_folder
 from convlens.logs import say
@@ -36,7 +37,7 @@ ViewName = Literal[
 
 
 @dataclass(frozen=True)
-class LookOptions:
+class LookOptions(Reading):
     """Options of `convlens look`."""
 
     run: Run
@@ -54,7 +55,6 @@ class LookOptions:
     map: tuple[int, ...] = ()
     """Which of its maps, by number; else all, the strongest, or the first."""
     data: RunData = None
-    skip_bad: SkipBad = False
     out: Path = Path("looks")
     """The folder for the pictures."""
 
@@ -119,7 +119,7 @@ def _find(options: LookOptions) -> _Given:
     if of_images and options.images:
         images, found = _read(classifier, options.images)
     if not OF_DATA.isdisjoint(options.view) or (of_images and not images):
-        dataset = run.open_for(classifier, options.data, options.skip_bad)
+        dataset = run.open_for(classifier, options.data, options)
         say_data(dataset)
         images = images or assigned_images(dataset)
     return _Given(classifier, images, dataset, snapshots, found.failed, found.left_out)

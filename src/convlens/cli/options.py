@@ -32,13 +32,12 @@ RunData = Annotated[
 Folder = Annotated[Path | None, arg(metavar="DIR")]
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder or a weights file.")]
 Images = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE …")]
-SkipBad = Annotated[bool, arg(help="Leave out files that cannot be read, and list them.")]
 Device = Annotated[
     str, arg(metavar="DEVICE", help="cpu, cuda or mps; auto takes the fastest there is.")
 ]
 
 # Parameters that the command line calls otherwise than with dashes in the place of underscores.
-SPELLINGS = {"path": "--out", "maps": "--map", "members": "--ensemble"}
+SPELLINGS = {"path": "--out", "maps": "--map", "members": "--ensemble", "weights": "--from"}
 
 
 def say_data(dataset: "Dataset") -> None:

@@ -1,8 +1,8 @@
 """Decode a data set once to uint8, keep it on disk, and read it by memory map ever after.
 
 A cache is a folder with `manifest.json` and the array it names, rows in the order of the manifest
-(train, then validation, so that each split is a plain slice). The manifest is replaced last and
-in one step, so that a reader finds either the old pair or the new one.
+(train, validation, then test, so that each split is a plain slice). The manifest is replaced last
+and in one step, so that a reader finds either the old pair or the new one.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
@@ -23,10 +24,14 @@ from filelock import FileLock
 from rich.markup import escape
 
 from convlens.data.dataset import Dataset, Split
-from convlens.data.decode import Unreadable, decode_bytes, read_bytes
+from convlens.data.decode import Fit, Unreadable, decode_bytes, read_bytes
+from convlens.data.listing import SPLITS, Listing, note
+from convlens.data.names import TRAIN, VALIDATION
+from convlens.data.own import tell_once
 from convlens.data.progress import progress_bar
 from convlens.data.readahead import open_map
-from convlens.data.sources import Listing, cache_home, scan
+from convlens.data.reading import Reading
+from convlens.data.sources import cache_home, scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.escape import visible
@@ -46,8 +51,8 @@ CHUNK = 512  # files in flight at once: bounds memory, whatever the data set's s
 def load(
     root: Path,
     size: int = 64,
-    split_seed: int = 0,
-    skip_bad: bool = False,
+    reading: Reading | None = None,
+    fit: Fit = "squash",
     cache_dir: Path | None = None,
     progress: bool = True,
     workers: int | None = None,
@@ -55,10 +60,11 @@ def load(
     """Open the data set under `root`, decoded to `size`; only new or changed files are decoded.
 
     Args:
-        root: A folder per class, split into train/ and validation/ or not.
+        root: A folder per class, within a folder per split or not, or a list of images.
         size: Side of the square images, pixels.
-        split_seed: Draws the split of a data set that has none.
-        skip_bad: Leave out files that cannot be decoded, and list them in `skipped`.
+        reading: How it is to be read; with `skip_bad`, files that cannot be decoded are left out
+            and listed in `skipped`.
+        fit: What becomes of an image that is not square.
         cache_dir: Where the cache is, instead of in `cache_home()`.
         progress: Show a bar on a terminal.
         workers: Decoding threads, by default one a core.
@@ -74,18 +80,19 @@ def load(
         raise UserError(
             f"`size` {size} is too small; give the side of the images in pixels", option="size"
         )
-    root = Path(root).resolve()
-    listing = scan(root, skip_bad)
+    reading = reading or Reading()
+    place = Path(root).resolve()
+    listing = scan(place, reading)
     listing.check()
-    num_train, order = _split_rows(listing, split_seed)
+    order, splits = _deal(listing, reading.split_seed)
     table = {
         "paths": [listing.paths[i] for i in order],
         "sizes": listing.sizes[order].tolist(),
         "mtimes": listing.mtimes[order].tolist(),
         "ctimes": listing.ctimes[order].tolist(),
     }
-    source = _Source(root, size, table, skip_bad)
-    folder = _folder(root, size, Path(cache_dir) if cache_dir else cache_home())
+    source = _Source(listing.root, size, fit, table, reading.skip_bad)
+    folder = _folder(place, size, fit, Path(cache_dir) if cache_dir else cache_home())
     kept = _read(folder)
     if kept is None or not source.is_current(kept[0]):
         try:
@@ -105,25 +112,30 @@ def load(
     paths = tuple(manifest["rows"]["paths"])
     gone = set(table["paths"]).difference(paths)
     keep = np.array([path not in gone for path in table["paths"]], dtype=bool)
-    labels = listing.labels[order][keep]
-    num_train = int(keep[:num_train].sum())
-    for name, part in ("train", labels[:num_train]), ("validation", labels[num_train:]):
-        empty = np.setdiff1d(np.arange(len(listing.classes)), part)
-        if len(empty):
-            raise UserError(
-                f"class {listing.classes[empty[0]]} in {root} has no readable image left for "
-                f"{name}; replace its bad files or remove the class"
-            )
+    labels, splits = listing.labels[order][keep], splits[keep]
+    if lost := np.setdiff1d(listing.labels, labels).tolist():
+        tell_once(place, note([listing.classes[label] for label in lost], "no readable image"))
+    if not len(labels):
+        raise UserError(f"no image in {place} can be read; replace its files", option="data")
+    whole = Split(images, labels, paths)
+    ends = np.searchsorted(splits, range(len(SPLITS) + 1)).tolist()
+    parts = [whole.slice(start, end) for start, end in pairwise(ends)]
+    known = slice(0, ends[2])  # the test images are not what a run is trained or chosen on
+    facts = manifest["hashes"][known], manifest["rows"]["sizes"][known]
     return Dataset(
-        name=visible(as_unicode(root.name)),
-        root=root,
+        name=visible(as_unicode(place.name)),
+        root=listing.root,
         classes=listing.classes,
         size=size,
-        train=Split(images[:num_train], labels[:num_train], paths[:num_train]),
-        validation=Split(images[num_train:], labels[num_train:], paths[num_train:]),
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2] if len(parts[2]) else None,
+        flat=None if listing.is_split else whole,
         skipped=tuple(sorted([*listing.skipped, *gone])),
-        digest=_digest([unicodedata.normalize("NFC", path) for path in paths], manifest["hashes"]),
-        old_digest=_digest(paths, manifest["rows"]["sizes"]),
+        digest=_digest([unicodedata.normalize("NFC", path) for path in paths[known]], facts[0]),
+        old_digest=_digest(paths[known], facts[1]),
+        source=None if listing.source == listing.root else listing.source,
+        fit=fit,
     )
 
 
@@ -133,19 +145,31 @@ def _digest(paths: Sequence[str], facts: Sequence[object]) -> str:
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _split_rows(listing: Listing, seed: int) -> tuple[int, np.ndarray]:
-    """How many rows train, and the order that puts them first."""
-    if listing.num_train is not None:
-        return listing.num_train, np.arange(len(listing.paths))
-    train, validation = split_per_class(listing.labels, TRAIN_FRACTION, seed)
-    return len(train), np.concatenate([train, validation])
+def _deal(listing: Listing, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order that puts a split's rows together, and the split of each, indices into SPLITS.
+
+    Where nothing is called validation, a seeded part of train is.
+    """
+    splits = listing.splits.copy()
+    training = listing.rows(TRAIN)
+    if len(training) and not len(listing.rows(VALIDATION)):
+        _, held_out = split_per_class(listing.labels[training], TRAIN_FRACTION, seed)
+        splits[training[held_out]] = SPLITS.index(VALIDATION)
+        if listing.is_split:
+            share = f"{1 - TRAIN_FRACTION:.0%}"
+            tell_once(
+                listing.source, f"note       validation is {share} of train/, drawn by seed {seed}"
+            )
+    order = np.argsort(splits, kind="stable")
+    return order, splits[order]
 
 
-def _folder(root: Path, size: int, home: Path) -> Path:
+def _folder(place: Path, size: int, fit: Fit, home: Path) -> Path:
     """A readable name, and a short hash that tells apart data sets of one name."""
-    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
-    readable = re.sub(r"[^\w.-]+", "_", root.name, flags=re.ASCII)[:40]
-    return home / f"{readable}-{size}-{digest}"
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
+    readable = re.sub(r"[^\w.-]+", "_", place.name, flags=re.ASCII)[:40]
+    way = "" if fit == "squash" else f"-{fit}"
+    return home / f"{readable}-{size}{way}-{digest}"
 
 
 def _read(folder: Path) -> tuple[Manifest, np.ndarray] | None:
@@ -172,6 +196,7 @@ class _Source:
 
     root: Path
     size: int
+    fit: Fit
     table: Table
     skip_bad: bool
 
@@ -194,7 +219,7 @@ class _Source:
         file = self.root / on_disk(path)
         try:
             content = read_bytes(file)
-            pixels = decode_bytes(content, file, self.size)
+            pixels = decode_bytes(content, file, self.size, self.fit)
         except UserError as problem:
             return problem
         return _Decoded(pixels, hashlib.sha256(content).hexdigest()[:32])

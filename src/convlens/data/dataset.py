@@ -1,11 +1,15 @@
 """What every step after the cache sees of a data set: arrays, class names, where they are from."""
 
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 import numpy as np
 
+from convlens.data.decode import Fit
+from convlens.data.names import TEST, TRAIN, VALIDATION
 from convlens.errors import UserError
 from convlens.files import as_unicode
 
@@ -79,6 +83,10 @@ class Split:
         rows = np.asarray(indices)
         return Split(Rows(self.images, rows), self.labels[rows], tuple(self.paths[i] for i in rows))
 
+    def slice(self, start: int, end: int) -> "Split":
+        """The images from `start` up to `end`; a view."""
+        return Split(self.images[start:end], self.labels[start:end], self.paths[start:end])
+
     def center_crop(self, size: int) -> "Split":
         """The middle size × size pixels of every image; a view, which copies nothing."""
         return replace(self, images=center_crop(self.images, size))
@@ -92,14 +100,26 @@ def center_crop(images: Images, size: int) -> Images:
     return images[..., first : first + size, first : first + size, :]
 
 
+class Loading(NamedTuple):
+    """How images are loaded: the side of the square, pixels, and what becomes of other shapes."""
+
+    size: int
+    fit: Fit = "squash"
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A data set decoded to one size, with its two splits.
+    """A data set decoded to one size, with its splits.
 
     root: the folder the images came from. size: side of the square images, pixels.
+    test: is reported and never trained or chosen on; None where there is none.
+    flat: all images in one, of a folder that is not split; `train` and `validation` are dealt from
+    it. None of another.
     skipped: unreadable files left out because the user asked for it, relative to root.
-    digest: of the names and contents of all files, by which a copy of it elsewhere is known.
-    old_digest: of their names and sizes, by which version 0.1 knew it.
+    digest: of the names and contents of all files but those of `test`, by which a copy of it
+    elsewhere is known. old_digest: of their names and sizes, by which version 0.1 knew it.
+    source: what a person named, where that is not root: a list of images or an archive.
+    fit: what became of images that are not square.
     """
 
     name: str
@@ -108,43 +128,109 @@ class Dataset:
     size: int
     train: Split
     validation: Split
+    test: Split | None = None
+    flat: Split | None = None
     skipped: tuple[str, ...] = ()
     digest: str = ""
     old_digest: str = ""
+    source: Path | None = None
+    fit: Fit = "squash"
 
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.classes)
 
+    @property
+    def loading(self) -> Loading:
+        """How its images were loaded."""
+        return Loading(self.size, self.fit)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by their names, less `test` where there is none."""
+        splits = {TRAIN: self.train, VALIDATION: self.validation}
+        return splits if self.test is None else {**splits, TEST: self.test}
+
+    @property
+    def place(self) -> Path:
+        """What a person names to open it: a folder, a list or an archive."""
+        return self.source or self.root
+
     def is_known_by(self, digest: str) -> bool:
         """Whether a digest that was taken earlier, "" where none was, may be this data set's."""
         return digest in ("", self.digest, self.old_digest)
 
     def split(self, name: str) -> Split:
-        """The split of that name, "train" or "validation"; UserError for another."""
-        if name not in ("train", "validation"):
+        """The split of that name, a key of `splits`; UserError for another."""
+        if name not in self.splits:
             raise UserError(
-                f"there is no split {name!r}; choose train or validation", option="split"
+                f"{self.place} has no split {name!r}; choose from {', '.join(self.splits)}",
+                option="split",
             )
-        return self.train if name == "train" else self.validation
+        return self.splits[name]
+
+    def check_trainable(self) -> None:
+        """Raise UserError where there is nothing to learn or nothing to measure it by."""
+        if self.num_classes < 2:
+            raise UserError(
+                f"{self.place} holds a single class, {self.classes[0]}; telling apart needs two",
+                option="data",
+            )
+        for split, part in (TRAIN, self.train), (VALIDATION, self.validation):
+            if not len(part):
+                raise UserError(
+                    f"{self.place} has no images to {_PURPOSE[split]}; add {split}/ with a folder "
+                    "per class",
+                    option="data",
+                )
+
+    def with_classes(self, classes: Sequence[str]) -> "Dataset":
+        """The same with its labels as indices into `classes`, among which its own all are.
+
+        An accent may be written as one character or two. Raises KeyError for another class.
+        """
+        if tuple(classes) == self.classes:
+            return self
+        known = {_composed(name): number for number, name in enumerate(classes)}
+        numbers = np.array([known[_composed(name)] for name in self.classes], dtype=np.int64)
+        relabeled = self._each(lambda split: replace(split, labels=numbers[split.labels]))
+        return replace(relabeled, classes=tuple(classes))
 
     def center_crop(self, size: int) -> "Dataset":
         """The middle size × size pixels of every image, as a network is given them."""
-        return replace(
-            self,
-            size=size,
-            train=self.train.center_crop(size),
-            validation=self.validation.center_crop(size),
-        )
+        return replace(self._each(lambda split: split.center_crop(size)), size=size)
+
+    def _each(self, change: Callable[[Split], Split]) -> "Dataset":
+        changed = {
+            name: change(split)
+            for name in ("train", "validation", "test", "flat")
+            if (split := getattr(self, name)) is not None
+        }
+        return replace(self, **changed)
 
     def describe(self) -> str:
         """One line for the terminal."""
+        counts = [
+            f"{len(split):,} {_ADJECTIVES[name]}"
+            for name, split in self.splits.items()
+            if len(split)
+        ]
+        images = f"{', '.join(counts[:-1])} and {counts[-1]}" if len(counts) > 1 else counts[0]
+        dealt = "" if self.flat is None else ", dealt by its seed"
         return (
-            f"{self.name}: {self.num_classes} classes, {len(self.train):,} training and "
-            f"{len(self.validation):,} validation images of {self.size}×{self.size} "
-            f"({as_unicode(self.root)})"
+            f"{self.name}: {self.num_classes} classes, {images} images{dealt} of "
+            f"{self.size}×{self.size} ({as_unicode(self.place)})"
         )
+
+
+_PURPOSE = {TRAIN: "train on", VALIDATION: "measure by"}
+_ADJECTIVES = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
+
+
+def _composed(name: str) -> str:
+    """The same for names that are written alike, whatever wrote them."""
+    return unicodedata.normalize("NFC", as_unicode(name))
 
 
 def loaded_size(size: int, crop_pct: float) -> int:

@@ -3,12 +3,16 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convlens.data.cache import load
 from convlens.data.dataset import Dataset
+from convlens.data.decode import Fit
+from convlens.data.reading import Reading
 from convlens.data.sources import cache_home
 from convlens.data.tools import demo
 from convlens.errors import UserError
+from convlens.fields import from_dict
 from convlens.files import as_unicode, on_disk
 
 DEMO = "the embedded demo set"
@@ -47,25 +51,26 @@ def open_dataset(
     data: Path | str | None = None,
     *,
     size: int = 64,
-    split_seed: int = 0,
-    skip_bad: bool = False,
+    fit: Fit = "squash",
     cache_dir: Path | None = None,
     progress: bool = True,
+    **reading: Any,
 ) -> Dataset:
     """Find the data set (see `resolve`), decode what is not yet decoded, and open it.
 
     Args:
-        data: A folder per class, split into train/ and validation/ or not.
+        data: A folder per class, within train/, validation/ and test/ or not.
         size: Side of the square images, pixels.
-        split_seed: Of the split of a data set that has none.
-        skip_bad: Leave out files that cannot be read; the data set lists them as `skipped`.
+        fit: What becomes of an image that is not square: "squash", "crop" or "pad".
         cache_dir: Where decoded images are kept, instead of the user's cache.
         progress: Show a bar on a terminal.
+        **reading: Fields of `Reading`: `split_seed`, `skip_bad`, `nested`, `exclude`, ….
 
     Raises:
         UserError: for a data set that is not in order, an image that cannot be decoded and a cache
             that cannot be written.
     """
+    options = from_dict(Reading, reading)
     root, source = resolve(data)
-    dataset = load(root, size, split_seed, skip_bad, cache_dir, progress)
+    dataset = load(root, size, options, fit, cache_dir, progress)
     return replace(dataset, name="demo") if source == DEMO else dataset

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convlens.data.dataset import Dataset, Split
-from convlens.data.decode import decode_bytes, identify
+from convlens.data.dataset import Dataset, Loading, Split
+from convlens.data.decode import complaint_of, decode_bytes, identify
 from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 
 MOST_BYTES = 16_000_000
 MOST_PIXELS = 50_000_000  # what the largest telephones make
-NO_IMAGE = "this is not an image that can be read; give a PNG, JPEG, WebP, GIF, BMP or TIFF"
+NO_IMAGE = "this is not an image that can be read; give a JPEG, PNG, WebP, GIF, BMP or TIFF"
 UPLOADS_KEPT = 256
 SPLITS = {"v": "validation", "t": "train"}
 
@@ -28,20 +28,25 @@ class TooLarge(UserError):
 
 @dataclass(frozen=True)
 class Upload:
-    """pixels: by the side of the square, uint8, (size, size, 3). width, height: as it came."""
+    """pixels: by how it was loaded, uint8, (size, size, 3). width, height: as it came."""
 
     name: str
-    pixels: dict[int, np.ndarray]
+    pixels: dict[Loading, np.ndarray]
     width: int
     height: int
 
 
 class Images:
-    """datasets: by their images' size; all of one folder, so that a row is the same image in each;
-    empty where there is no data set. sizes: to which an upload is decoded."""
+    """datasets: by how they were loaded; all of one folder, so that a row is the same image in
+    each; empty where there is no data set. loadings: what an upload is decoded to."""
 
-    def __init__(self, datasets: dict[int, Dataset], sizes: set[int], keep: int = UPLOADS_KEPT):
-        self.datasets, self.sizes = datasets, sizes
+    def __init__(
+        self,
+        datasets: dict[Loading, Dataset],
+        loadings: set[Loading],
+        keep: int = UPLOADS_KEPT,
+    ):
+        self.datasets, self.loadings = datasets, loadings
         self._uploads: Kept[Upload] = Kept(keep)
 
     def add(self, content: bytes, sent: bool = True) -> Upload:
@@ -64,36 +69,36 @@ class Images:
                 f"{MOST_PIXELS // 1_000_000} million"
             )
         try:
-            pixels = {size: decode_bytes(content, "the image", size) for size in self.sizes}
+            pixels = {each: decode_bytes(content, "the image", *each) for each in self.loadings}
         except UserError:
             if large:  # which it speaks of
                 raise
             raise UserError(NO_IMAGE) from None
         return Upload(name, pixels, width, height)
 
-    def pixels(self, name: str, size: int) -> np.ndarray:
+    def pixels(self, name: str, loading: Loading) -> np.ndarray:
         """uint8, (size, size, 3). KeyError where there is no such image."""
         if name[0] == "u":
             upload = self._uploads.get(name)
             if upload is None:
                 raise KeyError(name)
-            return upload.pixels[size]
-        split, row = self._row(name, size)
+            return upload.pixels[loading]
+        split, row = self._row(name, loading)
         return np.array(split.images[row])
 
     def label(self, name: str) -> str | None:
         """Its class; None where that is not known."""
         if name[0] == "u":
             return None
-        size = next(iter(self.datasets), 0)
-        split, row = self._row(name, size)
-        return self.datasets[size].classes[split.labels[row]]
+        loading = next(iter(self.datasets), Loading(0))
+        split, row = self._row(name, loading)
+        return self.datasets[loading].classes[split.labels[row]]
 
-    def _row(self, name: str, size: int) -> tuple[Split, int]:
+    def _row(self, name: str, loading: Loading) -> tuple[Split, int]:
         row = int(name[1:])
-        if size not in self.datasets:
+        if loading not in self.datasets:
             raise KeyError(name)
-        split = self.datasets[size].split(SPLITS[name[0]])
+        split = self.datasets[loading].split(SPLITS[name[0]])
         if row >= len(split):
             raise KeyError(name)
         return split, row
@@ -101,6 +106,8 @@ class Images:
 
 def _size(content: bytes) -> tuple[int, int]:
     """Width and height as the file announces them."""
+    if complaint := complaint_of(content):
+        raise UserError(f"this {complaint}")
     try:
         image = identify(io.BytesIO(content))
     except Exception:  # a decoder fed with garbage raises whatever it stumbles over

@@ -1,11 +1,14 @@
 """What the explorer knows: one or two runs, the data set if there is one, uploaded images."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from convlens.data.dataset import Dataset, center_crop
+from convlens.data.reading import Reading
+from convlens.errors import UserError
 from convlens.explorer.images import UPLOADS_KEPT, Images
 from convlens.explorer.network import Network
 from convlens.explorer.survey import Survey, Surveyor
@@ -19,31 +22,34 @@ class Explorer:
 
     Args:
         networks: To be compared; the first one's data set is that of all.
-        datasets: By the size that their images are decoded to, one for each size of the networks;
-            empty without a data set.
+        datasets: One and the same, loaded as each of the networks wants it; empty without one.
         keep: How many uploaded images are kept.
     """
 
     def __init__(
         self,
         networks: Sequence[Network],
-        datasets: dict[int, Dataset] | None = None,
+        datasets: Sequence[Dataset] = (),
         keep: int = UPLOADS_KEPT,
     ):
         self.networks = list(networks)
-        datasets = datasets or {}
-        self.dataset = datasets.get(self.networks[0].loaded_size)
-        self.images = Images(datasets, {network.loaded_size for network in networks}, keep)
+        loaded = {dataset.loading: dataset for dataset in datasets}
+        self.dataset = loaded.get(self.networks[0].loading)
+        self.images = Images(loaded, {network.loading for network in networks}, keep)
         self.surveys = [
-            Survey(network, datasets[network.loaded_size].center_crop(network.size))
+            Survey(network, loaded[network.loading].center_crop(network.size))
             for network in networks
-            if datasets
+            if loaded
         ]
         self.surveyor = Surveyor(self.surveys)
 
     @classmethod
     def open(
-        cls, runs: Sequence[Path], data: Path | str | None = None, keep: int = UPLOADS_KEPT
+        cls,
+        runs: Sequence[Path],
+        data: Path | str | None = None,
+        reading: Reading | None = None,
+        keep: int = UPLOADS_KEPT,
     ) -> "Explorer":
         """Open run folders or weights files, and the data set of the first.
 
@@ -52,38 +58,42 @@ class Explorer:
             data: The data set; else the first run's own, else as in training. Where none is given
                 and the usual one has other classes, there is none: images can be uploaded all the
                 same.
+            reading: How the data set is to be read, beyond the run's own way.
             keep: How many uploaded images are kept.
 
         Raises:
-            UserError: for what cannot be opened, and for a data set that was asked for and has
-                other classes.
+            UserError: for what cannot be opened, and for a data set that was asked for and has a
+                class that the first network does not know.
         """
         networks = [Network.of_run(run) for run in runs]
         first, folder = networks[0], RunFolder(runs[0])
         # What cannot be read cannot be shown, and is no reason to show nothing.
-        dataset = folder.open_dataset(first.loaded_size, data, skip_bad=True)
-        if data is not None:
-            first.classifier.check_classes(dataset, str(folder))
-        elif dataset.classes != first.classifier.class_names:
+        reading = replace((reading or Reading()).reading, skip_bad=True)
+        try:
+            dataset = folder.open_dataset(*first.loading, data, reading)
+            dataset = first.classifier.aligned(dataset, str(folder))
+        except UserError:
+            if data is not None:
+                raise
             return cls(networks, keep=keep)
-        datasets = {first.loaded_size: dataset}
+        datasets = {first.loading: dataset}
         for network in networks[1:]:
-            size = network.loaded_size
-            if size not in datasets:
-                datasets[size] = folder.open_dataset(size, dataset.root, skip_bad=True)
-        return cls(networks, datasets, keep)
+            if network.loading not in datasets:
+                other = folder.open_dataset(*network.loading, dataset.place, reading)
+                datasets[network.loading] = other.with_classes(dataset.classes)
+        return cls(networks, list(datasets.values()), keep)
 
     def pixels(self, image: str, network: Network) -> np.ndarray:
         """An image as the network is given it, uint8, (size, size, 3). KeyError as `Images`."""
-        return center_crop(self.images.pixels(image, network.loaded_size), network.size)
+        return center_crop(self.images.pixels(image, network.loading), network.size)
 
     def examples(self) -> list[str]:
         """Validation images to begin with, of classes spread over all of them."""
         if self.dataset is None:
             return []
         labels = self.dataset.validation.labels
-        count = min(EXAMPLES, self.dataset.num_classes)
-        classes = np.linspace(0, self.dataset.num_classes - 1, count).astype(int)
+        known = np.unique(labels)
+        classes = known[np.linspace(0, len(known) - 1, min(EXAMPLES, len(known))).astype(int)]
         return [f"v{np.flatnonzero(labels == label)[0]}" for label in classes]
 
     def watch(self, give_way: Callable[[], None]) -> None:

@@ -83,7 +83,8 @@ class Network:
 
     Attributes:
         model: The classifier's network; copy: another one like it, for what takes long.
-        size, loaded_size: Sides of its images, and of those that they are the middle of, pixels.
+        size: Side of its images, pixels.
+        loading: How the images are loaded that they are the middle of.
         stages, layers: What it computes, in order, and the names of that.
         reads_features: Whether a linear layer decides, before which features are read.
         drawn: The pictures of single images that were asked for last.
@@ -99,7 +100,7 @@ class Network:
         self.classifier, self.name, self.summary = classifier, name, summary
         self.history = history or {"columns": [], "rows": []}
         self.model, self.copy = classifier.model, copy.deepcopy(classifier.model)
-        self.size, self.loaded_size = classifier.size, classifier.loaded_size
+        self.size, self.loading = classifier.size, classifier.loading
         self.stages: list[Stage] = stages(self.model, self.size)
         self.layers = [stage.name for stage in self.stages]
         self.reads_features = any(isinstance(m, nn.Linear) for m in self.model.modules())

@@ -12,12 +12,14 @@ import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.explorer.addresses import address_of, as_prefix, is_loopback, listen
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
+from convlens.fields import from_dict
 
 if TYPE_CHECKING:
     import uvicorn
@@ -34,6 +36,7 @@ def explore(
     port: int = 8765,
     root_path: str = "",
     browser: bool = False,
+    **reading: Any,
 ) -> None:
     """Serve a page on which to look inside a network, or two side by side, until it is stopped.
 
@@ -48,13 +51,14 @@ def explore(
         root_path: The path below which a proxy shows the page, such as "/user/me/proxy/8765"; who
             comes by another name than this computer's is asked for a token.
         browser: Open the page in the browser.
+        **reading: How the data set is to be read, as `open_dataset` takes it.
 
     Raises:
         UserError: for what cannot be opened, an address that cannot be listened at, and where the
             extra "explorer" is not installed.
     """
     _check_installed()  # before minutes are spent on opening a data set
-    serve(open_explorer(run, other, data=data), host, port, root_path, browser)
+    serve(open_explorer(run, other, data=data, **reading), host, port, root_path, browser)
 
 
 def export_page(
@@ -64,11 +68,12 @@ def export_page(
     out: Path | str,
     data: Path | str | None = None,
     images: Sequence[Path | str] = (),
+    **reading: Any,
 ) -> Path:
     """Write that page with all its views into a folder, for any file server.
 
     Args:
-        run, other, data: As `explore` takes them.
+        run, other, data, reading: As `explore` takes them.
         out: The folder; a page that was written there before is replaced.
         images: Files or folders; by default a few validation images and the worst mistakes.
 
@@ -79,15 +84,19 @@ def export_page(
         UserError: for what cannot be opened, an image that cannot be read and a folder that holds
             something else.
     """
-    return write_page(open_explorer(run, other, data=data), Path(out), images)
+    return write_page(open_explorer(run, other, data=data, **reading), Path(out), images)
 
 
 def open_explorer(
-    run: Path | str, other: Path | str | None = None, *, data: Path | str | None = None
+    run: Path | str,
+    other: Path | str | None = None,
+    *,
+    data: Path | str | None = None,
+    **reading: Any,
 ) -> Explorer:
     """What `explore` shows, nothing of it surveyed yet; the data set is logged."""
     runs = [Path(run)] if other is None else [Path(run), Path(other)]
-    explorer = Explorer.open(runs, data)
+    explorer = Explorer.open(runs, data, from_dict(Reading, reading))
     dataset = explorer.dataset
     about = dataset.describe() if dataset else "none that has the run's classes"
     logger.info("data set   %s", about)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from convlens.data import Dataset, Rows, Split, center_crop, loaded_size, open_dataset
 from convlens.data.batches import batches_of, to_tensor
-from convlens.data.decode import decode, squash, to_rgb
+from convlens.data.dataset import Loading
+from convlens.data.decode import Fit, decode, to_rgb, to_square
 from convlens.data.normalize import Normalize
 from convlens.errors import UserError
 from convlens.files import as_unicode
@@ -36,12 +37,14 @@ class Origin:
 
     network: its class in `convlens.models`. options: its constructor's keyword arguments.
     recipe: what trained it. commit: of the ConvLens that did, "" where that is not known.
+    begun_with: SHA-256 of the file of weights that its training began with, "" for random ones.
     """
 
     network: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     recipe: str = ""
     commit: str = ""
+    begun_with: str = ""
 
 
 class Classifier(nn.Module):
@@ -56,15 +59,16 @@ class Classifier(nn.Module):
         normalize: What its images are normalized by.
         size: Side of its images, pixels.
         crop_pct: Share of a loaded image's side that it is given, of the middle, 0 to 1.
+        fit: What becomes of an image that is not square: "squash", "crop" or "pad".
         temperature: What its logits are divided by before they are read as probabilities, > 0.
         origin: Where the network is from.
 
     Attributes:
-        model, normalize, class_names, size, crop_pct, origin: as given.
+        model, normalize, class_names, size, crop_pct, fit, origin: as given.
         scaling: The `TemperatureScaling` that every probability goes through.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first two are words of a weights file
         self,
         model: nn.Module,
         class_names: Sequence[str],
@@ -72,6 +76,7 @@ class Classifier(nn.Module):
         *,
         size: int = 64,
         crop_pct: float = 1.0,
+        fit: Fit = "squash",
         temperature: float = 1.0,
         origin: Origin | None = None,
     ):
@@ -81,6 +86,7 @@ class Classifier(nn.Module):
         self.scaling = TemperatureScaling(temperature)
         self.class_names = tuple(class_names)
         self.size, self.crop_pct = size, crop_pct
+        self.fit: Fit = fit
         self.origin = origin or Origin(network=type(model).__name__)
 
     # What it is
@@ -105,6 +111,11 @@ class Classifier(nn.Module):
         return loaded_size(self.size, self.crop_pct)
 
     @property
+    def loading(self) -> Loading:
+        """How images are loaded for it."""
+        return Loading(self.loaded_size, self.fit)
+
+    @property
     def device(self) -> torch.device:
         """Where the network computes."""
         return next(self.model.parameters(), self.normalize.mean).device
@@ -116,6 +127,7 @@ class Classifier(nn.Module):
             "normalize": copy.deepcopy(self.normalize),
             "size": self.size,
             "crop_pct": self.crop_pct,
+            "fit": self.fit,
             "temperature": self.temperature,
             "origin": self.origin,
         }
@@ -124,7 +136,7 @@ class Classifier(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{len(self.class_names)} classes, size={self.size}, crop_pct={self.crop_pct:g}, "
-            f"temperature={self.temperature:g}"
+            f"fit={self.fit!r}, temperature={self.temperature:g}"
         )
 
     def label(self, class_name: str) -> int:
@@ -157,9 +169,9 @@ class Classifier(nn.Module):
                 return center_crop(image, self.size)
             image = Image.fromarray(image)
         if isinstance(image, Image.Image):
-            pixels = squash(to_rgb(image), self.loaded_size)
+            pixels = to_square(to_rgb(image), self.loaded_size, self.fit)
         else:
-            pixels = decode(image, self.loaded_size)
+            pixels = decode(image, self.loaded_size, self.fit)
         return center_crop(pixels, self.size)
 
     def inputs(self, images: np.ndarray | Rows | Sequence[np.ndarray]) -> Tensor:
@@ -204,15 +216,14 @@ class Classifier(nn.Module):
 
         Args:
             data: A data set, one of its splits, or a folder as `open_dataset` takes it.
-            split: "train" or "validation", of a data set.
+            split: "train", "validation" or "test", of a data set.
 
         Raises:
-            UserError: for a data set that cannot be opened or has other classes.
+            UserError: for a data set that cannot be opened or has a class that it does not know.
         """
         if not isinstance(data, Split):
             dataset = data if isinstance(data, Dataset) else self.open_dataset(data)
-            self.check_classes(dataset)
-            data = dataset.split(split)
+            data = self.aligned(dataset).split(split)
         logits = self._finite(self.logits(data.images))
         return score(logits, np.asarray(data.labels), self.class_names, self.temperature)
 
@@ -275,9 +286,26 @@ class Classifier(nn.Module):
     # Data sets
 
     def open_dataset(self, data: Path | str | None = None, **options: Any) -> Dataset:
-        """A data set decoded to the size that the network wants; `options` as `open_dataset`."""
-        dataset = open_dataset(data, size=self.loaded_size, **options)
-        return dataset.center_crop(self.size)
+        """A data set as the network is given it; `options` as `open_dataset` takes them.
+
+        It may lack some of the network's classes. Raises UserError for one that has others.
+        """
+        dataset = open_dataset(data, size=self.loaded_size, fit=self.fit, **options)
+        return self.aligned(dataset).center_crop(self.size)
+
+    def aligned(self, dataset: Dataset, name: str = "") -> Dataset:
+        """The data set with its labels as the network numbers its classes, by their names.
+
+        name: how the message calls the network. Raises UserError for a class it does not know.
+        """
+        try:
+            return dataset.with_classes(self.class_names)
+        except KeyError as problem:
+            raise UserError(
+                f"{name or self.name} was not trained on the class {problem.args[0]} of "
+                f"{dataset.place}; give a data set of its classes with `data`",
+                option="data",
+            ) from None
 
     def check_classes(self, dataset: Dataset, name: str = "") -> None:
         """Raise UserError when the data set's classes are not the network's.
@@ -286,7 +314,7 @@ class Classifier(nn.Module):
         """
         if list(map(_composed, dataset.classes)) != list(map(_composed, self.class_names)):
             raise UserError(
-                f"{name or self.name} knows {len(self.class_names)} classes and {dataset.root} "
+                f"{name or self.name} knows {len(self.class_names)} classes and {dataset.place} "
                 f"has {dataset.num_classes}, not the same ones; give the data set it was trained "
                 "on with `data`",
                 option="data",
@@ -303,11 +331,13 @@ class Classifier(nn.Module):
             class_names=self.class_names,
             size=self.size,
             crop_pct=self.crop_pct,
+            fit=self.fit,
             mean=tuple(self.normalize.mean.tolist()),
             std=tuple(self.normalize.std.tolist()),
             temperature=self.temperature,
             recipe=origin.recipe,
             commit=origin.commit,
+            begun_with=origin.begun_with,
         )
         weights_file.write(Path(path), self.model, about, half=half)
         return Path(path)
@@ -325,8 +355,11 @@ class Classifier(nn.Module):
             Normalize(about.mean, about.std),
             size=about.size,
             crop_pct=about.crop_pct,
+            fit=about.fit,
             temperature=about.temperature,
-            origin=Origin(about.network, about.options, about.recipe, about.commit),
+            origin=Origin(
+                about.network, about.options, about.recipe, about.commit, about.begun_with
+            ),
         )
 
     def export(self, path: Path | str, *, layers: Sequence[str] | None = None) -> Export:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convlens.data.decode import FOREIGN, decode, is_image
-from convlens.data.sources import CLUTTER, IMAGE_SUFFIXES, is_own, tell_own
+from convlens.data.decode import count_kinds, decode, is_image
+from convlens.data.kinds import PICTURE_ENDINGS
+from convlens.data.names import IMAGE_SUFFIXES
+from convlens.data.own import tell_own
+from convlens.data.walk import files_below
 from convlens.errors import UserError
 from convlens.escape import html_text
 from convlens.files import as_unicode
@@ -108,51 +111,27 @@ def search(paths: Iterable[Path | str]) -> Found:
 
 
 def _search_folder(folder: Path, found: Found) -> None:
+    def refuse(problem: OSError) -> None:
+        inside, why = str(problem.filename), problem.strerror or problem
+        found.failed.append(
+            (inside, f"{inside} cannot be read ({why}); give yourself the right to")
+        )
+
     images, others = [], []
-    for path in sorted(map(Path, _files_below(folder, found.failed))):
+    below = files_below(folder, refuse, lambda own: tell_own(Path(own).parent, [Path(own).name]))
+    for path in sorted(map(Path, below)):
         (images if _looks_like_an_image(path) else others).append(path)
     if images:
         found.images.extend(images)
         found.left_out.extend(map(str, others))
     else:
-        sentence = f"{folder} holds no image; give an image or a folder with images"
+        what = f" but {count_kinds(others)}" if others else ""
+        sentence = f"{folder} holds no image{what}; give an image or a folder with images"
         found.failed.append((str(folder), sentence))
 
 
-def _files_below(root: Path, failed: list[tuple[str, str]]) -> list[str]:
-    """The files anywhere below a folder; each folder's once, so that loops of links end.
-
-    A folder goes by its own name before it goes by that of a link.
-    """
-
-    def tell(problem: OSError) -> None:
-        folder, why = str(problem.filename), problem.strerror or problem
-        failed.append((folder, f"{folder} cannot be read ({why}); give yourself the right to"))
-
-    files, seen, waiting = [], set(), [str(root)]
-    for start in waiting:
-        for folder, folders, names in os.walk(start, onerror=tell):
-            identity = os.stat(folder)
-            if (identity.st_dev, identity.st_ino) in seen:
-                folders.clear()
-                continue
-            seen.add((identity.st_dev, identity.st_ino))
-            folders[:] = [name for name in folders if not _hidden(name)]
-            own = [name for name in sorted(folders) if is_own(os.path.join(folder, name))]
-            tell_own(Path(folder), own)
-            folders[:] = [name for name in folders if name not in own]
-            inside = [os.path.join(folder, name) for name in folders]
-            waiting += [path for path in sorted(inside) if os.path.islink(path)]
-            files += [os.path.join(folder, name) for name in names if not _hidden(name)]
-    return files
-
-
 def _looks_like_an_image(path: Path) -> bool:
-    if path.name.lower().endswith((*IMAGE_SUFFIXES, *FOREIGN)):
+    if path.name.lower().endswith((*IMAGE_SUFFIXES, *PICTURE_ENDINGS)):
         return True
     kind, _ = _TYPES.guess_type(path.name)
     return (kind is None or kind.startswith("image/")) and is_image(path)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in CLUTTER

@@ -6,7 +6,7 @@ import numpy as np
 
 from convlens import figures
 from convlens.data.decode import decode
-from convlens.data.tools.audit import Audit, clashing
+from convlens.data.tools.audit import Audit
 from convlens.files import make_folder, on_disk, write_csv
 
 
@@ -20,14 +20,14 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
     pairs = [(*pair, "same pixels") for pair in exact] + [
         (*pair, "near") for pair in found.near_duplicates
     ]
-    pairs.sort(key=lambda p: (not found.leaking(p[:2]), not clashing(p[:2]), -p[2], p[:2]))
+    pairs.sort(key=lambda p: (not found.leaking(p[:2]), not found.clashing(p[:2]), -p[2], p[:2]))
     make_folder(out)
     for old in out.glob("pairs-*.png"):
         old.unlink()
     written = [out / "near-duplicates.csv"]
     rows: list[list[object]] = [["first", "second", "similarity", "kind", "splits", "classes"]]
     for first, second, similarity, kind in pairs:
-        both = (1 + test((first, second)) for test in (found.leaking, clashing))
+        both = (1 + test((first, second)) for test in (found.leaking, found.clashing))
         rows.append([first, second, f"{similarity:.3f}", kind, *both])
     write_csv(written[0], rows)
     for page, start in enumerate(range(0, len(pairs), figures.PAIRS_A_PAGE), 1):

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from convlens.data import Split
 from convlens.data.augment import augment
 from convlens.data.tools.near_duplicates.leak import InTrain
 from convlens.errors import UserError
@@ -14,6 +15,7 @@ from convlens.reporting.card import model_card
 from convlens.reporting.run_pages import write_batch, write_curves, write_evaluation
 from convlens.training.record import find_near_duplicates, record, uncertainty
 from convlens.training.run_folder import RunFolder
+from convlens.training.splits import Monitored
 from convlens.training.step import TrainState
 from convlens.training.trainer import Trainer, best_epoch
 
@@ -27,7 +29,7 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
     config = trainer.config
     classifier = trainer.classifier(state)
     found: dict[str, Any] = {}
-    near_duplicates = _near_duplicates(trainer, folder)
+    near_duplicates = _near_duplicates(trainer, trainer.splits, folder)
     if config.has_holdout:
         evaluations = _calibrated(trainer, classifier, folder, "last")
         last = evaluations[config.monitored]
@@ -49,18 +51,43 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
         config, classifier, evaluations, near_duplicates, trainer.machine, trainer.world
     )
     seconds = sum(row["seconds"] for row in state.history)
+    found["epochs"] = len(state.history)  # fewer than the recipe's where a callback has stopped it
     metrics = {**metrics, **found, "seconds": round(seconds, 1)}
+    if trainer.test is not None:
+        metrics |= _measure_test(trainer, classifier, trainer.test, folder)
     evaluation = evaluations[config.monitored]
     folder.first(_write_pages, trainer, state, evaluation, folder)
     folder.first(write_card, folder, metrics)
     folder.write_metrics(metrics)
 
 
-def _near_duplicates(trainer: Trainer, folder: RunFolder) -> InTrain:
+def _measure_test(
+    trainer: Trainer, classifier: Classifier, test: Split, folder: RunFolder
+) -> dict[str, Any]:
+    """The figures of the test images; their pages go into test/ in the run's folder."""
+    seen = trainer.world.evaluate(classifier, test)
+    between = Monitored(trainer.splits.train, test, "test")
+    known = uncertainty("test", seen, _near_duplicates(trainer, between, folder))
+    folder.first(_write_test_pages, seen, test, folder)
+    return {
+        "test_loss": seen.loss,
+        "test_accuracy": seen.accuracy,
+        "test_mean_class_accuracy": seen.mean_class_accuracy,
+        **{name: value for name, value in known.items() if name.startswith("test_")},
+    }
+
+
+def _write_test_pages(seen: Evaluation, test: Split, folder: RunFolder) -> None:
+    pages = folder.path / "test"
+    pages.mkdir(exist_ok=True)
+    write_evaluation(seen, test.images, pages)
+
+
+def _near_duplicates(trainer: Trainer, splits: Monitored, folder: RunFolder) -> InTrain:
     """As `find_near_duplicates`; not known where the files are not there any more: what a run has
     decoded is enough to end it."""
     try:
-        return folder.first(find_near_duplicates, trainer.dataset.root, trainer.splits)
+        return folder.first(find_near_duplicates, trainer.dataset.root, splits)
     except (UserError, OSError) as problem:
         logger.info("not known  which images have near-duplicates: %s", problem)
         return InTrain(None, "the images cannot be read any more")

@@ -7,6 +7,8 @@
     state.pt           the full training state; `convlens train --resume` continues from it
     snapshots/         with `--snapshots`: the weights after some epochs, in half precision
     metrics.json       loss and accuracy on both splits, once the run is finished
+    steps.csv          with `--log csv`: a row a step
+    events.out.…       with `--log tensorboard`: the same curves for TensorBoard
 
 A weights file carries all that is needed to use it (`inference.Classifier`) in its metadata, so it
 can stand in wherever a run folder is asked for.
@@ -19,6 +21,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +31,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from convlens import formats
-from convlens.data import Dataset, open_dataset
+from convlens.data import Dataset, Reading, open_dataset
+from convlens.data.decode import Fit
 from convlens.errors import UserError
 from convlens.fields import convert
 from convlens.files import (
@@ -47,6 +51,8 @@ from convlens.training.distributed import ALONE, World
 
 T = TypeVar("T")
 Row = dict[str, float]  # of history.csv: an epoch
+STEPS = "steps.csv"
+EVENTS = "events.out.tfevents.*"  # as TensorBoard names its files
 LOCK = ".lock"  # there while a program writes to the run
 
 
@@ -151,8 +157,10 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         # What is left of an overwritten run must not pass for this one's, should it be cut early.
         self._forget_metrics()
-        for old in ("state.pt", "history.csv", "best.safetensors", "last.safetensors"):
+        for old in ("state.pt", "history.csv", STEPS, "best.safetensors", "last.safetensors"):
             (self.path / old).unlink(missing_ok=True)
+        for old in self.path.glob(EVENTS):
+            old.unlink(missing_ok=True)
         shutil.rmtree(self.path / "snapshots", ignore_errors=True)
         write_yaml(self.path / "config.yaml", config.as_dict())
         self.world.remember(str(self.path))
@@ -337,18 +345,22 @@ class RunFolder:
     # The data set
 
     def open_dataset(
-        self, size: int, data: Path | str | None = None, skip_bad: bool = False
+        self,
+        size: int,
+        fit: Fit,
+        data: Path | str | None = None,
+        reading: Reading | None = None,
     ) -> Dataset:
         """`data`, else the data set that the run was on; split as the run had it.
 
         Of a weights file alone, the data set is found as usual. size: side of the decoded images,
-        pixels. skip_bad: leave out files that cannot be read, as the run itself may have done.
-        Raises UserError where the run's data set is gone.
+        pixels. fit: what becomes of those that are not square. reading: what is asked for beyond
+        the run's own way to read it. Raises UserError where the run's data set is gone.
         """
-        split_seed = 0
+        reading = reading or Reading()
         if (self.path / "config.yaml").exists():
             config = self.read_config()
-            split_seed, skip_bad = config.split_seed, skip_bad or config.skip_bad
+            reading = reading.over(config)
             data = config.data if data is None else data
             if data is not None and not Path(on_disk(as_unicode(data))).exists():
                 raise UserError(
@@ -356,18 +368,27 @@ class RunFolder:
                     "lies now with `data`",
                     option="data",
                 )
-        return open_dataset(data, size=size, split_seed=split_seed, skip_bad=skip_bad)
+        return open_dataset(data, size=size, fit=fit, **asdict(reading.reading))
 
     def open_for(
-        self, classifier: Classifier, data: Path | str | None = None, skip_bad: bool = False
+        self,
+        classifier: Classifier,
+        data: Path | str | None = None,
+        reading: Reading | None = None,
     ) -> Dataset:
         """The data set as the network is given it, as `open_dataset` finds it.
 
-        Raises UserError when its classes are not the network's.
+        Raises UserError when it has a class that the network does not know.
         """
-        dataset = self.open_dataset(classifier.loaded_size, data, skip_bad)
-        classifier.check_classes(dataset, str(self.path))
-        return dataset.center_crop(classifier.size)
+        dataset = self.open_dataset(classifier.loaded_size, classifier.fit, data, reading)
+        return classifier.aligned(dataset, str(self.path)).center_crop(classifier.size)
+
+    def trained_on(self, dataset: Dataset) -> bool:
+        """Whether the run is known to have been trained on that data set; not of weights alone."""
+        if not (self.path / "config.yaml").exists():
+            return False
+        digest = self.read_config().digest
+        return bool(digest) and dataset.is_known_by(digest)
 
 
 def is_finite(row: Mapping[str, float]) -> bool:

@@ -28,8 +28,9 @@ def monitored_splits(config: RunConfig, dataset: Dataset) -> Monitored:
     """Train and validation; with a hold-out or folds a part of train in the place of validation.
 
     The part is the same for every seed and recipe, so that runs can be compared on it. Raises
-    UserError where nothing is held out.
+    UserError where nothing is held out, and for a data set that cannot be trained on.
     """
+    dataset.check_trainable()
     training, monitored = dataset.train, dataset.validation
     if config.folds > len(training):
         raise UserError(

@@ -23,7 +23,7 @@ def test_it_is_a_data_set_like_caltech101(demo_set):
     assert len(listing.classes) == 101
     sizes = np.bincount(listing.labels)
     assert (sizes.min(), sizes.max(), sizes.sum()) == (30, 400, 9076)
-    train = np.bincount(listing.labels[: listing.num_train])
+    train = np.bincount(listing.labels[listing.rows("train")])
     assert (train == sizes * 9 // 10).all()
     assert all((demo_set / "train" / name / "image_0001.jpg").exists() for name in listing.classes)
 

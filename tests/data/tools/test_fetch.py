@@ -90,7 +90,7 @@ def test_the_data_set_is_made(server, tmp_path):
     listing = scan(target)
     assert listing.problems == ()
     assert listing.classes == ("ant", "bass")
-    assert listing.num_train == 9 + 18
+    assert listing.counts["train"] == 9 + 18
     assert np.bincount(listing.labels).tolist() == [11, 20]
     modes = set()
     for path in listing.paths:

@@ -3,16 +3,19 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from convlens.data.decode import open_rgb, squash
+from convlens.data.decode import open_rgb, to_square
+from convlens.data.listing import SPLITS, Listing
+from convlens.data.names import TRAIN
 from convlens.data.progress import progress_bar
-from convlens.data.sources import Listing, scan
+from convlens.data.reading import Reading
+from convlens.data.sources import scan
 from convlens.data.tools.near_duplicates import Found, Pairs, across, thumbnails, within
 from convlens.data.tools.near_duplicates.leak import FEW
 from convlens.errors import UserError
@@ -20,6 +23,7 @@ from convlens.fields import check_least
 from convlens.files import on_disk
 
 TINY = 16  # pixels
+_SINGLE = "{0.root} holds a single class, {0.classes[0]}; telling apart needs two"
 COLUMN = 17  # characters of the findings' headings
 _Pairs = tuple[tuple[str, str, float], ...]
 
@@ -28,8 +32,9 @@ _Pairs = tuple[tuple[str, str, float], ...]
 class Audit:
     """Findings on one data set; paths are relative to its root, sorted.
 
-    counts: images per class, int64, shape (number of classes,), both splits together.
+    counts: images per class, int64, shape (number of classes,), all splits together.
     splits: images per split, by the split's name ("" when the data set is not split).
+    places: of each image its split and its class.
     problems: sentences; as long as there are any, the data set is not opened.
     skipped: files that are no images, where they were to be left out.
     unreadable: sentences that name the files that cannot be decoded.
@@ -47,7 +52,9 @@ class Audit:
     classes: tuple[str, ...]
     counts: np.ndarray
     splits: dict[str, int]
+    places: Mapping[str, tuple[str, str]]
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     skipped: tuple[str, ...]
     unreadable: tuple[str, ...]
     tiny: tuple[str, ...]
@@ -60,26 +67,37 @@ class Audit:
 
     @property
     def leaks(self) -> tuple[tuple[str, ...], ...]:
-        """The duplicates that lie in both splits."""
+        """The duplicates that lie in several splits."""
         return tuple(group for group in self.duplicates if self.leaking(group))
 
     @property
     def clashes(self) -> tuple[tuple[str, ...], ...]:
         """The duplicates that lie in several classes."""
-        return tuple(group for group in self.duplicates if clashing(group))
+        return tuple(group for group in self.duplicates if self.clashing(group))
 
     @property
     def overlap(self) -> tuple[str, ...]:
-        """Validation files that have a duplicate or near-duplicate in train/, sorted."""
+        """Validation and test files with a duplicate or near-duplicate in train/, sorted."""
+        pairs = [pair[:2] for pair in self.near_duplicates]
         groups = [
-            *self.leaks,
-            *(pair[:2] for pair in self.near_duplicates if self.leaking(pair[:2])),
+            (group, {self.places[path][0] for path in group}) for group in (*self.leaks, *pairs)
         ]
-        return tuple(sorted({p for group in groups for p in group if not p.startswith("train/")}))
+        found = {
+            path
+            for group, splits in groups
+            if TRAIN in splits and len(splits) > 1
+            for path in group
+            if self.places[path][0] != TRAIN
+        }
+        return tuple(sorted(found))
 
     def leaking(self, paths: Iterable[str]) -> bool:
-        """Whether those files lie in both splits."""
-        return "" not in self.splits and len(set(_parts(paths, 0))) > 1
+        """Whether those files lie in several splits."""
+        return "" not in self.splits and len({self.places[path][0] for path in paths}) > 1
+
+    def clashing(self, paths: Iterable[str]) -> bool:
+        """Whether those files lie in several classes."""
+        return len({self.places[path][1] for path in paths}) > 1
 
     def render(self) -> str:
         """The findings as plain text, a heading a line, every file named."""
@@ -103,6 +121,7 @@ class Audit:
             _line("gray", f"{self.gray:,} images without color"),
             _line("enlarged", f"{self.enlarged:,} images with a side below {self.size} pixels"),
             *_section("problems", self.problems),
+            *(_line("note", line.removeprefix("note").lstrip()) for line in self.notes),
             *(_section("skipped", self.skipped) if self.skipped else ()),
             *_section("unreadable", self.unreadable),
             *_section("tiny", self.tiny),
@@ -113,7 +132,7 @@ class Audit:
             lines.append(
                 _line(
                     "",
-                    f"of these, {len(self.leaks)} groups lie in both splits and "
+                    f"of these, {len(self.leaks)} groups lie in several splits and "
                     f"{len(self.clashes)} in several classes",
                 )
             )
@@ -127,11 +146,15 @@ class Audit:
         shown = f"{len(pairs):,} pairs show one photograph" if pairs else none
         lines = [_line("near-duplicates", shown)]
         if pairs:
-            leaks, clashes = (sum(map(test, pairs)) for test in (self.leaking, clashing))
+            leaks, clashes = (sum(map(test, pairs)) for test in (self.leaking, self.clashing))
             lines.append(
-                _line("", f"of these, {leaks:,} lie in both splits and {clashes:,} in two classes")
+                _line("", f"of these, {leaks:,} lie in two splits and {clashes:,} in two classes")
             )
-            between = Counter(tuple(sorted(_parts(pair, -2))) for pair in pairs if clashing(pair))
+            between = Counter(
+                tuple(sorted(self.places[path][1] for path in pair))
+                for pair in pairs
+                if self.clashing(pair)
+            )
             lines += [_line("", f"{a} and {b}: {n:,}") for (a, b), n in between.most_common(5)]
         if self.unsure:
             lines.append(
@@ -145,27 +168,29 @@ class Audit:
             lines.append(
                 _line(
                     "overlap",
-                    f"{len(self.overlap):,} validation images are also in train/; `convlens "
-                    "evaluate RUN --without-near-duplicates` leaves them out",
+                    f"{len(self.overlap):,} {_others(self.splits)} images are also in train/; "
+                    "`convlens evaluate RUN --without-near-duplicates` leaves them out",
                 )
             )
         return lines
 
 
-def clashing(paths: Iterable[str]) -> bool:
-    """Whether those files lie in several classes."""
-    return len(set(_parts(paths, -2))) > 1
+def _others(splits: Iterable[str]) -> str:
+    """The splits that are not trained on."""
+    return " and ".join(split for split in splits if split != TRAIN)
 
 
-def audit(root: Path, size: int = 64, skip_bad: bool = False, progress: bool = True) -> Audit:
+def audit(
+    root: Path, size: int = 64, reading: Reading | None = None, progress: bool = True
+) -> Audit:
     """Look at every file of the data set under `root`; nothing is written.
 
-    size: the side, in pixels, that images will be brought to. skip_bad: files that are no images
-    are no problem, and are in `skipped`. Raises UserError only where `scan` finds nothing to list;
-    all else that is wrong is in the result.
+    size: the side, in pixels, that images will be brought to. reading: how it is to be read; with
+    `skip_bad`, files that are no images are no problem, and are in `skipped`. Raises UserError only
+    where `scan` finds nothing to list; all else that is wrong is in the result.
     """
     check_least("size", size, 1)
-    listing = scan(Path(root).resolve(), skip_bad)
+    listing = scan(Path(root).resolve(), reading)
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(progress) as bar:
         looks = list(
             bar.track(
@@ -182,16 +207,18 @@ def audit(root: Path, size: int = 64, skip_bad: bool = False, progress: bool = T
     groups = defaultdict(list)
     for path, look in seen:
         groups[look.digest].append(path)
-    num_train = len(listing.paths) if listing.num_train is None else listing.num_train
-    training = set(listing.paths[:num_train])
+    training = {listing.paths[row] for row in listing.rows(TRAIN)}
+    single = len(listing.classes) == 1
     known, unsure = _near(seen, sum(path in training for path, _ in seen), progress)
     return Audit(
         root=listing.root,
         size=size,
         classes=listing.classes,
         counts=np.bincount(listing.labels, minlength=len(listing.classes)),
-        splits=_split_sizes(listing),
-        problems=listing.problems,
+        splits=listing.counts,
+        places=_places(listing),
+        problems=(*listing.problems, *([_SINGLE.format(listing)] if single else ())),
+        notes=listing.notes,
         skipped=listing.skipped,
         unreadable=tuple(str(look) for look in looks if isinstance(look, UserError)),
         tiny=tuple(sorted(path for path, look in seen if look.side < TINY)),
@@ -270,20 +297,16 @@ def _look(path: Path, size: int) -> _Look | UserError:
         constant=bool((pixels == pixels[0, 0]).all()),
         gray=bool((pixels == pixels[..., :1]).all()),
         digest=digest.digest(),
-        image=thumbnails(squash(whole, size)[None]),
+        image=thumbnails(to_square(whole, size)[None]),
     )
 
 
-def _split_sizes(listing: Listing) -> dict[str, int]:
-    if listing.num_train is None:
-        return {"": len(listing.paths)}
-    rest = len(listing.paths) - listing.num_train
-    validation = next(iter(_parts(listing.paths[listing.num_train :], 0)), "validation")
-    return {"train": listing.num_train, validation: rest}
-
-
-def _parts(paths: Iterable[str], index: int) -> list[str]:
-    return [path.split("/")[index] for path in paths]
+def _places(listing: Listing) -> dict[str, tuple[str, str]]:
+    """Of each image its split, "" where the data set is not split, and its class."""
+    return {
+        path: (SPLITS[split] if listing.is_split else "", listing.classes[label])
+        for path, split, label in zip(listing.paths, listing.splits, listing.labels, strict=True)
+    }
 
 
 def _section(heading: str, lines: Iterable[str]) -> list[str]:

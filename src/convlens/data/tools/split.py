@@ -3,15 +3,21 @@
 import shutil
 from pathlib import Path
 
+from convlens.data.listing import Listing
+from convlens.data.reading import Reading
 from convlens.data.sources import scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.fields import check_least
-from convlens.files import on_disk, whole_folder
+from convlens.files import marked, on_disk, safe_name, whole_folder
 
 
 def write_split(
-    source: Path, out: Path, fraction: float = 0.9, seed: int = 0, skip_bad: bool = False
+    source: Path,
+    out: Path,
+    fraction: float = 0.9,
+    seed: int = 0,
+    reading: Reading | None = None,
 ) -> Path:
     """Copy the unsplit data set `source` to the new folder `out` as train/ and validation/.
 
@@ -22,7 +28,7 @@ def write_split(
         out: The new folder.
         fraction: Share of each class's images that trains, between 0 and 1; rounded down.
         seed: Of the draw, from 0 up.
-        skip_bad: Leave out files that are no images.
+        reading: How `source` is to be read.
 
     Returns:
         The new folder's full path.
@@ -35,9 +41,9 @@ def write_split(
     source, out = Path(source).resolve(), Path(out).resolve()
     if not 0 < fraction < 1:
         raise UserError(f"`fraction` {fraction} must lie between 0 and 1", option="fraction")
-    listing = scan(source, skip_bad)
+    listing = scan(source, reading)
     listing.check()
-    if listing.num_train is not None:
+    if listing.is_split:
         raise UserError(f"{source} is split already; use it as it is")
     if out.is_relative_to(source):
         raise UserError(
@@ -47,8 +53,20 @@ def write_split(
     parts = split_per_class(listing.labels, fraction, seed)
     with whole_folder(out) as folder:
         for split, rows in zip(("train", "validation"), parts, strict=True):
-            for path in (listing.paths[row] for row in rows):
-                copy = folder / split / on_disk(path)
+            for row in rows:
+                copy = folder / split / on_disk(_place(listing, row))
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source / on_disk(path), copy)
+                shutil.copy2(listing.root / on_disk(listing.paths[row]), copy)
     return out
+
+
+def _place(listing: Listing, row: int) -> str:
+    """Where an image goes within its split: as it lies in its class's folder, or, where a list
+    gives its class, into a folder of that name under a name that tells its own folders."""
+    path = listing.paths[row]
+    if listing.source == listing.root:
+        return path
+    name = listing.classes[listing.labels[row]]
+    stem, dot, suffix = path.rpartition(".")
+    flat = path if "/" not in path else marked(stem.replace("/", "-"), path) + dot + suffix
+    return f"{safe_name(name)}/{flat}"

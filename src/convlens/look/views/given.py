@@ -103,13 +103,14 @@ def open_data(classifier: Classifier, data: Data) -> Dataset:
     """A data set as the network is given it; a folder is opened as `open_dataset` does.
 
     Raises:
-        UserError: for one that cannot be opened, was decoded to another size, or has other classes.
+        UserError: for one that cannot be opened, was decoded to another size, or has a class that
+            the network does not know.
     """
     dataset = data if isinstance(data, Dataset) else classifier.open_dataset(data)
-    classifier.check_classes(dataset)
+    dataset = classifier.aligned(dataset)
     if dataset.size not in (classifier.size, classifier.loaded_size):
         raise UserError(
-            f"{dataset.root} was decoded to {dataset.size}×{dataset.size} pixels and "
+            f"{dataset.place} was decoded to {dataset.size}×{dataset.size} pixels and "
             f"{classifier.name} is given {classifier.size}×{classifier.size}; open it with the "
             "classifier's own open_dataset",
             option="data",
@@ -131,9 +132,9 @@ def assigned_images(dataset: Dataset) -> list[NamedImage]:
     if all(name in found for name in ASSIGNED):
         chosen = [found[name] for name in ASSIGNED]
     else:
-        train = dataset.train
-        rows = [int(np.flatnonzero(train.labels == label)[0]) for label in (0, 1)]
-        chosen = [(train.paths[row], train.images[row]) for row in rows]
+        train = next(split for split in dataset.splits.values() if len(split))
+        first = np.unique(train.labels, return_index=True)[1][:2]
+        chosen = [(train.paths[row], train.images[row]) for row in first.tolist()]
     return [NamedImage(path, np.array(image)) for path, image in chosen]
 
 
