@@ -6,20 +6,34 @@ import os
 import stat
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, features
 
+from convlens.data.kinds import (
+    AVIF,
+    HEAD,
+    HEIC,
+    RAW,
+    Kind,
+    by_ending,
+    is_heic,
+    kind_of,
+    reads_heic,
+    tally,
+)
 from convlens.errors import UserError
 
 Fit = Literal["squash", "crop", "pad"]  # how an image that is not square becomes one
+GRAY = 128  # of what is padded
 
 # What Pillow decodes within this process. EPS is not among them: for it Pillow starts whatever
 # program is called `gs`, and a file is known by its content, not by its name. MPO, several JPEGs in
-# one file, comes with JPEG: Pillow has no entry of its own for it.
+# one file, comes with JPEG: Pillow has no entry of its own for it. HEIF is pillow-heif's, which is
+# imported where such a file is met, and not there on every machine.
 FORMATS = (
     "PNG",
     "JPEG",
@@ -31,19 +45,8 @@ FORMATS = (
     "PPM",
     "TGA",
     "JPEG2000",
+    "HEIF",
 )
-# Images that are known by the ending of their names and not decoded.
-FOREIGN = {
-    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
-    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"), "camera raw"),
-    **dict.fromkeys((".eps", ".ai"), "PostScript"),
-    ".jxl": "JPEG XL",
-    ".svg": "SVG",
-    ".psd": "Photoshop",
-    ".xcf": "GIMP",
-    ".exr": "OpenEXR",
-}
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 # TGA is told by nothing in its content; a file of that format is known by its name.
 _KNOWN_BY_CONTENT = tuple(name for name in FORMATS if name != "TGA")
 
@@ -102,10 +105,15 @@ def identify(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> ImageFile.Im
     """
     Image.init()
     file.seek(0)
-    head = file.read(16)
-    for factory, accept in (Image.OPEN[name] for name in formats if name in Image.OPEN):
-        known = accept is None or accept(head)
-        if not known or isinstance(known, str):  # a text says why this Pillow cannot decode it
+    head = file.read(HEAD)
+    for name in formats:
+        if name == "HEIF":
+            factory, known = _heif(), is_heic(head)
+        else:
+            factory, accept = Image.OPEN.get(name, (None, None))
+            known = accept is None or accept(head[:16])
+        # A text in the place of yes or no says why this Pillow cannot decode the format.
+        if factory is None or not known or isinstance(known, str):
             continue
         file.seek(0)
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
@@ -113,41 +121,98 @@ def identify(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> ImageFile.Im
     return None
 
 
+def _heif() -> Callable[[BinaryIO, str], ImageFile.ImageFile] | None:
+    """What opens a HEIC; None without pillow-heif."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        return None
+    return HeifImageFile
+
+
 def is_image(path: Path | str) -> bool:
     """Whether a file begins as an image does, of a format that is decoded or HEIC; whatever its
     name is. Nothing is decoded."""
     try:
         with open_file(path) as file:
-            return _begins_as_image(file)
+            return is_heic(file.read(HEAD)) or _begins_as(file) != ""
     except (OSError, ValueError):
         return False
 
 
-def _begins_as_image(file: BinaryIO) -> bool:
-    file.seek(0)
-    if _is_heic(file.read(12)):
-        return True
+def _begins_as(file: BinaryIO) -> str:
+    """The format of an image that is decoded; "" of what does not begin as one."""
     try:
-        return identify(file, _KNOWN_BY_CONTENT) is not None
+        image = identify(file, _KNOWN_BY_CONTENT)
     except Image.DecompressionBombError:
-        return True
+        return "too large"  # which is told when it is decoded
     except Exception:  # a decoder fed with garbage raises whatever it stumbles over
-        return False
+        return ""
+    return "" if image is None else image.format or ""
 
 
-def _is_heic(head: bytes) -> bool:
-    return head[4:8] == b"ftyp" and head[8:12] in _HEIC
+def foreign_kind(path: Path | str) -> Kind | None:
+    """What a file is that is not decoded here, by its first bytes and its name.
+
+    None for an image that is decoded, at least by its beginning, for what cannot be read and for
+    what cannot be told.
+    """
+    try:
+        with open_file(path) as file:
+            return _foreign(path, file, _begins_as(file))
+    except (OSError, ValueError):
+        return None
 
 
-def _foreign(path: Path | str, file: BinaryIO) -> str:
-    """The format of an image that is not decoded, by name or content; else ""."""
-    head = file.read(12)
+def foreign_format(path: Path | str) -> str:
+    """As `foreign_kind`, in words: "HEIC", "a video", "text"; "" where that has None."""
+    kind = foreign_kind(path)
+    return "" if kind is None else kind.name
+
+
+def complaint(path: Path | str) -> str:
+    """The rest of a sentence that begins with the name of a file among images: what is wrong with
+    it and what to do about it, as "is a video, not an image; save frames of it as JPEG or PNG"."""
+    kind = foreign_kind(path)
+    return "is not an image; remove it" if kind is None else _complaint(kind)
+
+
+def complaint_of(content: bytes) -> str:
+    """As `complaint`, of an image file's bytes; "" of what is decoded and what cannot be told."""
+    file = io.BytesIO(content)
+    kind = _foreign("", file, _begins_as(file))
+    return "" if kind is None else _complaint(kind)
+
+
+def count_kinds(paths: Iterable[Path | str]) -> str:
+    """How many files there are of each kind, most first, as "5 text, 2 videos, 1 unknown"."""
+    return tally(map(foreign_kind, paths))
+
+
+def _complaint(kind: Kind) -> str:
+    if kind is HEIC:
+        return "is HEIC; install pillow-heif (`pip install pillow-heif`) or convert it to JPEG"
+    if kind is AVIF:
+        return "is AVIF, which this Pillow does not read; install Pillow 11.3 or convert it to JPEG"
+    if kind.picture:
+        return f"is {kind.name}, which ConvLens does not read; {kind.advice}"
+    return f"is {kind.name}, not an image; {kind.advice}"
+
+
+def _foreign(name: Path | str, file: BinaryIO, begins_as: str) -> Kind | None:
+    """What a file is that is not decoded, by its content and its name; None of what is decoded.
+
+    begins_as: as `_begins_as` has it.
+    """
+    if begins_as:
+        # What is sent around as .heic may be a JPEG; but a camera's raw file begins as a TIFF does.
+        return RAW if begins_as == "TIFF" and by_ending(name) is RAW else None
+    if os.fspath(name).lower().endswith(".tga"):
+        return None
     file.seek(0)
-    if _is_heic(head):
-        return "HEIC"
-    kind = FOREIGN.get(os.path.splitext(path)[1].lower(), "")
-    # What is sent around as .heic may be a JPEG; but a camera's raw file begins as a TIFF does.
-    return "" if kind and kind != "camera raw" and _begins_as_image(file) else kind
+    kind = kind_of(name, file.read(HEAD))
+    broken = (kind is HEIC and reads_heic()) or (kind is AVIF and features.check("avif"))
+    return None if broken else kind
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -205,11 +270,11 @@ def opened(content: bytes, name: Path | str, size: int) -> Iterator[Image.Image]
     """
     try:
         file = io.BytesIO(content)
-        if kind := _foreign(name, file):
-            raise UserError(
-                f"{name} is {kind}, which ConvLens does not read; convert it to JPEG or PNG"
-            )
-        image = identify(file)
+        image = identify(file, _KNOWN_BY_CONTENT)
+        if kind := _foreign(name, file, "" if image is None else image.format or ""):
+            # What can be read as soon as something is installed is not remembered as bad.
+            raise (Unreadable if kind in (HEIC, AVIF) else UserError)(f"{name} {_complaint(kind)}")
+        image = image or identify(file, ("TGA",))
         if image is None:
             raise UserError(f"{name} cannot be decoded (not an image Pillow can read); replace it")
         with image, _ONE_AT_A_TIME if _pixels(image) > LARGE else contextlib.nullcontext():
@@ -223,7 +288,8 @@ def opened(content: bytes, name: Path | str, size: int) -> Iterator[Image.Image]
             f"{name} cannot be read (out of memory); make room or replace it"
         ) from None
     except Exception as problem:  # a decoder fed with garbage raises whatever it stumbles over
-        raise UserError(f"{name} cannot be decoded ({problem}); replace it") from None
+        reason = " ".join(str(problem).split())  # libheif's has lines
+        raise UserError(f"{name} cannot be decoded ({reason}); replace it") from None
 
 
 def _pixels(image: Image.Image) -> int:
@@ -244,26 +310,41 @@ def _bound(image: ImageFile.ImageFile, name: Path | str, size: int) -> None:
             f"{name} has {image.width:,}×{image.height:,} pixels, more than the {most / 1e6:,.0f} "
             "million that are decoded; scale it down or set CONVLENS_MAX_PIXELS to more"
         )
-    if _pixels(image) > LARGE:
+    # pillow-heif would take the thumbnail in the file, which may show anything.
+    if image.format in ("JPEG", "MPO") and _pixels(image) > LARGE:
         image.draft(None, (4 * size, 4 * size))
 
 
-def decode(path: Path | str, size: int) -> np.ndarray:
-    """One image file as `squash` gives it. Raises UserError as `open_rgb` does."""
-    return decode_bytes(read_bytes(path), path, size)
+def decode(path: Path | str, size: int, fit: Fit = "squash") -> np.ndarray:
+    """One image file as `to_square` gives it. Raises UserError as `open_rgb` does."""
+    return decode_bytes(read_bytes(path), path, size, fit)
 
 
-def decode_bytes(content: bytes, name: Path | str, size: int) -> np.ndarray:
+def decode_bytes(content: bytes, name: Path | str, size: int, fit: Fit = "squash") -> np.ndarray:
     """As `decode`, of an image file's bytes. name: what errors call it."""
-    return squash(rgb_of(content, name, size), size)
+    return to_square(rgb_of(content, name, size), size, fit)
 
 
-def squash(image: Image.Image, size: int) -> np.ndarray:
-    """An RGB image as uint8, shape (size, size, 3), 0..255.
+def to_square(image: Image.Image, size: int, fit: Fit = "squash") -> np.ndarray:
+    """An RGB image as uint8, shape (size, size, 3), 0..255, by bicubic resampling.
 
-    An image of another shape is squashed to the square by bicubic resampling, as the assignment's
-    data set was; one that has it already keeps its bytes.
+    An image that has that shape keeps its bytes. Another one that is not square is squashed, as the
+    assignment's data set was; or cut to its middle square; or made as large as fits and padded with
+    gray on two sides.
     """
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    width, height = image.size
+    if image.size == (size, size):
+        return np.asarray(image)
+    if fit == "crop":
+        side = min(image.size)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = left, top, left + side, top + side
+        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    if fit == "pad" and width != height:
+        longer = max(image.size)
+        inner = max(1, round(size * width / longer)), max(1, round(size * height / longer))
+        square = Image.new("RGB", (size, size), (GRAY,) * 3)
+        scaled = image.resize(inner, Image.Resampling.BICUBIC)
+        square.paste(scaled, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return np.asarray(square)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
