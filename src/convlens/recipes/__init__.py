@@ -6,6 +6,7 @@ from pathlib import Path
 from convlens.errors import UserError
 from convlens.recipes.convnet import convnet
 from convlens.recipes.file import read_recipe
+from convlens.recipes.finetune import finetune
 from convlens.recipes.lenet5 import lenet5, lenet5plus
 from convlens.recipes.quick import quick
 from convlens.recipes.recipe import Recipe
@@ -13,7 +14,7 @@ from convlens.recipes.resnet18 import resnet18, resnet18_stride2
 
 RECIPES = {
     recipe.__name__: recipe
-    for recipe in (lenet5, lenet5plus, convnet, resnet18, resnet18_stride2, quick)
+    for recipe in (lenet5, lenet5plus, convnet, resnet18, resnet18_stride2, quick, finetune)
 }
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "convnet",
     "find_recipe",
+    "finetune",
     "lenet5",
     "lenet5plus",
     "quick",

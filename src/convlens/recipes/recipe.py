@@ -89,6 +89,9 @@ class Recipe:
     the mean per class."""
     freeze: bool = False
     """Leave all layers but the classifier as they came with `weights`."""
+    follows_weights: Annotated[bool, tyro.conf.Suppress] = False
+    """The `weights` that a run begins with decide its network, and `size`, `crop_pct`, `fit` and
+    `channels` where these are still the recipe's own."""
     backbone_lr_scale: Fraction = 1.0
     """Share of the learning rate at which the layers that came with `weights` train on; the new
     classifier has all of it."""

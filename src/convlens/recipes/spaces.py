@@ -47,6 +47,14 @@ SPACES: Mapping[str, Space] = {
     "convnet": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
     "resnet18": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
     "resnet18_stride2": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
+    "finetune": {
+        **_RATE,
+        **_DECAY,
+        "backbone_lr_scale": Range(0.03, 1, log=True),
+        **{name: r for name, r in _CROPS.items() if name != "crop_pct"},
+        "augment.erase": Range(0, 0.6),
+        "augment.cutmix": Range(0, 0.7),
+    },
     "quick": {**_RATE, **_DECAY, **_CROPS, "batch_size": (64, 128, 256)},
 }
 

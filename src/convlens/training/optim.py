@@ -12,8 +12,9 @@ from convlens.recipes.recipe import Recipe
 
 
 def weights(model: nn.Module) -> list[Tensor]:
-    """What decay and penalties act on: matrices and kernels, not biases or batch norm's scales."""
-    return [p for p in model.parameters() if p.ndim > 1]
+    """What decay and penalties act on: matrices and kernels, not biases or batch norm's scales;
+    nor what is frozen."""
+    return [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
 
 
 def penalty(model: nn.Module, l1: float, l2: float) -> Tensor | float:
@@ -25,15 +26,26 @@ def penalty(model: nn.Module, l1: float, l2: float) -> Tensor | float:
 
 
 def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """The recipe's optimizers; together they hold every parameter once.
+    """The recipe's optimizers; together they hold every parameter once that is not frozen.
 
-    Each group remembers its highest learning rate as `peak`, which the schedule multiplies.
+    Each group remembers its highest learning rate as `peak`, which the schedule multiplies; that of
+    the layers below the classifier is lower by the recipe's `backbone_lr_scale`.
     """
-    decay = weights(model)
-    rest = [p for p in model.parameters() if p.ndim <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    head: list[Tensor] = []
+    if recipe.optimizer == "muon" or recipe.backbone_lr_scale != 1:
+        head = list(classifier_of(model, recipe.size)[1].parameters())
+    own = {id(p) for p in head}
+    parts = [(trained, 1.0)]
+    if recipe.backbone_lr_scale != 1:
+        parts = [(head, 1.0), ([p for p in trained if id(p) not in own], recipe.backbone_lr_scale)]
     groups = [
-        {"params": decay, "weight_decay": recipe.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": chosen, "weight_decay": decay, "lr": share * recipe.learning_rate}
+        for part, share in parts
+        for chosen, decay in (
+            ([p for p in part if p.ndim > 1], recipe.weight_decay),
+            ([p for p in part if p.ndim <= 1], 0.0),
+        )
     ]
     fused = all(p.device.type in ("cpu", "cuda", "mps") for p in model.parameters())
     if recipe.optimizer == "adamw":
@@ -53,17 +65,24 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
         ]
     else:
         # As Muon's author advises, the classifier and all vectors stay with AdamW.
-        _, linear = classifier_of(model, recipe.size)
-        hidden = [p for p in decay if p is not linear.weight]
-        groups[0]["params"] = [linear.weight]
-        optimizers = [
-            Muon(hidden, recipe.learning_rate, recipe.momentum, recipe.weight_decay),
-            torch.optim.AdamW(groups, 0.2 * recipe.learning_rate, fused=fused),
-        ]
+        rate = recipe.backbone_lr_scale * recipe.learning_rate
+        hidden = [p for p in trained if p.ndim > 1 and id(p) not in own]
+        for group in groups:
+            group["lr"] *= 0.2
+            group["params"] = [p for p in group["params"] if p.ndim <= 1 or id(p) in own]
+        optimizers = [torch.optim.AdamW(groups, fused=fused)]
+        if hidden:
+            muon = Muon(hidden, rate, recipe.momentum, recipe.weight_decay)
+            optimizers = [muon, *optimizers]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return optimizers
+
+
+def highest_rate(optimizers: Iterable[torch.optim.Optimizer]) -> float:
+    """The learning rate of the layers that learn fastest, as it is now."""
+    return max(group["lr"] for optimizer in optimizers for group in optimizer.param_groups)
 
 
 class Muon(torch.optim.Optimizer):

@@ -14,6 +14,7 @@ from convlens.recipes.spaces import SPACES
 from convlens.training.config import RunConfig, absolute, make_config
 from convlens.training.criterion import load_teachers
 from convlens.training.device import choose
+from convlens.training.pretrained import begin_with_weights
 from convlens.training.run_folder import RunFolder
 from convlens.training.splits import monitored_splits
 from convlens.tune.results import draw, write_results
@@ -75,6 +76,7 @@ def tune(
     folder = Path("runs") / f"tune-{config.recipe.name}" if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give another folder with `out`", option="out")
+    config = begin_with_weights(config)
     dataset = config.open_dataset()
     load_teachers(absolute(config.teachers), dataset.classes)  # before anything is written
     machine = choose(config.device, config.precision)
