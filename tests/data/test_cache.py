@@ -62,9 +62,9 @@ def decoded(monkeypatch) -> list[str]:
     """The names of the files that are decoded from now on."""
     names = []
 
-    def spy(content, path, size):
+    def spy(content, path, size, fit):
         names.append(Path(path).name)
-        return decode_bytes(content, path, size)
+        return decode_bytes(content, path, size, fit)
 
     monkeypatch.setattr(cache, "decode_bytes", spy)
     return names
@@ -307,10 +307,17 @@ def test_a_read_error_spares_what_is_decoded_already(pets, share):
     assert_holds(load(root, size=16), truth)
 
 
-def test_a_class_left_without_images_is_named(pets):
+def test_a_class_left_without_images_is_told_and_keeps_its_label(pets, told, capsys):
     root, _ = pets
-    (root / "validation/dog/00.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"class dog in .* no readable image left for validation"):
+    for path in root.glob("*/cat/*.png"):
+        path.write_bytes(b"broken")
+    dataset = load(root, size=16, reading=Reading(skip_bad=True))
+    assert dataset.classes == ("cat", "dog")
+    assert {*dataset.train.labels.tolist(), *dataset.validation.labels.tolist()} == {1}
+    assert "1 class has no readable image: cat" in capsys.readouterr().out
+    for path in root.glob("*/dog/*.png"):
+        path.write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"no image in .* can be read"):
         load(root, size=16, reading=Reading(skip_bad=True))
 
 

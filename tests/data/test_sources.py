@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convlens.data import Reading, open_dataset, sources
+from convlens.data import Reading, open_dataset
 from convlens.data.own import is_own
+from convlens.data.place import cache_home
+from convlens.data.place import cache_home
 from convlens.data.sources import scan
 from convlens.errors import UserError
 from convlens.escape import visible
@@ -100,18 +102,44 @@ def problems(root: Path) -> list[str]:
     return [problem.replace(str(root), "ROOT") for problem in scan(root).problems]
 
 
-def test_an_empty_class(tmp_path):
+def notes(root: Path, **reading) -> list[str]:
+    listing = scan(root, Reading(**reading))
+    assert listing.problems == ()
+    return [line.removeprefix("note").strip().replace(str(root), "ROOT") for line in listing.notes]
+
+
+def test_an_empty_class_folder_is_no_class_unless_it_has_images_elsewhere(tmp_path):
     split_tree(tmp_path)
     (tmp_path / "train/cow").mkdir()
+    (tmp_path / "validation/emu").mkdir()
+    assert scan(tmp_path).classes == ("cat", "dog")
+    assert notes(tmp_path) == ["2 class folders hold no image: cow, emu"]
     image(tmp_path / "validation/cow/1.png")
-    assert problems(tmp_path) == ["class folder ROOT/train/cow holds no image; fill or remove it"]
-
-
-def test_a_class_missing_from_one_split(tmp_path):
-    image(split_tree(tmp_path) / "train/cow/1.png")
-    assert problems(tmp_path) == [
-        "class cow is missing from ROOT/validation; add it there or remove it elsewhere"
+    assert notes(tmp_path) == [
+        "1 class has no training image, so nothing can be learned of it: cow",
+        "1 class folder holds no image: emu",
     ]
+    assert scan(tmp_path).classes == ("cat", "cow", "dog")
+
+
+def test_a_class_missing_from_a_split_shifts_no_label(tmp_path):
+    image(split_tree(tmp_path) / "train/ape/1.png")
+    image(tmp_path / "test/dog/1.png")
+    listing = scan(tmp_path)
+    assert listing.classes == ("ape", "cat", "dog")
+    found = dict(zip(listing.paths, listing.labels.tolist(), strict=True))
+    assert all(listing.classes[label] == path.split("/")[1] for path, label in found.items())
+    assert notes(tmp_path) == [
+        "1 class has no validation image: ape",
+        "2 classes have no test image: ape, cat",
+    ]
+
+
+def test_notes_are_said_once(tmp_path, told, capsys):
+    image(split_tree(tmp_path) / "train/ape/1.png")
+    for _ in range(2):
+        scan(tmp_path)
+    assert capsys.readouterr().out == "note       1 class has no validation image: ape\n"
 
 
 def test_a_file_that_is_no_image(tmp_path):
@@ -132,25 +160,79 @@ def test_classes_that_differ_only_in_case(tmp_path):
 def test_a_folder_inside_a_class(tmp_path):
     image(split_tree(tmp_path) / "train/cat/kittens/1.png")
     assert problems(tmp_path) == [
-        "ROOT/train/cat/kittens is a folder inside a class folder; images must lie directly in it"
+        "ROOT/train/cat/kittens is a folder inside a class folder; images must lie directly in it, "
+        "or use `nested`"
     ]
 
 
-def test_the_folder_above_the_data_set_is_recognized(tmp_path):
-    split_tree(tmp_path / "pets")
-    assert problems(tmp_path)[0].endswith("(did you mean `data` ROOT/pets?)")
+def test_nested_folders_belong_to_the_class_above_them(tmp_path):
+    tree(tmp_path, "train/cat/1.png", "train/cat/a/b/2.png", "train/dog/c/3.png")
+    tree(tmp_path, "validation/cat/4.png", "validation/dog/d/e/5.png", "validation/dog/6.png")
+    (tmp_path / "train/dog/c/again").symlink_to(tmp_path / "train/dog")  # a loop
+    tree(tmp_path, "far/7.png")
+    (tmp_path / "train/dog/linked").symlink_to(tmp_path / "far")
+    (tmp_path / "train/cat/a/.hidden").mkdir()
+    image(tmp_path / "train/cat/a/.hidden/8.png")
+    (tmp_path / "train/cat/looks").mkdir()
+    make_folder(tmp_path / "train/cat/looks")
+    image(tmp_path / "train/cat/looks/9.png")
+    listing = scan(tmp_path, Reading(nested=True))
+    assert listing.problems == ()
+    assert [path.rpartition("/")[2] for path in listing.paths] == [
+        f"{i}.png" for i in (1, 2, 3, 7, 4, 6, 5)
+    ]
+    assert listing.labels.tolist() == [0, 0, 1, 1, 0, 1, 1]
+    assert listing.own == ("train/cat/looks",)
 
 
-def test_a_class_of_one_image_cannot_be_split(tmp_path):
+@pytest.mark.parametrize(
+    ("inside", "asked", "meant"),
+    [
+        ("pets/train/cat/1.png pets/validation/cat/1.png", ".", "pets"),
+        ("a/pets/cat/1.png a/pets/dog/1.png", ".", "a/pets"),
+        ("pets/cat/1.png pets/dog/1.png toys/car/1.png toys/bus/1.png", ".", None),
+        ("pets/train/cat/1.png pets/train/dog/1.png pets/val/cat/1.png", "pets/val/cat", "pets"),
+        ("photos/a/1.png photos/b/1.png photos/c/1.png", "photos/a", None),
+        ("runs/quick/config.yaml runs/quick/state.pt pets/a/1.png pets/b/1.png", ".", "pets"),
+        ("a/b/c/d/pets/cat/1.png a/b/c/d/pets/dog/1.png", ".", None),
+        ("cat/old/1.png cat/old/2.png dog/1.png dog/2.png", ".", None),
+    ],
+)
+def test_the_folder_that_is_meant_is_named_or_none(tmp_path, inside, asked, meant):
+    for path in inside.split():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (problem, *_) = problems(tmp_path / asked)
+    hint = None if meant is None else f"(did you mean `data` {tmp_path / meant}?)"
+    if hint is None:
+        assert "did you mean" not in problem
+    else:
+        assert problem.replace("ROOT", str(tmp_path / asked)).endswith(hint)
+
+
+def test_a_class_of_one_image_trains(tmp_path):
     tree(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
-    assert problems(tmp_path) == [
-        "class folder ROOT/dog holds a single image; a split needs two or more"
-    ]
+    assert notes(tmp_path) == ["1 class has a single image, which trains and is not measured: dog"]
+    dataset = open_dataset(tmp_path, size=8)
+    assert sorted(dataset.train.labels.tolist()) == [0, 1]
+    assert dataset.validation.labels.tolist() == [0]
 
 
-def test_a_single_class(tmp_path):
+def test_a_single_class_can_be_measured_and_not_trained_on(tmp_path):
     tree(tmp_path, "cat/1.png", "cat/2.png")
-    assert problems(tmp_path) == ["ROOT holds a single class, cat; telling apart needs two"]
+    dataset = open_dataset(tmp_path, size=8)
+    with pytest.raises(UserError, match="holds a single class, cat; telling apart needs two"):
+        dataset.check_trainable()
+
+
+def test_images_that_lie_in_no_class_are_counted(tmp_path):
+    split_tree(tmp_path)
+    tree(tmp_path, "1.png", "train/2.png", "train/3.png", "test/4.png")
+    assert notes(tmp_path) == [
+        "1 image lies in no class folder of ROOT; left out",
+        "2 images lie in no class folder of ROOT/train; left out",
+        "ROOT/test holds no folder per class; `convlens predict` answers for its images",
+    ]
 
 
 def test_no_images_at_all(tmp_path):
@@ -171,22 +253,110 @@ def test_roots_that_are_no_folder(tmp_path):
     ) as problem:
         scan(tmp_path / "nowhere")
     assert problem.value.options == ("data",)
-    with pytest.raises(UserError, match=r"1\.png is a file; give a folder"):
+    with pytest.raises(UserError, match=r"1\.png is a file that is no data set; give a folder"):
         scan(image(tmp_path / "1.png"))
 
 
 @pytest.mark.parametrize(
-    ("present", "sentence"),
+    ("names", "counts"),
     [
-        (["train"], "has train/ but no validation/, val/ or valid/; add it"),
-        (["val"], "has val/ but no train/; add it"),
-        (["train", "val", "validation"], "has both validation and val; keep one of them"),
+        ("train validation", {"train": 4, "validation": 4}),
+        ("Train VAL", {"train": 4, "validation": 4}),
+        ("training valid", {"train": 4, "validation": 4}),
+        ("TRAINING Dev TESTING", {"train": 4, "validation": 4, "test": 4}),
+        ("train val test", {"train": 4, "validation": 4, "test": 4}),
+        ("train test", {"train": 4, "test": 4}),
+        ("train", {"train": 4}),
+        ("val", {"validation": 4}),
+        ("test", {"test": 4}),
+        ("Validation Testing", {"validation": 4, "test": 4}),
     ],
 )
-def test_half_or_double_splits(tmp_path, present, sentence):
-    tree(tmp_path, *(f"{split}/cat/1.png" for split in present))
-    with pytest.raises(UserError, match=sentence):
+def test_splits_under_any_of_their_names(tmp_path, names, counts):
+    images = [f"{s}/{c}/{i}.png" for s in names.split() for c in ("cat", "dog") for i in "12"]
+    listing = scan(tree(tmp_path, *images))
+    assert (listing.counts, listing.problems) == (counts, ())
+    assert listing.classes == ("cat", "dog")
+    assert {path.split("/")[0] for path in listing.paths} == {*names.split()}
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    tree(tmp_path, "train/cat/1.png", "val/cat/1.png", "Validation/cat/1.png")
+    with pytest.raises(UserError, match="has both Validation and val; keep one of them"):
         scan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train", "test", "dev", "Val", "testing"])
+def test_a_class_may_be_called_like_a_split(tmp_path, name):
+    tree(tmp_path, *(f"{folder}/{i}.png" for folder in (name, "car", "bus") for i in "12"))
+    assert scan(tmp_path).classes == tuple(sorted((name, "bus", "car")))
+    assert scan(tmp_path).problems == ()
+
+
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_what_cannot_be_trained_on_can_be_opened(tmp_path, name):
+    tree(tmp_path, *(f"{name}/{folder}/{i}.png" for folder in ("car", "bus") for i in "12"))
+    dataset = open_dataset(tmp_path, size=8)
+    assert {split: len(part) for split, part in dataset.splits.items() if len(part)} == {
+        "validation" if name == "val" else "test": 4
+    }
+    with pytest.raises(UserError, match="has no images to train on; add train/"):
+        dataset.check_trainable()
+
+
+def test_without_validation_a_seeded_part_of_train_is_it(tmp_path, told, capsys):
+    names = [f"{s}/{c}/{i:02}.png" for s in ("train", "test") for c in "ab" for i in range(20)]
+    dataset = open_dataset(tree(tmp_path, *names), size=8)
+    counts = {name: len(split) for name, split in dataset.splits.items()}
+    assert counts == {"train": 36, "validation": 4, "test": 40}
+    assert all(path.startswith("test/") for path in dataset.test.paths)
+    assert dataset.flat is None
+    line = "note       validation is 10% of train/, drawn by seed 0\n"
+    assert capsys.readouterr().out == line
+    other = open_dataset(tmp_path, size=8, split_seed=1)
+    assert other.validation.paths != dataset.validation.paths
+    assert other.test.paths == dataset.test.paths
+
+
+def test_the_test_images_are_no_part_of_what_a_run_is_known_by(tmp_path):
+    before = open_dataset(split_tree(tmp_path), size=8)
+    tree(tmp_path, "test/cat/1.png", "test/dog/1.png")
+    after = open_dataset(tmp_path, size=8)
+    assert after.test is not None
+    assert after.digest == before.digest
+
+
+def test_images_are_left_out_by_a_table(tmp_path, told, capsys):
+    root = split_tree(tmp_path / "pets")
+    table = tmp_path / "doubtful.csv"
+    gone = ["train/cat/0.png", str(root / "validation/dog/1.png"), "train/nowhere.png"]
+    table.write_text("path,given\n" + "".join(f"{path},cat\n" for path in gone))
+    listing = scan(root, Reading(exclude=str(table)))
+    assert listing.paths == tuple(
+        path for path in scan(root).paths if path not in ("train/cat/0.png", "validation/dog/1.png")
+    )
+    assert capsys.readouterr().out == f"excluded   2 images, by the 3 names in {table}\n"
+    dataset = open_dataset(root, size=8, exclude=str(table))
+    assert (len(dataset.train), len(dataset.validation)) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"name,label\na,b\n", "has no column `path`"),
+        (b"", "has no column `path`"),
+        (b"path\n\xff\xfe\n", "is no CSV in UTF-8"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_table_of_what_to_leave_out_that_is_none(tmp_path, content, sentence):
+    root = split_tree(tmp_path / "pets")
+    table = tmp_path / "table.csv"
+    if content is not None:
+        table.write_bytes(content)
+    with pytest.raises(UserError, match=sentence) as problem:
+        scan(root, Reading(exclude=str(table)))
+    assert problem.value.options == ("exclude",)
 
 
 def test_the_first_problem_is_raised_with_the_number_of_others(tmp_path):
@@ -204,7 +374,7 @@ def test_the_first_problem_is_raised_with_the_number_of_others(tmp_path):
 
 def test_the_cache_home_without_the_variable(monkeypatch):
     monkeypatch.delenv("CONVLENS_CACHE")
-    assert sources.cache_home().name == "convlens"
+    assert cache_home().name == "convlens"
 
 
 OWN = {  # what lies in a folder that ConvLens wrote
@@ -318,9 +488,7 @@ def test_links_to_folders_are_classes(tmp_path):
     (tmp_path / "data/cat").symlink_to(tmp_path / "far")
     assert scan(tmp_path / "data").classes == ("cat", "dog")
     (tmp_path / "data/up").symlink_to(tmp_path / "data")
-    assert "ROOT/data/up/cat is a folder inside" in problems(tmp_path / "data")[0].replace(
-        "ROOT", "ROOT/data"
-    )
+    assert "ROOT/up/cat is a folder inside" in problems(tmp_path / "data")[0]
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])

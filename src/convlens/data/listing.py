@@ -152,7 +152,8 @@ def _lacking(listing: Listing) -> tuple[str, ...]:
     for split in listing.counts:
         here = set(listing.labels[listing.rows(split)].tolist())
         lacking = [name for number, name in enumerate(listing.classes) if number not in here]
-        so = ", so nothing can be learned of them" if split == TRAIN else ""
+        them = "it" if len(lacking) == 1 else "them"
+        so = f", so nothing can be learned of {them}" if split == TRAIN else ""
         if lacking:
             notes.append(note(lacking, f"no {_ADJECTIVES[split]} image{so}"))
     return tuple(notes)

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from convlens.data import load
+from convlens.data import Reading, load
 from convlens.data.tools.split import write_split
 from convlens.errors import UserError
 
@@ -19,7 +19,7 @@ def unsplit(tmp_path):
 
 def test_the_written_split_is_the_one_an_unsplit_data_set_is_opened_with(unsplit, tmp_path):
     out = write_split(unsplit, tmp_path / "out", seed=3)
-    written, opened = load(out, size=8), load(unsplit, size=8, split_seed=3)
+    written, opened = load(out, size=8), load(unsplit, 8, Reading(split_seed=3))
     assert written.validation.paths == tuple(f"validation/{p}" for p in opened.validation.paths)
     assert written.train.paths == tuple(f"train/{p}" for p in opened.train.paths)
     for path in opened.train.paths:
