@@ -32,16 +32,20 @@ if TYPE_CHECKING:
     from convlens.inference.ensemble import ensemble as ensemble
     from convlens.recipes.recipe import Recipe as Recipe
     from convlens.reporting.notebook import report as report
+    from convlens.training.callbacks import Callback as Callback
+    from convlens.training.callbacks import StopTraining as StopTraining
     from convlens.training.result import Run as Run
     from convlens.training.run import resume as resume
     from convlens.training.run import train as train
 
 # Where each public name is; torch takes seconds to import, so none is before it is asked for.
 _PUBLIC = {
+    "Callback": "convlens.training.callbacks",
     "Classifier": "convlens.inference.classifier",
     "Dataset": "convlens.data.dataset",
     "Recipe": "convlens.recipes.recipe",
     "Run": "convlens.training.result",
+    "StopTraining": "convlens.training.callbacks",
     "UserError": "convlens.errors",
     "ensemble": "convlens.inference.ensemble",
     "explore": "convlens.explorer.serving",
@@ -54,10 +58,12 @@ _PUBLIC = {
 _PACKAGES = ("look", "models", "recipes")
 
 __all__ = [
+    "Callback",
     "Classifier",
     "Dataset",
     "Recipe",
     "Run",
+    "StopTraining",
     "UserError",
     "__version__",
     "ensemble",

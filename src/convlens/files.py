@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -202,6 +203,18 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
         open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         csv.writer(file).writerows(csv_rows(rows))
+
+
+def append_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Add rows to the end of what `write_csv` wrote, at once: a kill tears the last at most."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(csv_rows(rows))
+    try:
+        with open(path, "ab") as file:
+            file.write(text.getvalue().encode("utf-8", "backslashreplace"))
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)
+        raise
 
 
 def read_csv(path: Path) -> list[list[str]]:

@@ -52,7 +52,7 @@ def played(monkeypatch):
         def start(self):
             return SimpleNamespace(history=[])
 
-        def fit(self, state, folder, on_epoch):
+        def fit(self, state, folder, on_epoch, callbacks):
             logging.getLogger("convlens").info("epoch lines go to the log")
             for name in work.HEAVY:
                 (folder.path / name).touch()
@@ -143,12 +143,12 @@ def test_an_accuracy_that_is_no_number_judges_no_trial(played, toy_data, tmp_pat
     """Were it told to the study, the search would have a best trial that nothing is better than."""
     fit = work.Trainer.fit
 
-    def lost(self, state, folder, on_epoch):
+    def lost(self, state, folder, on_epoch, callbacks):
         if self.recipe.learning_rate != tiny().learning_rate:
             row = {"epoch": 1, "holdout_accuracy": float("nan")}
             state.history.append(row)
             on_epoch(EpochStats(row, "holdout", 1.0, 0.0))
-        fit(self, state, folder, on_epoch)
+        fit(self, state, folder, on_epoch, callbacks)
 
     monkeypatch.setattr(work.Trainer, "fit", lost)
     best = search(tiny(epochs=4), out=tmp_path / "tune", trials=3, data=toy_data, **CPU)

@@ -10,9 +10,10 @@ from convlens.data import open_dataset
 from convlens.data.dataset import Dataset
 from convlens.recipes import RECIPES
 from convlens.training.autotune import choose_algorithms
+from convlens.training.callbacks import EpochStats
 from convlens.training.config import RunConfig
 from convlens.training.device import Machine, choose
-from convlens.training.trainer import EpochStats, Trainer
+from convlens.training.trainer import Trainer
 
 
 def training_rate(recipe: str, data: str, images: int, epochs: int) -> dict[str, Any]:

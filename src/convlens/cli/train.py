@@ -57,7 +57,9 @@ def _train(asked: "TrainOptions", folder: Path, world: "World") -> None:
 def _resume(asked: "ResumeOptions", world: "World") -> None:
     from convlens.training import run as runs
 
-    run = runs.resume(asked.resume, epochs=asked.epochs, data=asked.data, world=world)
+    run = runs.resume(
+        asked.resume, epochs=asked.epochs, data=asked.data, log=asked.log, world=world
+    )
     print_run(world.first(lambda: run.metrics))
     say(f"wrote      {asked.resume}")
 

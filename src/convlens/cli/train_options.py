@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -40,6 +40,8 @@ class ResumeOptions:
     """The new number of epochs in all; more than before trains a finished run further."""
     data: Folder = None
     """The data set, where it has moved since."""
+    log: tuple[Literal["tensorboard", "csv"], ...] | None = None
+    """Curves to write from now on, by default as before; TensorBoard gets the past epochs too."""
 
 
 @dataclass(frozen=True)

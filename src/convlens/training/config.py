@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import arg
 
 from convlens import formats
-from convlens.data import Dataset, open_dataset
+from convlens.data import Dataset, Reading, open_dataset
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds, flatten, from_dict, replace
 from convlens.recipes import RECIPES, Recipe, find_recipe
@@ -22,11 +22,14 @@ ConvolutionPlan = dict[str, dict[str, str]]
 Hidden = tyro.conf.Suppress
 
 # Not options of the command that repeats a run: where the data lies, and what follows from others.
-FOUND = ("data", "digest", "convolutions")
+BEGUN = ("weights_digest", "weights_mean", "weights_std")
+FOUND = ("data", "digest", "convolutions", *BEGUN)
+# Beside these, what two runs may differ in that are the same run.
+BESIDE = (*FOUND, "log")
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Reading):
     """Everything that decides a run; `config.yaml` holds it.
 
     As asked for, it may leave the data set, the device and the precision open; as it is kept with a
@@ -39,8 +42,6 @@ class RunConfig:
     """The data set; else CONVLENS_DATA, data/caltech101-64, the demo set."""
     seed: Annotated[int, Bounds(0)] = 0
     """Of the weights, the batches' order and all augmentation."""
-    split_seed: Annotated[int, Bounds(0)] = 0
-    """Of the split of a data set that has none."""
     holdout: Annotated[float, Bounds(0, 0.9)] = 0.0
     """Share of train/ held out and monitored in the place of validation/, 0 to 0.9."""
     folds: Annotated[int, Bounds(0)] = 0
@@ -58,12 +59,18 @@ class RunConfig:
     """cpu, cuda or mps; auto takes the fastest there is."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the training passes; auto measures which is faster."""
-    skip_bad: bool = False
-    """Leave out files that cannot be read, and list them."""
     snapshots: bool = False
     """Keep the weights after epochs 1, 2, 5, 10, 20, 40, …, to see how features grew."""
+    log: tuple[Literal["tensorboard", "csv"], ...] = ()
+    """Write more curves: an event file for TensorBoard, or steps.csv with a row a step."""
     digest: Annotated[str, Hidden] = ""
     """What the data set is known by, should it move."""
+    weights_digest: Annotated[str, Hidden] = ""
+    """SHA-256 of the file that `weights` names, in hexadecimal."""
+    weights_mean: Annotated[tuple[float, ...], Hidden] = ()
+    """What its network normalizes by, which the run takes over: layers mean what they meant."""
+    weights_std: Annotated[tuple[float, ...], Hidden] = ()
+    """Likewise."""
     convolutions: Annotated[ConvolutionPlan, Hidden] = field(default_factory=dict)
     """The algorithms that were measured to be fastest; another one rounds otherwise."""
 
@@ -97,14 +104,46 @@ class RunConfig:
                 "`distillation` and `teachers` go together; give both or neither",
                 option=("distillation", "teachers"),
             )
+        self._check_beginning()
+
+    def _check_beginning(self) -> None:
+        """Raise UserError for weights that are missing, and for what does not go with them."""
+        recipe = self.recipe
+        if self.weights is not None:
+            if recipe.pretraining:
+                raise UserError(
+                    "`pretraining` and `weights` are two ways to begin; give one of them",
+                    option=("pretraining", "weights"),
+                )
+            return
+        if recipe.follows_weights:
+            raise UserError(
+                f"recipe {recipe.name} begins with trained weights; name a run or a file of them "
+                "with `weights`",
+                option="weights",
+            )
+        for name, asked in (
+            ("freeze", recipe.freeze),
+            ("backbone_lr_scale", recipe.backbone_lr_scale != 1),
+        ):
+            if asked:
+                raise UserError(
+                    f"`{name}` is about layers that are trained already; name a run or a file that "
+                    "has them with `weights`, or leave it out",
+                    option=(name, "weights"),
+                )
 
     def differs_from(self, kept: "RunConfig") -> list[str]:
         """The options in which a kept run is not what this asks for; "auto" asks for nothing.
 
-        Where the data lies is not compared: a run knows its files by their digest.
+        Where the data and the weights lie is not compared: a run knows them by their digests.
         """
         asked, found = flatten(self), flatten(kept)
-        names = [n for n in asked.keys() | found.keys() if n.partition(".")[0] not in FOUND]
+        if self.weights_digest and self.weights_digest == kept.weights_digest:
+            asked["weights"] = found["weights"]
+        elif self.weights_digest and kept.weights_digest:
+            found["weights"] = None  # another file, if under the same name
+        names = [n for n in asked.keys() | found.keys() if n.partition(".")[0] not in BESIDE]
         return sorted(
             name
             for name in names
@@ -117,16 +156,17 @@ class RunConfig:
         return open_dataset(
             data or self.data,
             size=self.recipe.loaded_size,
-            split_seed=self.split_seed,
-            skip_bad=self.skip_bad,
+            fit=self.recipe.fit,
+            **dataclasses.asdict(self.reading),
         )
 
     def resolved(self, dataset: Dataset, machine: Machine) -> "RunConfig":
         """The same with nothing left open: that data set, that machine, its teachers' places."""
         return dataclasses.replace(
             self,
-            data=str(dataset.root),
+            data=str(dataset.place),
             digest=dataset.digest,
+            exclude=self.exclude and absolute([self.exclude])[0],
             teachers=absolute(self.teachers),
             device=str(machine.device),
             precision=machine.precision,
@@ -135,7 +175,9 @@ class RunConfig:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
         values = dataclasses.asdict(self)
-        return {"format": formats.FORMAT, **values, "teachers": list(self.teachers)}
+        names = ("teachers", "log", "weights_mean", "weights_std")
+        lists = {name: list(values[name]) for name in names}
+        return {"format": formats.FORMAT, **values, **lists}
 
     @classmethod
     def from_dict(cls, values: Any) -> "RunConfig":
@@ -153,18 +195,25 @@ class RunConfig:
         recipe = RECIPES.get(self.recipe.name, lambda: Recipe(self.recipe.name, self.recipe.model))
         usual = flatten(RunConfig(recipe()))
         for name, value in flatten(self).items():
-            if name.partition(".")[0] not in FOUND and usual.get(name) != value:
+            if self._is_told(name) and usual.get(name) != value:
                 parts += _as_arguments(name.removeprefix("recipe."), value)
         return shlex.join(parts)
+
+    def _is_told(self, name: str) -> bool:
+        """Whether an option, by its dotted name, is one of the command that repeats the run."""
+        followed = name == "recipe.model" or name.startswith("recipe.model_options")
+        if followed and self.recipe.follows_weights:
+            return False
+        return name.partition(".")[0] not in FOUND
 
 
 def _as_arguments(name: str, value: Any) -> list[str]:
     """One option as the command line takes it."""
-    option = "--" + name.replace("_", "-")
+    option = "--from" if name == "weights" else "--" + name.replace("_", "-")
     if isinstance(value, bool):  # a flag, called no-… where it is on by default
         group, dot, flag = option.removeprefix("--").rpartition(".")
         return [option if value else f"--{group}{dot}no-{flag}"]
-    if isinstance(value, tuple) and name == "teachers":
+    if isinstance(value, tuple) and name in ("teachers", "log"):
         return [option, *value]
     return [option, str(value)]
 

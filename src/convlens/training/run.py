@@ -2,23 +2,27 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from convlens.data import Dataset
 from convlens.errors import UserError
+from convlens.fields import replace
 from convlens.recipes import Recipe
 from convlens.training.autotune import choose_algorithms
+from convlens.training.callbacks import Callback, Callbacks, EpochStats
 from convlens.training.config import RunConfig, absolute, make_config
 from convlens.training.criterion import load_teachers
 from convlens.training.device import choose
 from convlens.training.distributed import ALONE, World
 from convlens.training.finish import finish
+from convlens.training.loggers import Log, make_loggers
+from convlens.training.pretrained import begin_with_weights
 from convlens.training.result import Run
 from convlens.training.run_folder import RunFolder
 from convlens.training.step import TrainState
-from convlens.training.trainer import EpochStats, Trainer
+from convlens.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ def train(
     out: Path | str | None = None,
     overwrite: bool = False,
     on_epoch: OnEpoch | None = None,
+    callbacks: Iterable[Callback] = (),
     world: World = ALONE,
     **options: Any,
 ) -> Run:
@@ -41,6 +46,8 @@ def train(
         out: The run folder; runs/RECIPE-sSEED if not given.
         overwrite: Replace the run that is in the run folder.
         on_epoch: Is shown each epoch's `EpochStats` once it is kept; what it raises ends the run.
+        callbacks: Are told when the run begins, of each step and epoch, and when it ends; one that
+            raises `StopTraining` ends it early and whole.
         world: The processes that train together; every one calls this.
         **options: Fields of `RunConfig` (`data`, `seed`, `holdout`, …) and of `Recipe` (`epochs`,
             `learning_rate`, `augment={"flip": 0.5}`, …).
@@ -59,10 +66,12 @@ def train(
         >>> run.classifier.predict("photos/validation", top=3)
     """
     config = make_config(recipe, options)
+    watching = _watching(config, callbacks, on_epoch)
     folder = RunFolder(out or Path("runs") / f"{config.recipe.name}-s{config.seed}", world)
     if folder.was_begun:  # by a worker that torchrun has restarted
-        return _continue(folder, folder.read_config(), config.data, on_epoch)
+        return _continue(folder, folder.read_config(), config.data, watching)
     folder.check_free(overwrite)
+    config = world.first(begin_with_weights, config)  # they may decide the images' size
     dataset = config.open_dataset()
     load_teachers(absolute(config.teachers), dataset.classes)  # before anything is written
     machine = world.first(choose, config.device, config.precision)
@@ -74,7 +83,7 @@ def train(
         folder.check_free(overwrite)  # once more: somebody may have been faster
         folder.begin(trainer.config)
         _announce(trainer)
-        return _execute(trainer, trainer.start(), folder, on_epoch)
+        return _execute(trainer, trainer.start(), folder, watching)
 
 
 def resume(
@@ -82,7 +91,9 @@ def resume(
     *,
     epochs: int | None = None,
     data: Path | str | None = None,
+    log: Sequence[Log] | None = None,
     on_epoch: OnEpoch | None = None,
+    callbacks: Iterable[Callback] = (),
     world: World = ALONE,
 ) -> Run:
     """Continue a run from its last finished epoch, or train a finished one further.
@@ -94,7 +105,9 @@ def resume(
         run: The run folder.
         epochs: The new number of epochs in all; more than before trains a finished run further.
         data: Where the data set lies now, if it has moved.
+        log: What curves to write from now on; by default as before.
         on_epoch: As `train` takes it.
+        callbacks: As `train` takes them.
         world: As `train` takes it.
 
     Raises:
@@ -114,7 +127,9 @@ def resume(
             config, recipe=dataclasses.replace(config.recipe, epochs=epochs)
         )
         config.check()
-    return _continue(folder, config, data, on_epoch)
+    if log is not None:
+        config = replace(config, {"log": log})
+    return _continue(folder, config, data, _watching(config, callbacks, on_epoch))
 
 
 def train_or_continue(
@@ -132,6 +147,7 @@ def train_or_continue(
     folder = RunFolder(run, world)
     asked = make_config(recipe, options)
     asked = dataclasses.replace(asked, teachers=absolute(asked.teachers))
+    asked = world.first(begin_with_weights, asked)
     if not folder.has_state:
         return train(asked, out=run, overwrite=True, world=world)
     kept = folder.read_config()
@@ -143,11 +159,18 @@ def train_or_continue(
         )
     if folder.is_finished:
         return Run(run)
-    return _continue(folder, kept, asked.data, None)
+    return _continue(folder, kept, asked.data, _watching(asked, (), None))
+
+
+def _watching(
+    config: RunConfig, callbacks: Iterable[Callback], on_epoch: OnEpoch | None
+) -> Callbacks:
+    """Who is told of the run: the loggers that it asks for, and the caller's callbacks."""
+    return Callbacks([*make_loggers(config.log), *Callbacks(callbacks, on_epoch).all])
 
 
 def _continue(
-    folder: RunFolder, config: RunConfig, data: Path | str | None, on_epoch: OnEpoch | None
+    folder: RunFolder, config: RunConfig, data: Path | str | None, watching: Callbacks
 ) -> Run:
     """From the last finished epoch; `data`: where the data set lies now, if it has moved."""
     dataset = config.open_dataset(data)
@@ -157,7 +180,7 @@ def _continue(
     # A resumed run keeps its algorithms; runs of version 0.1 have them in their state.
     plan = config.convolutions or (saved or {}).get("convolutions", {})
     config = dataclasses.replace(
-        config, data=str(dataset.root), digest=dataset.digest, convolutions=plan
+        config, data=str(dataset.place), digest=dataset.digest, convolutions=plan
     )
     trainer = Trainer(config, dataset, machine, folder.world)
     with folder.held():
@@ -165,7 +188,7 @@ def _continue(
         # Nothing in the folder is changed before it is known that the run can go on.
         state = trainer.start() if saved is None else _restored(trainer, saved, folder)
         folder.write_config(config)
-        return _execute(trainer, state, folder, on_epoch)
+        return _execute(trainer, state, folder, watching)
 
 
 def _restored(trainer: Trainer, saved: dict[str, Any], folder: RunFolder) -> TrainState:
@@ -182,20 +205,25 @@ def _check_same_data(folder: RunFolder, config: RunConfig, dataset: Dataset) -> 
         folder.classifier("last").check_classes(dataset, str(folder))
     if not dataset.is_known_by(config.digest):
         raise UserError(
-            f"{dataset.root} does not hold the files that {folder} has been trained on; give that "
+            f"{dataset.place} does not hold the files that {folder} has been trained on; give that "
             "data set with `data`, or start a new run",
             option="data",
         )
 
 
-def _execute(
-    trainer: Trainer, state: TrainState, folder: RunFolder, on_epoch: OnEpoch | None
-) -> Run:
+def _execute(trainer: Trainer, state: TrainState, folder: RunFolder, watching: Callbacks) -> Run:
     """Train from that state to the end, and write all that a finished run has."""
     folder.forget_metrics()
-    trainer.fit(state, folder, on_epoch or (lambda stats: None))
-    finish(trainer, state, folder)
-    return Run(folder.path)
+    try:
+        trainer.fit(state, folder, callbacks=watching.all)
+        if state.epoch < trainer.recipe.epochs:
+            logger.info("stopped    after epoch %d of %d", state.epoch, trainer.recipe.epochs)
+        finish(trainer, state, folder)
+        run = Run(folder.path)
+        watching.end(run)
+    finally:
+        watching.close()
+    return run
 
 
 def _announce(trainer: Trainer) -> None:

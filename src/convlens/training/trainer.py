@@ -1,9 +1,9 @@
 """The training loop: from batches to a trained network, an epoch at a time."""
 
+import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,44 +20,26 @@ from convlens.inference.classifier import Classifier, Origin
 from convlens.inference.metrics import Evaluation
 from convlens.models.memory import channels_last
 from convlens.training.autotune import apply_plan
+from convlens.training.callbacks import Callback, Callbacks, EpochStats
 from convlens.training.config import RunConfig
 from convlens.training.criterion import Criterion, load_teachers, make_teacher
 from convlens.training.device import Machine
 from convlens.training.distributed import ALONE, World
 from convlens.training.ema import ModelEma
 from convlens.training.initialization import initialize
-from convlens.training.optim import make_optimizers
+from convlens.training.optim import highest_rate, make_optimizers
 from convlens.training.pretrain import pretrain
+from convlens.training.pretrained import freeze, keep_frozen, read_weights
 from convlens.training.progress import Progress
 from convlens.training.run_folder import Row, RunFolder, is_finite
 from convlens.training.splits import monitored_splits
 from convlens.training.step import TrainState, train_step
 from convlens.version import source_commit
 
+logger = logging.getLogger(__name__)
+
 # What a run that goes on reads of the epochs that have been.
 _COLUMNS = ("epoch", "train_loss", "train_accuracy", "seconds")
-
-
-@dataclass(frozen=True)
-class EpochStats:
-    """What an epoch found. row: as it goes to history.csv. monitored: the name of the split that
-    was measured. train_seconds: of the steps; data_seconds: what of these was spent on getting
-    batches ready."""
-
-    row: Row
-    monitored: str
-    train_seconds: float
-    data_seconds: float
-
-    @property
-    def epoch(self) -> int:
-        """Counted from 1."""
-        return int(self.row["epoch"])
-
-    @property
-    def accuracy(self) -> float:
-        """On the monitored split, 0..1."""
-        return self.row[f"{self.monitored}_accuracy"]
 
 
 class Trainer:
@@ -81,7 +63,15 @@ class Trainer:
         self.recipe = config.recipe
         loaded = monitored_splits(config, dataset)
         self.splits = loaded.center_crop(self.recipe.size)
-        self.normalize = Normalize.of(loaded.train.images, self.recipe.channels).to(machine.device)
+        # A hold-out is for choosing, and test/ is never chosen on.
+        test = None if config.has_holdout else dataset.test
+        self.test = test and test.center_crop(self.recipe.size)
+        normalize = (
+            Normalize(config.weights_mean, config.weights_std)
+            if config.weights_mean  # so that the layers that it begins with mean what they meant
+            else Normalize.of(loaded.train.images, self.recipe.channels)
+        )
+        self.normalize = normalize.to(machine.device)
         self.batches = Batches(  # of whole images, of which augmentation takes its own part
             loaded.train,
             dataset.num_classes,
@@ -100,9 +90,12 @@ class Trainer:
         self.teachers = load_teachers(config.teachers, dataset.classes, self.recipe.channels)
 
     def start(self) -> TrainState:
-        """The state before the first step; pretrained, if the recipe asks for it."""
+        """The state before the first step; pretrained, or with the weights that the run begins
+        with, if it asks for that. Raises UserError where these cannot be read any more."""
         model = self._build()
-        if self.recipe.pretraining:
+        if self.config.weights is not None:
+            self._begin_with_weights(model)
+        elif self.recipe.pretraining:
             pretrain(model, self.recipe, self.normalize, self.batches, self.machine, self.world)
         return self._state(model)
 
@@ -126,9 +119,11 @@ class Trainer:
         self,
         state: TrainState,
         folder: RunFolder | None = None,
-        on_epoch: Callable[[EpochStats], None] = lambda stats: None,
+        on_epoch: Callable[[EpochStats], None] | None = None,
+        callbacks: Iterable[Callback] = (),
     ) -> TrainState:
-        """Train from `state` to the recipe's last epoch; returns the state, changed.
+        """Train from `state` to the recipe's last epoch, or to where a callback stops it; returns
+        the state, changed.
 
         After every epoch `folder` holds the weights, the history and the full state, each replaced
         atomically. On the CPU in fp32 a run stopped and continued ends bit-identical to one that
@@ -138,23 +133,27 @@ class Trainer:
             state: From `start` or `restore`.
             folder: Where an epoch is kept; None keeps nothing.
             on_epoch: Is shown each epoch once it is kept; what it raises ends the run.
+            callbacks: Are told when training begins and of each step and epoch. That all is over
+                (`end`, `close`) is for the caller to tell.
 
         Raises:
             Diverged: when a loss or a weight is not finite; the epoch before it is kept.
         """
         recipe, batches = self.recipe, self.batches
         classifier = self.classifier(state)
+        watching = Callbacks(callbacks, on_epoch)
+        watching.begin(self, state, folder)
         with Progress(recipe.epochs, len(batches), batches.size, self.world) as progress:
             for epoch in range(state.epoch, recipe.epochs):
                 started = time.perf_counter()
-                train_seconds, data_seconds = self._train_epoch(epoch, state, progress)
+                train_seconds, data_seconds = self._train_epoch(epoch, state, progress, watching)
                 self.world.average_buffers(state.model)
                 self.world.average_buffers(state.ema.module)
                 seen = self.world.evaluate(classifier, self.splits.monitored)
                 name = self.splits.name
                 row = {
                     "epoch": epoch + 1,
-                    "learning_rate": state.optimizers[0].param_groups[0]["lr"],
+                    "learning_rate": highest_rate(state.optimizers),
                     "train_loss": progress.loss,
                     "train_accuracy": progress.accuracy,
                     f"{name}_loss": seen.loss,
@@ -168,7 +167,9 @@ class Trainer:
                 if folder is not None:
                     self._keep(folder, state, classifier)
                 progress.end_epoch(row, name)
-                on_epoch(EpochStats(row, name, train_seconds, data_seconds))
+                watching.epoch(state, EpochStats(row, name, train_seconds, data_seconds))
+                if watching.wants_to_stop(self.world):
+                    break
         return state
 
     def classifier(self, state: TrainState) -> Classifier:
@@ -180,8 +181,15 @@ class Trainer:
             self.normalize,
             size=recipe.size,
             crop_pct=recipe.crop_pct,
+            fit=recipe.fit,
             temperature=recipe.temperature,
-            origin=Origin(recipe.model, recipe.network_options, recipe.name, source_commit()),
+            origin=Origin(
+                recipe.model,
+                recipe.network_options,
+                recipe.name,
+                source_commit(),
+                self.config.weights_digest,
+            ),
         )
 
     def evaluate(self, classifier: Classifier) -> dict[str, Evaluation]:
@@ -197,7 +205,18 @@ class Trainer:
         initialize(model, self.recipe.initialization)
         model = channels_last(model.to(self.machine.device))
         apply_plan(model, self.config.convolutions)
+        if self.recipe.freeze:
+            freeze(model, self.recipe.size)
         return model
+
+    def _begin_with_weights(self, model: nn.Module) -> None:
+        found = self.world.first(read_weights, self.config)
+        kept = found.load_into(model, self.dataset.classes)
+        if self.world.rank == 0:
+            logger.info(
+                "weights    %s: %s, %s…; its classifier is %s",
+                *(found.path, found.network, found.digest[:12], "kept" if kept else "new"),
+            )
 
     def _state(self, model: nn.Module) -> TrainState:
         recipe, device = self.recipe, self.machine.device
@@ -218,7 +237,7 @@ class Trainer:
         )
 
     def _train_epoch(
-        self, epoch: int, state: TrainState, progress: Progress
+        self, epoch: int, state: TrainState, progress: Progress, watching: Callbacks
     ) -> tuple[float, float]:
         """One pass over the batches; its seconds, and how many of them went to getting batches."""
         # dropout draws from the global generator, differently in every process
@@ -226,6 +245,8 @@ class Trainer:
         device = self.machine.device
         started = time.perf_counter()
         state.network.train()
+        if self.recipe.freeze:
+            keep_frozen(state.model)
         loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         data_seconds, waiting = 0.0, time.perf_counter()
@@ -235,6 +256,7 @@ class Trainer:
             data_seconds += stats.data_seconds
             loss_sum += stats.loss / self.world.size
             correct += stats.correct
+            watching.step(state, stats)
             progress.step(step, loss_sum, correct)
             if not math.isfinite(progress.loss):
                 raise diverged(f"the loss is {progress.loss}", epoch, step)

@@ -18,11 +18,13 @@ from convlens.data.batches import mix_seed
 from convlens.errors import Diverged, UserError
 from convlens.files import sweep
 from convlens.training.autotune import choose_algorithms
+from convlens.training.callbacks import Callbacks, EpochStats
 from convlens.training.config import RunConfig
 from convlens.training.device import Machine, choose
+from convlens.training.loggers import make_loggers
 from convlens.training.parallel import begin_worker, share_of_threads
 from convlens.training.run_folder import RunFolder
-from convlens.training.trainer import EpochStats, Trainer
+from convlens.training.trainer import Trainer
 from convlens.tune.results import write_results
 from convlens.tune.study import Search, folder_of
 
@@ -144,7 +146,11 @@ def _train(setting: RunConfig, run: RunFolder, machine: Machine, trial: Trial) -
         if saved is None:
             raise
         raise run.damaged("state.pt", problem) from None
-    trainer.fit(state, run, watch)
+    loggers = make_loggers(setting.log)
+    try:
+        trainer.fit(state, run, watch, loggers)
+    finally:
+        Callbacks(loggers).close()
     return _number(state.history[-1][f"{setting.monitored}_accuracy"])
 
 
