@@ -98,7 +98,7 @@ def explorer_seconds(weights: str, data: str, rounds: int) -> list[dict[str, flo
     """
     classifier = Classifier.load(weights)
     dataset = open_dataset(data, size=classifier.loaded_size, skip_bad=True, progress=False)
-    x = torch.randn(1, 3, classifier.size, classifier.size)
+    x = torch.randn(1, classifier.normalize.channels, classifier.size, classifier.size)
     model, images = classifier.model.eval(), dataset.validation.paths
     with serving(weights, data) as port:
         browser = Browser(port)

@@ -19,9 +19,10 @@ WAYS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def classifier_and_images(weights: str | None, batch: int) -> tuple[Classifier, Tensor]:
-    """ConvNet (trained, if there is a weights file) and normalized images (batch, 3, 64, 64).
+    """ConvNet (trained, if there is a weights file) and as many normalized images.
 
-    The images are noise: no layer's time depends on the values.
+    The images, (batch, channels, size, size) of the network, are noise: no layer's time depends on
+    the values.
     """
     torch.manual_seed(0)
     if weights is not None:
@@ -30,7 +31,8 @@ def classifier_and_images(weights: str | None, batch: int) -> tuple[Classifier, 
         model = ConvNet(101)
         initialize(model, "kaiming")
         classifier = Classifier(model, tuple(map(str, range(101))))
-    return classifier.float().eval(), torch.randn(batch, 3, 64, 64)
+    channels, size = classifier.normalize.channels, classifier.size
+    return classifier.float().eval(), torch.randn(batch, channels, size, size)
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ from convlens.models.hooks import hooked
 from convlens.training.run_folder import RunFolder
 
 PICTURES_KEPT = 256
-PASSES_KEPT = 24  # of single images; a pass of ConvNet is 2 MB
+PASSES_KEPT = 24  # of single images of 64 pixels; a pass of ConvNet is 2 MB
 INPUTS_SHOWN = 9  # maps whose filters are shown of one that reads hundreds
 
 
@@ -46,7 +46,7 @@ class Pass:
 
 
 def look_inside(model: nn.Module, x: Tensor, layers: list[str]) -> Pass:
-    """`x`: normalized float, (N, 3, H, W). layers: names of stages."""
+    """`x`: normalized float, (N, channels, H, W). layers: names of stages."""
     maps: dict[str, np.ndarray] = {}
     features: Tensor | None = None
 
@@ -105,7 +105,9 @@ class Network:
         self.layers = [stage.name for stage in self.stages]
         self.reads_features = any(isinstance(m, nn.Linear) for m in self.model.modules())
         self.drawn: Kept[Picture] = Kept(PICTURES_KEPT)
-        self._passes: Kept[Pass] = Kept(PASSES_KEPT)
+        self._passes: Kept[Pass] = Kept(
+            min(PASSES_KEPT, max(PASSES_KEPT * 64**2 // self.size**2, 4))
+        )
 
     @classmethod
     def of_run(cls, run: Path) -> "Network":
@@ -122,7 +124,7 @@ class Network:
         return cls(classifier, run.name.removesuffix(".safetensors"), history, summary)
 
     def normalized(self, image: np.ndarray) -> Tensor:
-        """uint8 (size, size, 3) → what the network reads, (1, 3, size, size)."""
+        """uint8 (size, size, 3) → what the network reads, (1, channels, size, size)."""
         return self.classifier.inputs(image[None])
 
     def look(self, name: str, image: np.ndarray) -> Pass:
@@ -134,7 +136,7 @@ class Network:
         return found
 
     def deconvolution(self, image: np.ndarray, stage: int, maps: list[int]) -> np.ndarray:
-        """Of each of `maps` what excites it most, float32, (M, size, size, 3); 0 where nothing."""
+        """Of each of `maps` what excites it most, (M, size, size, channels); 0 where nothing."""
         from convlens.look.arrays.deconvolution import deconvolution
 
         x = self.normalized(image).repeat(len(maps), 1, 1, 1)

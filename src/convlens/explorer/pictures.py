@@ -121,8 +121,11 @@ def magnitude_of(values: np.ndarray) -> float:
 
 
 def on_gray(values: np.ndarray, limit: float) -> np.ndarray:
-    """Float (H, W, 3) of either sign: uint8 RGB, in which 0 is gray and ±limit black and white."""
-    return _bytes(GRAY + values * (127.5 / limit))
+    """Float (H, W, 3) of either sign: uint8 RGB, in which 0 is gray and ±limit black and white.
+
+    (H, W, 1) gives three equal colors.
+    """
+    return _bytes(GRAY + np.broadcast_to(values, (*values.shape[:2], 3)) * (127.5 / limit))
 
 
 def for_and_against(values: np.ndarray, limit: float) -> np.ndarray:

@@ -54,9 +54,9 @@ def attribution(
     """The image and beside it each attribution, with its own scale under it.
 
     image: uint8, shape (H, W, 3). maps: by the name written above each: float, shape (H, W), or
-    (3, H, W), which is summed over the colors. Those named in `overlays` are at least 0 and are
-    drawn over the image in gray, from 0 to their maximum; the others on a scale symmetric about 0
-    whose ends are the 99.5th percentile of the magnitudes.
+    (3, H, W) or (1, H, W), which is summed over the colors. Those named in `overlays` are at least
+    0 and are drawn over the image in gray, from 0 to their maximum; the others on a scale symmetric
+    about 0 whose ends are the 99.5th percentile of the magnitudes.
     """
     columns = len(maps) + 1
     figure = new_figure(height=PAGE_WIDTH / columns + 1.8)

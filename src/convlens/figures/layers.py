@@ -13,6 +13,7 @@ from convlens.figures.style import (
     VERMILION,
     bare,
     cells,
+    in_color,
     new_figure,
     shorten,
     space,
@@ -176,22 +177,22 @@ def layers(
 def filters(weights: np.ndarray, numbers: Sequence[int] | None = None, title: str = "") -> Figure:
     """Filters in color, with their numbers; without `numbers` those of the raster order.
 
-    weights: float, shape (out, kh, kw, 3), as `look.arrays.first_filters` and
-    `look.arrays.composite_filters` give them. title: stands above what the scale is. One scale for
-    all, symmetric about 0: gray is 0, a channel is black at −m and full at m, where m is the
-    largest absolute weight; the title states m.
+    weights: float, shape (out, kh, kw, 3), or (out, kh, kw, 1) of gray, as
+    `look.arrays.first_filters` and `look.arrays.composite_filters` give them. title: stands above
+    what the scale is. One scale for all, symmetric about 0: gray is 0, a channel is black at −m and
+    full at m, where m is the largest absolute weight; the title states m.
     """
     limit = float(np.abs(weights).max())
-    shown = weights / (2 * limit or 1) + 0.5
-    count, kh, kw, _ = weights.shape
+    shown = in_color(weights / (2 * limit or 1) + 0.5)
+    count, kh, kw, channels = weights.shape
     columns = 8 if count <= 32 else 16
     rows = -(-count // columns)
     side = PAGE_WIDTH / columns
     figure = new_figure(height=rows * (side * kh / kw + 0.13) + 0.35 + 0.3 * bool(title))
-    figure.suptitle(
-        f"{title}\n{count} filters of {kw}×{kh}, one scale: gray is 0, each color from "
-        f"−{limit:.2g} (none) to {limit:.2g} (full)".strip()
-    )
+    scale = f"each color from −{limit:.2g} (none) to {limit:.2g} (full)"
+    if channels == 1:
+        scale = f"black −{limit:.2g}, white {limit:.2g}"
+    figure.suptitle(f"{title}\n{count} filters of {kw}×{kh}, one scale: gray is 0, {scale}".strip())
     for i, ax in enumerate(cells(figure, count, columns)):
         ax.imshow(shown[i].clip(0, 1), interpolation="nearest")
         ax.set_title(str(i if numbers is None else numbers[i]), fontsize=6.5, pad=1.5)
@@ -223,7 +224,7 @@ def kernels(
     for i, (number, cell) in enumerate(zip(maps, grid, strict=False)):
         axes = cell.subplots(1, shown + 1, width_ratios=(1.5, *[1] * shown))
         limit = float(np.abs(composites[i]).max())
-        scaled = (composites[i] / (2 * limit or 1) + 0.5).clip(0, 1)
+        scaled = in_color(composites[i] / (2 * limit or 1) + 0.5).clip(0, 1)
         bare(axes[0]).imshow(scaled, interpolation="nearest")
         axes[0].set_title(f"map {number}", fontsize=7.5, pad=2)
         limit = float(np.abs(weights[i]).max()) or 1.0

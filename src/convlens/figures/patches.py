@@ -5,7 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from convlens.figures.style import PAGE_WIDTH, VERMILION, bare, cells, new_figure, space, styled
+from convlens.figures.style import (
+    PAGE_WIDTH,
+    VERMILION,
+    bare,
+    cells,
+    in_color,
+    new_figure,
+    space,
+    styled,
+)
 
 GRAY = 128  # around the patches, and beyond the image: a white patch would not end on white
 
@@ -42,10 +51,11 @@ def deconvolution(
 ) -> Figure:
     """Zeiler and Fergus 2014, fig. 2: for each map its deconvolutions and the patches they explain.
 
-    projections: float, shape (M, k, h, w, 3), k ≤ 9. patches: uint8, the same shape. maps: their M
-    numbers. values: the activations, (M, k), strongest first. Each map's block has a scale of its
-    own, symmetric about 0: gray is 0, a color is none at −m and full at m, where m is the block's
-    largest absolute value; above each block stand the map's number and its activations' range.
+    projections: float, shape (M, k, h, w, 3), or of gray (M, k, h, w, 1), k ≤ 9. patches: uint8,
+    (M, k, h, w, 3). maps: their M numbers. values: the activations, (M, k), strongest first. Each
+    map's block has a scale of its own, symmetric about 0: gray is 0, a color is none at −m and full
+    at m, where m is the block's largest absolute value; above each block stand the map's number and
+    its activations' range.
     """
     columns = 2 if len(maps) > 1 else 1
     rows = -(-len(maps) // columns)
@@ -55,7 +65,7 @@ def deconvolution(
     grid = figure.subfigures(rows, columns, squeeze=False).flat
     for i, (number, cell) in enumerate(zip(maps, grid, strict=False)):
         limit = float(np.abs(projections[i]).max())
-        scaled = (projections[i] / (2 * limit or 1) + 0.5).clip(0, 1)
+        scaled = in_color(projections[i] / (2 * limit or 1) + 0.5).clip(0, 1)
         if values[i].max() > 0:
             about = f"activations {values[i].max():.3g} to {values[i].min():.3g}"
             cell.suptitle(f"map {number}, {about}, m = {limit:.2g}", fontsize=8)
@@ -79,7 +89,8 @@ def growth(
 ) -> Figure:
     """Zeiler and Fergus 2014, fig. 4: for each map a column for each epoch.
 
-    projections: float, (E, M, h, w, 3), above the patches they explain: uint8, the same shape.
+    projections: float, (E, M, h, w, 3), or of gray (E, M, h, w, 1), above the patches they explain:
+    uint8, (E, M, h, w, 3).
     maps: M numbers. epochs: E. values: (E, M), the activations, written between; 0 or less: nothing
     excites the map. Each projection has a scale of its own, symmetric about gray, 0.
     """
@@ -100,7 +111,7 @@ def growth(
         pairs[0, 0].set_ylabel(f"map {number}", fontsize=7.5)
         for column, (above, below) in enumerate(pairs.T):
             limit = float(np.abs(projections[column, i]).max())
-            scaled = (projections[column, i] / (2 * limit or 1) + 0.5).clip(0, 1)
+            scaled = in_color(projections[column, i] / (2 * limit or 1) + 0.5).clip(0, 1)
             for ax, picture in (above, scaled), (below, patches[column, i]):
                 ax.imshow(picture, interpolation="nearest")
                 ax.set_visible(True)

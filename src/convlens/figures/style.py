@@ -77,6 +77,11 @@ def space(figure: Figure | SubFigure, **distances: Any) -> None:
     layout.set(**distances)
 
 
+def in_color(pictures: np.ndarray) -> np.ndarray:
+    """Pictures, (…, 3) or of gray (…, 1), as (…, 3), for matplotlib gives one channel a palette."""
+    return np.broadcast_to(pictures, (*pictures.shape[:-1], 3))
+
+
 def bare(ax: Axes) -> Axes:
     """`ax` without ticks and frame: for images."""
     ax.set(xticks=[], yticks=[])

@@ -12,6 +12,7 @@ from convlens.figures.style import (
     VERMILION,
     bare,
     check_classes,
+    in_color,
     new_figure,
     shorten,
     styled,
@@ -75,14 +76,15 @@ def batch(
 ) -> Figure:
     """Up to 32 images of a training batch as the network sees them, denormalized and clipped.
 
-    images: float, normalized, shape (B, 3, H, W). targets: float, shape (B, C), rows summing to 1:
-    one-hot, smoothed or mixed; the title gives the class, or the classes with at least 5 %.
-    mean, std: of the normalization, shape (3,), for values in 0..1. classes: the C names.
+    images: float, normalized, shape (B, 3, H, W), or (B, 1, H, W) of gray. targets: float, shape
+    (B, C), rows summing to 1: one-hot, smoothed or mixed; the title gives the class, or the classes
+    with at least 5 %. mean, std: of the normalization, three numbers or one, for values in 0..1.
+    classes: the C names.
     """
     images, targets = np.asarray(images)[:32], np.asarray(targets)
     check_classes(targets.shape[1], classes)
-    scale = np.reshape(std, (3, 1, 1)), np.reshape(mean, (3, 1, 1))
-    shown = (images * scale[0] + scale[1]).clip(0, 1).transpose(0, 2, 3, 1)
+    scale = np.reshape(std, (-1, 1, 1)), np.reshape(mean, (-1, 1, 1))
+    shown = in_color((images * scale[0] + scale[1]).clip(0, 1).transpose(0, 2, 3, 1))
     columns = min(len(shown), 8)
     rows = -(-len(shown) // columns)
     figure = new_figure(height=rows * 1.32 + 0.3, width=max(columns, 3))

@@ -31,6 +31,15 @@ from convlens.inference.prediction import Prediction, Predictions, search
 BATCH = 64
 
 
+def images_at_once(size: int, device: torch.device) -> int:
+    """How many images of `size` pixels go into a forward pass: a divisor of BATCH.
+
+    On a CPU fewer of those larger than 64 pixels, so that their maps take no more memory.
+    """
+    fitting = BATCH * 64**2 // size**2 if device.type == "cpu" and size > 64 else BATCH
+    return 1 << max(fitting, 1).bit_length() - 1
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a network is from; what a weights file says beside what is needed to use it.
@@ -50,13 +59,13 @@ class Origin:
 class Classifier(nn.Module):
     """A network that knows its images and its classes.
 
-    Any module that takes normalized images, float (N, 3, size, size), and gives logits can be
-    wrapped, to be measured, asked and looked into.
+    Any module that takes normalized images, float (N, 3, size, size), or (N, 1, size, size) of
+    gray ones, and gives logits can be wrapped, to be measured, asked and looked into.
 
     Args:
         model: The network.
         class_names: C names, in the order of the logits.
-        normalize: What its images are normalized by.
+        normalize: What its images are normalized by; of one mean, it makes gray of them.
         size: Side of its images, pixels.
         crop_pct: Share of a loaded image's side that it is given, of the middle, 0 to 1.
         fit: What becomes of an image that is not square: "squash", "crop" or "pad".
@@ -175,7 +184,7 @@ class Classifier(nn.Module):
         return center_crop(pixels, self.size)
 
     def inputs(self, images: np.ndarray | Rows | Sequence[np.ndarray]) -> Tensor:
-        """Images as the network reads them: float32, (N, 3, size, size), on its device.
+        """Images as the network reads them: float32, (N, channels, size, size), on its device.
 
         images: uint8, (N, size, size, 3), or larger by `crop_pct`.
         """
@@ -184,12 +193,13 @@ class Classifier(nn.Module):
         return self.normalize(to_tensor(pixels).to(self.device))
 
     @torch.inference_mode()
-    def logits(self, images: np.ndarray | Rows, batch_size: int = BATCH) -> np.ndarray:
+    def logits(self, images: np.ndarray | Rows, batch_size: int | None = None) -> np.ndarray:
         """Logits, float32, (N, C), in evaluation mode and full precision: the one forward loop.
 
         images: uint8, (N, size, size, 3), or larger by `crop_pct`; a memory map is read a batch at
-        a time. The network comes back in the mode it had.
+        a time. batch_size: by default `images_at_once`. The network comes back in the mode it had.
         """
+        batch_size = batch_size or images_at_once(self.size, self.device)
         training = self.model.training
         self.model.eval()
         images = center_crop(images, self.size)

@@ -129,9 +129,9 @@ class _Enough(Exception):
 def layer_outputs(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Copies of what the named layers output for `x`, in evaluation mode, on the model's device.
 
-    x: normalized float, shape (N, 3, H, W); moved there. What comes after the last of `layers` is
-    not computed. Where gradients are on, each copy hangs on the graph of this pass. "" names the
-    model itself. UserError for a layer that the model does not have or does not run.
+    x: normalized float, shape (N, channels, H, W); moved there. What comes after the last of
+    `layers` is not computed. Where gradients are on, each copy hangs on the graph of this pass. ""
+    names the model itself. UserError for a layer that the model does not have or does not run.
     """
     outputs: dict[str, Tensor] = {}
     seen: list[str] = []  # all layers, for the error's sentence

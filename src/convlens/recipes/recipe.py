@@ -1,7 +1,7 @@
 """What a recipe is: a model and everything needed to train it to one stated result."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -122,6 +122,15 @@ class Recipe:
     def network_options(self) -> dict[str, Any]:
         """`model_options`, and with them what the size of the images calls for."""
         return adapted(self.model, self.model_options, self.size)
+
+    def resolved(self) -> "Recipe":
+        """The same recipe with nothing left to follow from its size."""
+        return replace(
+            self,
+            model_options=self.network_options,
+            train_size=self.train_size or self.size,
+            early_size=self.early_size or self.size,
+        )
 
     def build(self, num_classes: int) -> nn.Module:
         """The recipe's network with new weights, drawn from torch's global generator."""

@@ -138,7 +138,10 @@ class RunConfig(Reading):
 
         Where the data and the weights lie is not compared: a run knows them by their digests.
         """
-        asked, found = flatten(self), flatten(kept)
+        asked, found = (
+            flatten(dataclasses.replace(config, recipe=config.recipe.resolved()))
+            for config in (self, kept)
+        )
         if self.weights_digest and self.weights_digest == kept.weights_digest:
             asked["weights"] = found["weights"]
         elif self.weights_digest and kept.weights_digest:
@@ -164,6 +167,8 @@ class RunConfig(Reading):
         """The same with nothing left open: that data set, that machine, its teachers' places."""
         return dataclasses.replace(
             self,
+            # the file tells the network, whatever a later version makes of its size
+            recipe=dataclasses.replace(self.recipe, model_options=self.recipe.network_options),
             data=str(dataset.place),
             digest=dataset.digest,
             exclude=self.exclude and absolute([self.exclude])[0],

@@ -13,7 +13,7 @@ from convlens.models.hooks import layer_outputs
 def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, np.ndarray]:
     """What the named layers output for `x`, in evaluation mode, without gradients.
 
-    x: normalized float, shape (N, 3, H, W); moved to the model's device.
+    x: normalized float, shape (N, channels, H, W); moved to the model's device.
     Returns for each layer float32, shape (N, C, h, w) for a convolution's map, (N, features) for
     a linear layer. UserError for a layer that the model does not have or does not run.
     """

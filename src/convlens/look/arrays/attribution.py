@@ -3,8 +3,8 @@
 Captum does the attributing; this file chooses layers and targets, and leaves the model as it was.
 Every view takes any `torch.nn.Module` with 2-D convolutions that returns logits, and
 
-    x: normalized float, shape (N, 3, H, W), so that 0 is the data set's mean color; moved to the
-        model's device.
+    x: normalized float, shape (N, channels, H, W), so that 0 is the data set's mean color; moved to
+        the model's device.
     target: the class that is spoken for, one for all images or one for each; by default the
         predicted class of each.
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convlens.errors import UserError
+from convlens.inference.classifier import images_at_once
 from convlens.models.hooks import blank_image, conv_relu_layers, hooked
 
 with warnings.catch_warnings():
@@ -116,7 +117,7 @@ def grad_cam(
 def guided_backprop(
     model: nn.Module, x: Tensor, target: int | Sequence[int] | None = None
 ) -> np.ndarray:
-    """Guided backpropagation, float32, shape (N, 3, H, W), of either sign, logits per unit of x.
+    """Guided backpropagation, float32, of the shape of x, of either sign, logits per unit of x.
 
     Springenberg et al. 2015 (Striving for Simplicity), section 3.4: the gradient of the target's
     logit, where each ReLU lets through only what is positive both forwards and backwards.
@@ -143,7 +144,7 @@ def integrated_gradients(
     noise: float = 0.4,
     seed: int = 0,
 ) -> np.ndarray:
-    """Integrated gradients, float32, shape (N, 3, H, W), of either sign, in logits.
+    """Integrated gradients, float32, as x, (N, channels, H, W), of either sign, in logits.
 
     Sundararajan et al. 2017, section 3: the gradient of the target's logit, integrated in `steps`
     points on the straight way from the mean color (0) to x, times x. With samples = 0 an image's
@@ -155,9 +156,13 @@ def integrated_gradients(
     chosen = targets(model, x, target)
     x = _at_home(model, x)
     method = IntegratedGradients(model)
+    # points of the way in memory at once: of larger images than 64 pixels as many as one has maps
+    at_once = max(images_at_once(x.shape[-1], x.device), len(x)) if x.shape[-1] > 64 else None
     with attributing(model):
         if not samples:
-            return _array(method.attribute(x, target=chosen, n_steps=steps))
+            return _array(
+                method.attribute(x, target=chosen, n_steps=steps, internal_batch_size=at_once)
+            )
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
             torch.manual_seed(seed)
             smoothed = NoiseTunnel(method).attribute(
@@ -167,6 +172,7 @@ def integrated_gradients(
                 stdevs=float(noise),
                 target=chosen,
                 n_steps=steps,
+                internal_batch_size=at_once,
             )
     return _array(smoothed)
 

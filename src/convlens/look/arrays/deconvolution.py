@@ -31,11 +31,11 @@ def deconvolution(
 ) -> np.ndarray:
     """One unit for each image of `x` projected back to that image's pixels.
 
-    x: normalized float, shape (N, 3, H, W); moved to the model's device. maps: N indices, the map
-    of each image's unit. positions: N units (down, across); None takes each map's strongest.
-    Returns float32, shape (N, H, W, 3), in units of the normalized pixels, of either sign, linear
-    in the activation; all 0 where that is not above 0, for the paper's maps are rectified.
-    UserError for a layer or map that is not there.
+    x: normalized float, shape (N, channels, H, W); moved to the model's device. maps: N indices,
+    the map of each image's unit. positions: N units (down, across); None takes each map's
+    strongest. Returns float32, shape (N, H, W, channels), in units of the normalized pixels, of
+    either sign, linear in the activation; all 0 where that is not above 0, for the paper's maps are
+    rectified. UserError for a layer or map that is not there.
     """
     parameter = next(model.parameters(), x)
     image = x.detach().to(parameter.device).requires_grad_()

@@ -51,7 +51,8 @@ def feature_visualization(
         ascent: How the images are improved, by default as `Ascent` says.
 
     Returns:
-        The images, float32, (M, size, size, 3), 0..1, and what they give, float32, (M,).
+        The images, float32, (M, size, size, 3), 0..1, of a network for gray images with three
+        equal colors, and what they give, float32, (M,).
 
     Raises:
         UserError: for a layer or a map that the model does not have.
@@ -62,11 +63,14 @@ def feature_visualization(
     rows = torch.fft.fftfreq(size)[:, None]
     columns = torch.fft.rfftfreq(size)[None]
     falling = 1 / torch.sqrt(rows**2 + columns**2).clamp(min=1 / size)  # 1/f, as in photographs
-    shape = (len(maps), 3, size, size // 2 + 1, 2)
+    channels = classifier.normalize.channels
+    shape = (len(maps), channels, size, size // 2 + 1, 2)
     spectrum = (0.01 * torch.randn(shape, generator=generator)).to(device).requires_grad_()
-    falling, colors = falling.to(device), COLORS.to(device)
+    # of gray the first color of COLORS alone, which is the brightness
+    colors = COLORS if channels == 3 else COLORS[:, :1].mean(dim=0, keepdim=True)
+    falling, colors = falling.to(device), colors.to(device)
     shift, scale = (
-        values.view(3, 1, 1).to(device)
+        values.view(channels, 1, 1).to(device)
         for values in (classifier.normalize.mean, classifier.normalize.std)
     )
 
@@ -93,6 +97,7 @@ def feature_visualization(
     finally:
         for p, needed in zip(model.parameters(), wanted, strict=True):
             p.requires_grad_(needed)
+    pixels = pixels.expand(-1, 3, -1, -1)
     return pixels.permute(0, 2, 3, 1).cpu().numpy(), value.float().cpu().numpy()
 
 

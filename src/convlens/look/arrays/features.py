@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from convlens.data.batches import batches_of
 from convlens.data.dataset import Rows, center_crop
 from convlens.errors import UserError
-from convlens.inference.classifier import BATCH, Classifier
+from convlens.inference.classifier import Classifier, images_at_once
 from convlens.models.hooks import hooked
 
 
 def features(
-    classifier: Classifier, images: np.ndarray | Rows, batch_size: int = BATCH
+    classifier: Classifier, images: np.ndarray | Rows, batch_size: int | None = None
 ) -> np.ndarray:
     """What the last linear layer reads (the penultimate layer), float32, shape (N, features).
 
@@ -22,12 +22,13 @@ def features(
         classifier: The network with its normalization.
         images: uint8, (N, size, size, 3), or larger by its `crop_pct`; a memory map is read a batch
             at a time.
-        batch_size: Images in a forward pass.
+        batch_size: Images in a forward pass, by default `images_at_once`.
 
     Raises:
         UserError: where the model runs no linear layer.
     """
     collected = []
+    batch_size = batch_size or images_at_once(classifier.size, classifier.device)
     read: Tensor | None = None
 
     def hook(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:

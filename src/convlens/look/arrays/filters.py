@@ -1,4 +1,4 @@
-"""The weights of convolutions as pictures: the first one's are in color as they are.
+"""The weights of convolutions as pictures: the first one's are in color, or gray, as they are.
 
 A deeper convolution reads maps, not colors, so it is shown in two ways. `kernels`: the numbers
 themselves, on the input maps where they are largest. `composite_filters`: what a unit would weigh
@@ -19,9 +19,17 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from convlens.errors import UserError
+from convlens.inference.classifier import images_at_once
 from convlens.look.arrays.layers import receptive_field
 from convlens.look.arrays.top_patches import crop
-from convlens.models.hooks import blank_image, check_maps, check_numbers, hooked, layer_outputs
+from convlens.models.hooks import (
+    blank_image,
+    check_maps,
+    check_numbers,
+    hooked,
+    image_channels,
+    layer_outputs,
+)
 
 # Nodes of autograd's graph whose gradient a composition takes to be the identity.
 NONLINEAR_NODES = {
@@ -45,12 +53,14 @@ MAX_POOL_NODES = {"MaxPool2DWithIndicesBackward0", "MkldnnMaxPool2DBackward0"}
 def first_filters(model: nn.Module) -> np.ndarray:
     """Weights of the first convolution as float32, shape (out, kh, kw, 3), channels R, G, B.
 
-    That is the first 2-D convolution, in the order of definition, that reads 3 channels. A weight
-    is what it is, of either sign; `figures.filters` scales for display. UserError where the model
-    has no such convolution.
+    That is the first 2-D convolution, in the order of definition, that reads 3 channels; of a
+    network for gray images the first that reads 1, and the shape is (out, kh, kw, 1). A weight is
+    what it is, of either sign; `figures.filters` scales for display. UserError where the model has
+    no such convolution.
     """
+    channels = image_channels(model)
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.weight.shape[1] == 3:
+        if isinstance(module, nn.Conv2d) and module.weight.shape[1] == channels:
             weight = module.weight.detach().to("cpu", torch.float32, copy=True)
             return weight.permute(0, 2, 3, 1).contiguous().numpy()
     raise UserError(
@@ -95,7 +105,7 @@ def kernels(
 
 
 def composite_filters(
-    model: nn.Module, layer: str, size: int = 64, batch_size: int = 64
+    model: nn.Module, layer: str, size: int = 64, batch_size: int | None = None
 ) -> np.ndarray:
     """Each map's filter on the pixels, as if the layers up to it were linear.
 
@@ -105,16 +115,18 @@ def composite_filters(
     see `top_activating_patches` and `deconvolution`.
 
     layer: any that gives maps, of which a unit in the middle is taken. size: side of the image that
-    the model is run on, pixels. Returns float32, (C, h, w, 3): the receptive field, or the image
-    where it is longer; channels R, G, B; of either sign; in the layer's units per unit of the
-    normalized pixels. For the first convolution that is `first_filters` but for what follows it.
-    UserError for a layer that gives no maps.
+    the model is run on, pixels. batch_size: maps in a pass, by default `images_at_once`. Returns
+    float32, (C, h, w, 3): the receptive field, or the image where it is longer; channels R, G, B,
+    or gray alone; of either sign; in the layer's units per unit of the normalized pixels. For the
+    first convolution that is `first_filters` but for what follows it. UserError for a layer that
+    gives no maps.
     """
     blank = blank_image(model, size)
     with torch.no_grad():
         output = layer_outputs(model, blank, [layer])[layer]
     check_maps(layer, output)
     channels, height, width = output.shape[1:]
+    batch_size = batch_size or images_at_once(size, blank.device)
     down, across = height // 2, width // 2
     filters = []
     for start in range(0, channels, batch_size):

@@ -49,7 +49,7 @@ def invariance(
 
     Args:
         model: Any module with 2-D convolutions that gives logits.
-        x: Normalized float, (M, 3, H, W).
+        x: Normalized float, (M, channels, H, W).
         targets: M classes.
         change: "translation" (pixels down), "scale" (times) or "rotation" (degrees anticlockwise).
         values: The steps, by default those of CHANGES.
@@ -84,7 +84,7 @@ def invariance(
 
 
 def apply_change(x: Tensor, change: str, value: float) -> Tensor:
-    """The images (M, 3, H, W) moved, scaled or turned about their center; 0 comes in from outside.
+    """The images (M, …, H, W) moved, scaled or turned about their center; 0 comes in from outside.
 
     A translation by whole pixels and no change at all are exact.
     """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.errors import UserError
-from convlens.inference.classifier import BATCH
+from convlens.inference.classifier import images_at_once
 from convlens.look.arrays.attribution import targets
 from convlens.models.hooks import check_maps, conv_relu_layers, layer_outputs
 
@@ -56,8 +56,8 @@ def occlusion(
 
     Args:
         model: Any module with 2-D convolutions that gives logits.
-        x: Normalized float, shape (1, 3, H, W), so that 0 is the mean color; moved to the model's
-            device.
+        x: Normalized float, shape (1, channels, H, W), so that 0 is the mean color; moved to the
+            model's device.
         target: A class, by default the predicted one.
         layer: Whose strongest map, the one of the largest sum on the whole image, is followed; by
             default the last convolution's after its ReLU.
@@ -69,7 +69,7 @@ def occlusion(
         UserError: for an unknown target or layer, and for a square or stride below 1.
     """
     if x.dim() != 4 or len(x) != 1:
-        raise ValueError(f"occlusion takes one image, shape (1, 3, H, W), not {tuple(x.shape)}")
+        raise ValueError(f"occlusion takes one image, shape (1, …, H, W), not {tuple(x.shape)}")
     height, width = x.shape[2:]
     square = max(min(height, width) // 4, 1) if square is None else square
     stride = max(square // 4, 1) if stride is None else stride
@@ -87,8 +87,9 @@ def occlusion(
     places = [(top, left) for top in range(0, height, stride) for left in range(0, width, stride)]
     margin = (square - stride) // 2  # the square is centered on its cell
     activation, probability, predicted = [], [], []
-    for start in range(0, len(places), BATCH):
-        chunk = places[start : start + BATCH]
+    at_once = images_at_once(max(height, width), x.device)
+    for start in range(0, len(places), at_once):
+        chunk = places[start : start + at_once]
         hidden = x.repeat(len(chunk), 1, 1, 1)
         for image, (top, left) in zip(hidden, chunk, strict=True):
             top, left = top - margin, left - margin

@@ -7,7 +7,7 @@ from torch import nn
 
 from convlens.data.batches import batches_of
 from convlens.data.dataset import Rows, center_crop
-from convlens.inference.classifier import BATCH, Classifier
+from convlens.inference.classifier import Classifier, images_at_once
 from convlens.look.arrays.activations import activations
 from convlens.look.arrays.layers import Field, receptive_field
 from convlens.models.hooks import check_maps, conv_relu_layers
@@ -88,7 +88,7 @@ def top_activating_patches(
     images: np.ndarray | Rows,
     layer: str,
     count: int = 9,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
 ) -> TopPatches:
     """Find the `count` strongest patches of each map of a layer, in one pass over `images`.
 
@@ -98,12 +98,13 @@ def top_activating_patches(
             at a time. The patches' boxes are on the middle size × size pixels.
         layer: A layer that gives maps.
         count: Patches of a map. Ties are settled as `Strongest` says.
-        batch_size: Images in a forward pass.
+        batch_size: Images in a forward pass, by default `images_at_once`.
 
     Raises:
         UserError: for a layer that is not there or gives no maps.
     """
     found, model, size = Strongest(count), classifier.model, classifier.size
+    batch_size = batch_size or images_at_once(size, classifier.device)
     for batch in batches_of(center_crop(images, size), batch_size):
         x = classifier.normalize(batch.to(classifier.device))
         maps = activations(model, x, [layer])[layer]
