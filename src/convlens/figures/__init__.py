@@ -6,6 +6,7 @@ Figures are drawn for the width of an A4 page. `save` writes one as PNG.
 from convlens.figures.attribution import Places, attribution, occlusion
 from convlens.figures.calibration import reliability
 from convlens.figures.features import embedding, feature_visualization, invariance, neighbors
+from convlens.figures.label_errors import LABELS_A_PAGE, label_errors
 from convlens.figures.layers import activations, filters, kernels, layers, sorted_activations
 from convlens.figures.mistakes import confusion, per_class, worst
 from convlens.figures.near_duplicates import PAIRS_A_PAGE, near_duplicates
@@ -15,6 +16,7 @@ from convlens.figures.training import batch, compare, learning_curves
 from convlens.figures.tuning import Coordinate, tuning
 
 __all__ = [
+    "LABELS_A_PAGE",
     "PAIRS_A_PAGE",
     "Coordinate",
     "Places",
@@ -30,6 +32,7 @@ __all__ = [
     "growth",
     "invariance",
     "kernels",
+    "label_errors",
     "layers",
     "learning_curves",
     "near_duplicates",
