@@ -13,7 +13,6 @@ from PIL import Image
 from convlens.data import Reading, open_dataset
 from convlens.data.own import is_own
 from convlens.data.place import cache_home
-from convlens.data.place import cache_home
 from convlens.data.sources import scan
 from convlens.errors import UserError
 from convlens.escape import visible
