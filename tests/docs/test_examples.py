@@ -29,7 +29,7 @@ FENCE = re.compile(
 )
 FOUND = {"bf16 gain": 1.0}  # of the machine
 # Programs that are not ours; nothing is looked up of them.
-ELSEWHERE = ("cd", "git", "npm", "pip", "pre-commit", "source", "sudo")
+ELSEWHERE = ("cd", "git", "npm", "pip", "pre-commit", "source", "sudo", "tensorboard")
 
 
 @dataclass(frozen=True)
