@@ -101,10 +101,15 @@ def _from_torch(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     """What `torch.save` wrote, of which nothing is run. Raises ValueError."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > LARGEST:
-                raise ValueError(f"it is larger than {LARGEST // 10**6} MB")
+    try:
+        unpacked = 0
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeError):
+        raise ValueError("it is no file of weights: BadZipFile") from None
+    if unpacked > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST // 10**6} MB")
     try:
         # timm's own checkpoints hold the options of their training, a plain Namespace
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):

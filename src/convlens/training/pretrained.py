@@ -248,11 +248,13 @@ def _check_network(found: Pretrained, recipe: Recipe) -> None:
         )
     with torch.device("meta"):
         model = recipe.build(2)
-    for name, tensor in model.state_dict().items():
+    expected: dict[str, Tensor] = model.state_dict()
+    for name, tensor in expected.items():
         if name.rpartition(".")[0] == found.classifier or name == "conv1.weight":
             continue
-        shape = found.tensors.get(name, tensor).shape
-        if shape != tensor.shape:  # LeNet5, whose first linear layer reads all of its maps
+        if (
+            found.tensors.get(name, tensor).shape != tensor.shape
+        ):  # LeNet5, whose first linear layer reads all of its maps
             raise UserError(
                 f"{found.path} is a {found.network} for images of {found.about['size']} pixels, "
                 f"which cannot take others; set `size` to {found.about['size']}",
