@@ -213,3 +213,14 @@ def test_the_last_of_an_odd_batch_has_no_partner_and_stays_itself():
     images, targets = augment(a_batch(n=5, classes=5), Augment(mixup=1.0), NORMALIZE, 16)
     assert targets[4, 4] == pytest.approx(1.0)
     torch.testing.assert_close(images[4], NORMALIZE(a_batch(n=5).images)[4])
+
+
+@settings(deadline=None, max_examples=30)
+@given(policy=policies, seed=st.integers(0, 100))
+def test_gray_images_are_the_luma_of_those_in_color(policy, seed):
+    batch = a_batch(n=4, seed=seed)
+    color, targets = augment(batch, policy, Normalize([0.0] * 3, [1.0] * 3), 16)
+    gray, same = augment(batch, policy, Normalize([0.0], [1.0]), 16)
+    luma = (color * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    torch.testing.assert_close(gray, luma, rtol=1e-4, atol=1e-4)
+    assert torch.equal(same, targets)

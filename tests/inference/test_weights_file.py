@@ -127,6 +127,8 @@ CLAIMS = [
     ("mean", [0.5, 0.5, float("nan")], "its mean are not three numbers"),
     ("mean", [0.5, 0.5, 1e39], "its mean are not three numbers"),
     ("mean", [0.5, 0.5, 10**400], "OverflowError"),
+    ("mean", [], "its mean are not three numbers of colors, or one of gray"),
+    ("mean", [0.5], "its mean and std are not as many numbers"),
     ("std", [0.5, 0.5, 0], "its std is not above 0"),
     ("std", [0.5, 0.5, -0.5], "its std is not above 0"),
     ("std", [0.5, 0.5, 1e-320], "its std is not above 0"),

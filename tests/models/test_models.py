@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convlens.models import MODELS, ConvNet, LeNet5, ResNet18, build
+from convlens.models import MODELS, ConvNet, LeNet5, ResNet18, adapted, build
 from convlens.models.layers.drop_path import DropPath, drop_rates
 from convlens.models.layers.pooling import pool_rectified
 from convlens.models.layers.squeeze_excite import SqueezeExcite
@@ -271,6 +271,7 @@ def test_a_network_is_built_from_its_name_and_the_options_of_a_file():
         ("LeNet5", {"dropuot": 0.1}, "no option dropuot"),
         ("LeNet5", {"num_classes": 3}, "no option num_classes"),
         ("LeNet5", {"return": 3}, "no option return"),
+        ("LeNet5", {"in_channels": 1}, "no option in_channels"),
         ("ResNet18", {"size": 64}, "no option size"),
         ("LeNet5", {"padding": 10**9}, "padding at most 64"),
         ("LeNet5", {"size": 32}, "for images of 32 pixels, and they have 64"),
@@ -290,6 +291,36 @@ def test_a_network_is_built_from_its_name_and_the_options_of_a_file():
 def test_options_that_no_network_has_are_refused_before_anything_is_built(network, options, reason):
     with pytest.raises(ValueError, match=reason):
         build(network, options, num_classes=5, size=64)
+
+
+@pytest.mark.parametrize("network", MODELS)
+def test_a_network_for_gray_images_is_one_whose_colors_weigh_the_same(network):
+    torch.manual_seed(0)
+    gray = build(network, {}, num_classes=3, size=32, channels=1).eval()
+    color = build(network, {}, num_classes=3, size=32).eval()
+    weights = gray.state_dict()
+    color.load_state_dict({**weights, "conv1.weight": weights["conv1.weight"].repeat(1, 3, 1, 1)})
+    x = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(gray(x), color(x.expand(-1, 3, -1, -1) / 3), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="in_channels is 1 or 3, not 2"):
+        build(network, {}, num_classes=3, size=32, channels=2)
+
+
+@pytest.mark.parametrize("size", [64, 96, 112, 113, 128, 192, 224])
+def test_convnets_last_map_stays_between_4_and_7_pixels(size):
+    options = adapted("ConvNet", {"dropout": 0.1}, size)
+    assert options == {"dropout": 0.1} | ({"stem_stride": 2} if size > 112 else {})
+    with torch.device("meta"):
+        model, image = build("ConvNet", options, 3, size), torch.empty(1, 3, size, size)
+    found = []
+    model.stage4.register_forward_hook(lambda _m, _i, out: found.append(out.shape[2]))
+    model.eval()(image)
+    assert 4 <= found[0] <= 7
+
+
+def test_an_option_that_is_given_is_not_adapted_and_other_networks_have_none():
+    assert adapted("ConvNet", {"stem_stride": 1}, 224) == {"stem_stride": 1}
+    assert adapted("ResNet18", {}, 224) == adapted("LeNet5", {}, 224) == {}
 
 
 def test_a_network_on_the_meta_device_draws_nothing(variant):

@@ -241,6 +241,27 @@ def test_a_run_of_other_options_differs_and_auto_asks_for_nothing():
     assert RunConfig(recipe).differs_from(kept) == ["recipe.model_options.dropout"]
 
 
+def test_what_follows_from_the_size_may_be_written_or_left_open():
+    plain = RunConfig(dataclasses.replace(RECIPES["convnet"](), size=128))
+    assert plain.recipe.train_size is plain.recipe.early_size is None
+    assert (plain.recipe.size_at(0), plain.recipe.training_sizes) == (128, {128})
+    assert plain.command() == "convlens train convnet --size 128"
+    written = RunConfig(plain.recipe.resolved())
+    assert (written.recipe.train_size, written.recipe.early_size) == (128, 128)
+    assert written.recipe.model_options["stem_stride"] == 2
+    assert plain.differs_from(written) == written.differs_from(plain) == []
+    again = repeated(written.command())
+    assert again.differs_from(plain) == []
+    assert again.recipe.model_options == written.recipe.model_options
+    smaller = RunConfig(dataclasses.replace(plain.recipe, train_size=96))
+    assert smaller.differs_from(written) == ["recipe.train_size"]
+
+
+def test_at_the_usual_size_nothing_is_added_to_a_recipe():
+    for recipe in RECIPES.values():
+        assert recipe().network_options == recipe().model_options
+
+
 def test_no_option_is_left_out_of_the_comparison():
     """Every field but those that are found, not asked for, is told when it differs."""
     plain = RunConfig(RECIPES["convnet"]())

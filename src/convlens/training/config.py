@@ -138,10 +138,12 @@ class RunConfig(Reading):
 
         Where the data and the weights lie is not compared: a run knows them by their digests.
         """
-        asked, found = (
-            flatten(dataclasses.replace(config, recipe=config.recipe.resolved()))
-            for config in (self, kept)
-        )
+        asked, found = flatten(self), flatten(kept)
+        if self.recipe.size == kept.recipe.size:  # what follows from it may be written or not
+            asked, found = (
+                flatten(dataclasses.replace(config, recipe=config.recipe.resolved()))
+                for config in (self, kept)
+            )
         if self.weights_digest and self.weights_digest == kept.weights_digest:
             asked["weights"] = found["weights"]
         elif self.weights_digest and kept.weights_digest:
