@@ -135,6 +135,7 @@ def test_a_recipe_in_a_file_is_one_too(tmp_path):
         ({"train_size": 48}, "must be 64 as `size` is: LeNet5"),
         ({"model_options": {"dropuot": 0.1}}, "dropuot"),
         ({"size": 12, "train_size": 12, "early_size": 12}, "at least 16×16"),
+        ({"size": 8}, "`size` 8 is too small: LeNet5 needs images of at least 16×16 pixels"),
         ({"seed": -1}, "`seed` -1 is out of range"),
         ({"holdout": 0.95}, "`holdout` 0.95 is out of range"),
         ({"max_train_images": 0}, "`max_train_images` 0 is out of range"),

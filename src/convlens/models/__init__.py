@@ -26,7 +26,7 @@ def adapted(network: str, options: Mapping[str, Any], size: int) -> dict[str, An
 
     ConvNet halves a map four times, which leaves 4×4 of 64 pixels and 14×14 of 224; above
     MOST_FINE pixels its first convolution halves too, so that the last map is 4×4 to 7×7 and an
-    image costs a third of what it would. An option that is given stays as it is. ResNet18 is made
+    image costs a quarter of what it would. An option that is given stays as it is. ResNet18 is made
     for 224 pixels and LeNet5 grows its first fully connected layer with them: both have nothing to
     adapt.
     """

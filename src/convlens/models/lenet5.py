@@ -7,6 +7,10 @@ from convlens.models.layers.drop_path import probability
 from convlens.models.layers.pooling import pool_rectified
 
 
+class TooSmall(ValueError):
+    """Images are smaller than the network can shrink them."""
+
+
 class LeNet5(nn.Module):
     """Two 5×5 convolutions (32 and 64 filters), each with ReLU and 4×4/4 max-pooling, then three
     fully connected layers (1021, 84, num_classes).
@@ -48,7 +52,7 @@ class LeNet5(nn.Module):
         for _ in range(2):
             side = (side + 2 * padding - 4) // 4
         if side < 1:
-            raise ValueError(f"LeNet5 needs images of at least 16×16 pixels, not {size}×{size}")
+            raise TooSmall(f"LeNet5 needs images of at least 16×16 pixels, not {size}×{size}")
 
         def norm2d(channels: int) -> nn.Module:
             return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()

@@ -14,6 +14,7 @@ from convlens.data.decode import Fit
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
 from convlens.models import adapted, build
+from convlens.models.lenet5 import TooSmall
 
 Fraction = Annotated[float, Bounds(0, 1)]
 Side = Annotated[int, Bounds(8)]
@@ -149,6 +150,8 @@ class Recipe:
         try:
             with torch.device("meta"):  # the constructor's own checks, without its work
                 self.build(2)
+        except TooSmall as problem:
+            raise UserError(f"`size` {self.size} is too small: {problem}", option="size") from None
         except (TypeError, ValueError) as problem:
             raise UserError(
                 f"`model_options` do not fit {self.model}: {problem}", option="model_options"
