@@ -42,6 +42,37 @@ def test_other_shapes_are_squashed_bicubically(tmp_path):
     )
 
 
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30), (31, 50), (7, 50), (1, 9)])
+def test_other_shapes_are_cut_to_their_middle_square(tmp_path, shape):
+    array = pixels(*shape, 3)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    side = min(shape)
+    top, left = ((length - side) // 2 for length in shape)
+    middle = Image.fromarray(array[top : top + side, left : left + side])
+    expected = np.asarray(middle.resize((16, 16), Image.BICUBIC))
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", 16, "crop"), expected)
+
+
+@pytest.mark.parametrize("shape", [(32, 64), (64, 32), (20, 64), (1, 64), (64, 1)])
+def test_other_shapes_are_padded_with_gray(tmp_path, shape):
+    image = Image.fromarray(pixels(*shape, 3))
+    image.save(tmp_path / "a.png")
+    height, width = (max(1, round(16 * length / 64)) for length in shape)
+    top, left = (16 - height) // 2, (16 - width) // 2
+    expected = np.full((16, 16, 3), 128, np.uint8)
+    inner = np.asarray(image.resize((width, height), Image.BICUBIC))
+    expected[top : top + height, left : left + width] = inner
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", 16, "pad"), expected)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_a_square_is_the_same_whatever_the_fit(tmp_path, fit):
+    Image.fromarray(pixels(20, 20, 3)).save(tmp_path / "a.png")
+    for size in 16, 20:
+        found = decode(tmp_path / "a.png", size, fit)
+        np.testing.assert_array_equal(found, decode(tmp_path / "a.png", size))
+
+
 def test_grayscale_and_bilevel_fill_all_channels(tmp_path):
     gray = pixels(8, 8)
     Image.fromarray(gray).save(tmp_path / "gray.png")
@@ -110,8 +141,12 @@ def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.jpg").write_text("no image", encoding="utf-8")
     (tmp_path / "empty.png").touch()
-    for name in "cut.jpg", "text.jpg", "empty.png":
-        with pytest.raises(UserError, match=f"{name} cannot be decoded .*; replace it$") as problem:
+    for name, why in {
+        "cut.jpg": r"cannot be decoded \(.*\); replace it",
+        "text.jpg": "is text, not an image; remove it",
+        "empty.png": "is empty, not an image; remove it",
+    }.items():
+        with pytest.raises(UserError, match=f"{name} {why}$") as problem:
             decode(tmp_path / name, 16)
         assert type(problem.value) is UserError  # and will be no image later either
 

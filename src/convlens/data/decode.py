@@ -337,9 +337,8 @@ def to_square(image: Image.Image, size: int, fit: Fit = "squash") -> np.ndarray:
         return np.asarray(image)
     if fit == "crop":
         side = min(image.size)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = left, top, left + side, top + side
-        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
     if fit == "pad" and width != height:
         longer = max(image.size)
         inner = max(1, round(size * width / longer)), max(1, round(size * height / longer))
