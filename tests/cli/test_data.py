@@ -1,12 +1,21 @@
 """`convlens data`."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from convlens.cli import main
+from convlens.data import open_dataset
 from convlens.explorer.serving import open_explorer
+from convlens.files import read_csv
+from convlens.inference import Classifier
+from convlens.models import LeNet5
+from convlens.training.config import make_config
+from convlens.training.label_audit import audit_labels
+from convlens.training.run_folder import RunFolder
 
 
 def test_an_unsplit_data_set_is_audited_split_and_used(toy_data, toy_weights, tmp_path, tell):
@@ -22,7 +31,7 @@ def test_findings_and_errors_name_options_as_they_are_typed(toy_data, tmp_path, 
     data = tmp_path / "toy"
     shutil.copytree(toy_data / "train", data)
     (data / "cyan_bar" / "notes.txt").write_text("nice bars")
-    sentence = f"{data}/cyan_bar/notes.txt is not an image; remove it or use --skip-bad"
+    sentence = f"{data}/cyan_bar/notes.txt is text, not an image; remove it or use --skip-bad"
     assert refuse("train", "lenet5", "--data", data) == sentence
     with pytest.raises(SystemExit) as stop:
         main(["data", "audit", "--data", str(data)])
@@ -71,7 +80,7 @@ def test_an_audit_and_a_split_leave_out_what_is_no_image(broken, tmp_path, tell,
     assert "skipped          1\n                 train/red_cross/notes.txt\n" in told
     assert "unreadable       1\n" in told
     asked = ["data", "split", broken / "train", "--out", tmp_path / "new"]
-    assert refuse(*asked).endswith("notes.txt is not an image; remove it or use --skip-bad")
+    assert refuse(*asked).endswith("notes.txt is empty, not an image; remove it or use --skip-bad")
     tell(*asked, "--skip-bad")
     assert not list((tmp_path / "new").rglob("notes.txt"))
     assert len(list((tmp_path / "new").rglob("*.png"))) == 60
@@ -105,3 +114,53 @@ def test_what_verbs_write_among_the_classes_is_no_class(
     )
     told = tell("predict", toy_weights, ".", "--format", "csv", "--device", "cpu")
     assert len([line for line in told.splitlines() if ".png" in line]) == 60
+
+
+def untrained_folds(recipe, folds, *, out, **options):
+    """What `cross_validate` leaves, its networks untrained but sure of themselves."""
+    config = make_config(recipe, options)
+    dataset = config.open_dataset()
+    for fold in range(1, folds + 1):
+        run = RunFolder(out / f"fold-{fold}")
+        known = {"data": str(dataset.root), "digest": dataset.digest}
+        run.begin(replace(config, folds=folds, fold=fold, **known))
+        torch.manual_seed(fold)
+        network = LeNet5(dataset.num_classes, size=16)
+        last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+        torch.nn.init.normal_(last.weight, std=30)
+        Classifier(network, dataset.classes, size=16).save(run.path / "last.safetensors")
+        run.write_metrics({})
+
+
+def test_labels_are_judged_by_folds_which_are_kept(toy_data, tmp_path, monkeypatch, tell):
+    monkeypatch.setattr("convlens.training.folds.cross_validate", untrained_folds)
+    recipe, out = tmp_path / "small.yaml", tmp_path / "labels"
+    recipe.write_text("recipe: lenet5\nsize: 16\ntrain_size: 16\nearly_size: 16\n")
+    asked = ["data", "audit", "--data", toy_data, "--device", "cpu", "--out", out]
+    told = tell(*asked, "--folds", "2", "--recipe", recipe, "--split-seed", "3")
+    assert "\nlabels           judged by the 2 networks of " in told
+    assert "60 images of train/, 20 images of validation/, which no judge was trained on" in told
+    rows = read_csv(out / "label-errors.csv")[1:]
+    suspects = audit_labels(out / "folds", device="cpu").suspects()
+    assert rows and [row[0] for row in rows] == [suspect.path for suspect in suspects]
+    assert f"\nsuspected        {len(rows)} labels of these\n" in told
+    assert told.splitlines()[-1].endswith(f"`convlens train … --exclude {out}/label-errors.csv`")
+    assert RunFolder(out / "folds" / "fold-2").read_config().split_seed == 3
+
+    again = tell("data", "audit", "--run", out / "folds", "--device", "cpu")  # the folds' own data
+    assert again.startswith(f"data set         {toy_data} (as given)\n")
+    assert f"\nsuspected        {len(rows)} labels of these\n" in again
+    assert again.splitlines()[-1].split(maxsplit=1)[0] == "--out"
+    rest = open_dataset(toy_data, size=16, exclude=str(out / "label-errors.csv"))
+    left = {path for split in rest.splits.values() for path in split.paths}
+    assert len(left) == 80 - len(rows) and not left & {row[0] for row in rows}
+
+
+def test_who_judges_labels_is_said_once_and_is_there(toy_data, toy_weights, tmp_path, refuse):
+    asked = ["data", "audit", "--data", toy_data]
+    told = refuse(*asked, "--run", toy_weights, "--folds", "3")
+    assert told.startswith("--run and --folds do not go together;")
+    assert refuse(*asked, "--folds", "1") == "--folds 1 is too small; the least is 2"
+    assert "holds no run and no folds" in refuse(*asked, "--run", tmp_path)
+    (tmp_path / "no.safetensors").write_bytes(b"no")
+    assert "no.safetensors" in refuse(*asked, "--run", tmp_path / "no.safetensors")

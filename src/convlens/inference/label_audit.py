@@ -44,11 +44,12 @@ class Judged:
     """N images of a data set and what is said of their labels.
 
     splits: the names of their splits, shape (N,). rows: int64, shape (N,), where they are in them.
-    errors: of the N labels.
+    probabilities: of the C classes, float32, shape (N, C). errors: of the N labels.
     """
 
     splits: np.ndarray
     rows: np.ndarray
+    probabilities: np.ndarray
     errors: LabelErrors
 
     def __len__(self) -> int:

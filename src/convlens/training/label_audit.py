@@ -197,5 +197,6 @@ def _judged(
     return Judged(
         splits=np.concatenate([np.full(len(rows), name, dtype=object) for name, rows, _ in parts]),
         rows=np.concatenate([rows for _, rows, _ in parts]),
+        probabilities=probabilities,
         errors=find(probabilities, labels),
     )
