@@ -1,6 +1,7 @@
 """The exceptions whose text is meant for the user."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -26,3 +27,21 @@ def _restore(kind: type[UserError], message: str, options: tuple[str, ...]) -> U
 
 class Diverged(UserError):
     """Training has met a loss that is not finite."""
+
+
+def closest(name: str, known: Iterable[str]) -> list[str]:
+    """The one of the known names that is most like `name`; none where all are far from it."""
+    return difflib.get_close_matches(name, list(known), 1)
+
+
+def did_you_mean(name: str, known: Iterable[str], written: str = "{}", otherwise: str = "") -> str:
+    """What follows the sentence that a name is not known: "; did you mean …?".
+
+    Args:
+        name: What somebody wrote.
+        known: What there is.
+        written: How a name is shown, {} being the name.
+        otherwise: What to say where no known name is like it.
+    """
+    close = closest(name, known)
+    return f"; did you mean {written.format(close[0])}?" if close else otherwise

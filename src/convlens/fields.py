@@ -6,14 +6,13 @@ Python API are all made from these declarations.
 """
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from convlens.errors import UserError
+from convlens.errors import UserError, closest, did_you_mean
 
 T = TypeVar("T")
 
@@ -110,9 +109,9 @@ def _has_fields(value: Any) -> bool:
 
 
 def _refuse(name: str, options: Any) -> typing.NoReturn:
-    close = difflib.get_close_matches(name, flatten(options), 1)
-    hint = f"; did you mean `{close[0]}`?" if close else ""
-    raise UserError(f"there is no option `{name}`{hint}", option=[name, *close])
+    known = flatten(options)
+    hint = did_you_mean(name, known, written="`{}`")
+    raise UserError(f"there is no option `{name}`{hint}", option=[name, *closest(name, known)])
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:

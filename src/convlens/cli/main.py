@@ -1,6 +1,5 @@
 """The command line: `convlens VERB --help` shows the defaults of a verb's options."""
 
-import difflib
 import io
 import os
 import sys
@@ -12,7 +11,7 @@ import convlens
 from convlens import logs
 from convlens.cli import bench, data, explore, infer, look, report, train
 from convlens.cli.options import tell
-from convlens.errors import UserError
+from convlens.errors import UserError, did_you_mean
 from convlens.logs import say
 
 # A verb reads its arguments and prints what it does. It imports what it runs itself, as late as it
@@ -105,6 +104,5 @@ def summary(what: object) -> str:
 def _lookup(verbs: dict[str, Any], name: str, prog: str) -> Any:
     if name in verbs:
         return verbs[name]
-    close = difflib.get_close_matches(name, verbs, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(name, verbs)
     raise UserError(f"{prog} has no verb {name!r}{hint} (there are {', '.join(verbs)})")

@@ -1,6 +1,9 @@
 """Options that several verbs have, and how an option is spelled on the command line."""
 
+import contextlib
 import inspect
+import io
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 from tyro.conf import Positional, arg
 
+from convlens.cli.refusals import refusing
 from convlens.errors import UserError
 from convlens.escape import visible
 from convlens.files import as_unicode
@@ -54,7 +58,7 @@ def read(
     about: str | None = None,
     default: T | None = None,
 ) -> T:
-    """Read the options of a verb; help and bad options end the program.
+    """Read the options of a verb; --help ends the program, a bad option is a UserError.
 
     Args:
         kind: A dataclass with a field an option.
@@ -63,15 +67,25 @@ def read(
         about: What it does, for its help; by default as `kind` documents itself.
         default: What the options are where they are not given.
     """
-    options: Any = tyro.cli(
-        kind,
-        args=arguments,
-        prog=f"convlens {verb}",
-        description=about and inspect.cleandoc(about),
-        default=default,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    return options
+
+    def parse(arguments: Sequence[str]) -> Any:
+        return tyro.cli(
+            kind,
+            args=arguments,
+            prog=f"convlens {verb}",
+            description=about and inspect.cleandoc(about),
+            default=default,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+
+    def known() -> list[str]:
+        help_text = io.StringIO()
+        with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
+            parse(["--help"])
+        return re.findall(r"--[a-z][\w.-]*", help_text.getvalue())
+
+    with refusing(arguments, verb, known):
+        return parse(arguments)
 
 
 def spelled(option: str) -> str:
@@ -104,10 +118,13 @@ def finish(failed: Sequence[tuple[str, str]], left_out: Sequence[str], *, any_an
     for _, sentence in failed:
         say(visible(f"convlens: {as_unicode(sentence)}"), file=sys.stderr)
     if left_out:
+        from convlens.data.decode import count_kinds
+
         files = "1 file that is no image" if len(left_out) == 1 else "files that are no images"
         count = "" if len(left_out) == 1 else f"{len(left_out):,} "
         names = [as_unicode(path) for path in left_out[:LEFT_OUT_SHOWN]]
         names += ["…"] * (len(left_out) > LEFT_OUT_SHOWN)
-        say(visible(f"left out: {count}{files}: {', '.join(names)}"), file=sys.stderr)
+        kinds = count_kinds(left_out)
+        say(visible(f"left out: {count}{files} ({kinds}): {', '.join(names)}"), file=sys.stderr)
     if failed:
         sys.exit(1 if any_answer else 2)

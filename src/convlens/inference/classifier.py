@@ -4,7 +4,6 @@ import copy
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from convlens.data.batches import batches_of, to_tensor
 from convlens.data.dataset import Loading
 from convlens.data.decode import Fit, decode, to_rgb, to_square
 from convlens.data.normalize import Normalize
-from convlens.errors import UserError
+from convlens.errors import UserError, did_you_mean
 from convlens.files import as_unicode
 from convlens.inference import weights_file
 from convlens.inference.calibration import TemperatureScaling
@@ -158,9 +157,10 @@ class Classifier(nn.Module):
         composed = list(map(_composed, self.class_names))
         if _composed(class_name) in composed:
             return composed.index(_composed(class_name))
-        close = get_close_matches(class_name, self.class_names, 1)
-        hint = f"did you mean {close[0]}?" if close else "choose a class of its data set"
-        raise UserError(f"{self.name} was not trained on a class {class_name!r}; {hint}")
+        hint = did_you_mean(
+            class_name, self.class_names, otherwise="; choose a class of its data set"
+        )
+        raise UserError(f"{self.name} was not trained on a class {class_name!r}{hint}")
 
     # From images to answers
 

@@ -1,9 +1,8 @@
 """Recipes: each a function whose docstring gives its command, run time and expected result."""
 
-import difflib
 from pathlib import Path
 
-from convlens.errors import UserError
+from convlens.errors import UserError, did_you_mean
 from convlens.recipes.convnet import convnet
 from convlens.recipes.file import read_recipe
 from convlens.recipes.finetune import finetune
@@ -40,6 +39,5 @@ def find_recipe(name: str | Path) -> Recipe:
         return read_recipe(Path(name), RECIPES)
     if name in RECIPES:
         return RECIPES[str(name)]()
-    close = difflib.get_close_matches(str(name), RECIPES, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(str(name), RECIPES)
     raise UserError(f"there is no recipe {str(name)!r}{hint} (there are {', '.join(RECIPES)})")
