@@ -85,7 +85,8 @@ def configs(draw) -> RunConfig:
     recipe = RECIPES[draw(st.sampled_from(sorted(RECIPES)))]()
     model = draw(st.fixed_dictionaries({}, optional=MODEL_OPTIONS[recipe.model]))
     changes = draw(st.fixed_dictionaries({}, optional=RECIPE_OPTIONS))
-    changes["model_options"] = {**recipe.model_options, **model}
+    if not recipe.follows_weights:  # which have the network's options
+        changes["model_options"] = {**recipe.model_options, **model}
     recipe = dataclasses.replace(recipe, **changes)
     return RunConfig(recipe, **draw(st.fixed_dictionaries({}, optional=OPTIONS)))
 
