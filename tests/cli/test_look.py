@@ -195,7 +195,7 @@ def test_of_a_folder_what_can_be_decoded_is_drawn_and_the_rest_named(
     assert written(told.out) == ["attribution-photos-good.png"]
     bad, pipe, left_out = told.err.splitlines()
     assert "bad.png cannot be decoded (" in bad and "pipe.png cannot be decoded (" in pipe
-    assert left_out == f"left out: 1 file that is no image: {folder}/notes.txt"
+    assert left_out == f"left out: 1 file that is no image (1 empty): {folder}/notes.txt"
 
 
 def test_a_folder_without_an_image_that_can_be_decoded_is_refused(toy_weights, tmp_path, refuse):

@@ -197,7 +197,7 @@ def test_skipped_images_are_listed_remembered_and_tried_again(pets, decoded):
         assert_holds(dataset, truth)
         assert dataset.train.labels.tolist() == [0] * 4 + [1] * 4
     assert len(decoded) == 12
-    with pytest.raises(UserError, match=r"note\.txt is not an image"):
+    with pytest.raises(UserError, match=r"note\.txt is text, not an image"):
         load(root, size=16)
     (root / "validation/cat/note.txt").unlink()
     with pytest.raises(UserError, match=r"01\.png cannot be decoded"):

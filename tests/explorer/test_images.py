@@ -2,10 +2,12 @@
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,8 +74,8 @@ def test_the_oldest_uploads_are_forgotten():
     images = Images({}, {Loading(8)}, keep=2)
     names = [images.add(encoded("png", (20 + i, 20))).name for i in range(3)]
     with pytest.raises(KeyError):
-        images.pixels(names[0], 8)
-    assert images.pixels(names[2], 8).shape == (8, 8, 3)
+        images.pixels(names[0], Loading(8))
+    assert images.pixels(names[2], Loading(8)).shape == (8, 8, 3)
 
 
 def announced(width: int, height: int) -> bytes:
@@ -102,13 +104,34 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(width, height):
         encoded("png")[:200],
         encoded("jpeg")[:100],
         announced(10, 10),
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        b"<svg/>",
     ],
 )
 def test_what_is_no_image_is_told_in_one_sentence(content):
     with pytest.raises(UserError, match="not an image"):
         Images({}, {Loading(8)}).add(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    {
+        b"%!PS-Adobe-3.0 EPSF-3.0\n": "is PostScript, which ConvLens does not read; save it as PNG",
+        b"<svg/>": "is SVG, which ConvLens does not read; save it as PNG",
+        b"\0\0\0\x18ftypmp42": "is a video, not an image; save frames of it as JPEG or PNG",
+    }.items(),
+)
+def test_what_is_not_decoded_is_called_what_it_is(content, sentence):
+    with pytest.raises(UserError, match=f"^this {sentence}$"):
+        Images({}, {Loading(8)}).add(content)
+
+
+def test_a_heic_is_decoded_or_told_what_to_install(monkeypatch):
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (20, 16), "red")).save(file)
+    upload = Images({}, {Loading(8)}).add(file.getvalue())
+    assert (upload.width, upload.height, upload.pixels[Loading(8)].shape) == (20, 16, (8, 8, 3))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match=r"^this is HEIC; install pillow-heif"):
+        Images({}, {Loading(8)}).add(file.getvalue())
 
 
 @settings(max_examples=60, deadline=None)
@@ -128,8 +151,8 @@ def test_rows_are_those_of_the_data_set_in_every_size(toy_data: Path):
     datasets = {Loading(size): open_dataset(toy_data, size=size) for size in (16, 24)}
     images = Images(datasets, {Loading(16), Loading(24)})
     for size, dataset in datasets.items():
-        np.testing.assert_array_equal(images.pixels("v3", size), dataset.validation.images[3])
-        np.testing.assert_array_equal(images.pixels("t59", size), dataset.train.images[59])
+        np.testing.assert_array_equal(images.pixels("v3", Loading(size)), dataset.validation.images[3])
+        np.testing.assert_array_equal(images.pixels("t59", Loading(size)), dataset.train.images[59])
     assert images.label("t59") == "yellow_ring"
     for name in "v20", "t60":
         with pytest.raises(KeyError):

@@ -28,10 +28,11 @@ from convlens.data.decode import Fit, Unreadable, decode_bytes, read_bytes
 from convlens.data.listing import SPLITS, Listing, note
 from convlens.data.names import TRAIN, VALIDATION
 from convlens.data.own import tell_once
+from convlens.data.place import cache_home
 from convlens.data.progress import progress_bar
 from convlens.data.readahead import open_map
 from convlens.data.reading import Reading
-from convlens.data.sources import cache_home, scan
+from convlens.data.sources import scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.escape import visible

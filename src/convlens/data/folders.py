@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from convlens.data.decode import complaint
 from convlens.data.listing import File, Listing, make_listing, named
 from convlens.data.names import (
     CONTROL,
@@ -168,7 +169,7 @@ def _sort(root: Path, path: str, belongs: tuple[str, str], found: _Found) -> Non
     name = as_unicode(path)
     is_file = holds(lambda: os.path.isfile(root / path))
     if not (is_file and path.lower().endswith(IMAGE_SUFFIXES)):
-        found.foreign.append((name, "is not an image; remove it"))
+        found.foreign.append((name, complaint(root / path)))
     elif NOT_UTF8.search(name.rpartition("/")[2]):
         found.foreign.append((name, "has a name that is not UTF-8; rename it"))
     else:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+from convlens.data.kinds import HEIC_ENDINGS, reads_heic
 from convlens.errors import UserError
 from convlens.files import as_unicode
 
@@ -28,6 +29,7 @@ IMAGE_SUFFIXES = (
     ".pnm",
     ".jp2",
     ".tga",
+    *(HEIC_ENDINGS if reads_heic() else ()),
 )
 CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")  # left behind by other systems
 

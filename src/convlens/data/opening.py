@@ -8,8 +8,8 @@ from typing import Any
 from convlens.data.cache import load
 from convlens.data.dataset import Dataset
 from convlens.data.decode import Fit
+from convlens.data.place import cache_home
 from convlens.data.reading import Reading
-from convlens.data.sources import cache_home
 from convlens.data.tools import demo
 from convlens.errors import UserError
 from convlens.fields import from_dict

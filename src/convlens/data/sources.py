@@ -1,38 +1,33 @@
 """Where images come from: what a person names as a data set becomes a list of files.
 
-A data set is a folder per class, within train/, validation/ and test/ or not (`folders`), or a list
-(`lists`). Nothing is decoded here; a listing costs one `stat` a file.
+A data set is a folder per class, within train/, validation/ and test/ or not (`folders`); a list
+(`lists`); an archive of either (`packed`); or Parquet (`parquet`). Nothing is decoded here; a
+listing costs one `stat` a file.
 """
 
 import csv
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from convlens.data import parquet
 from convlens.data.folders import list_folders
 from convlens.data.listing import Listing
+from convlens.data.lists import LISTS, lists_in, metadata_in, read_list, read_lists
 from convlens.data.names import unreadable
 from convlens.data.own import tell_once
+from convlens.data.packed import is_archive, unpack
 from convlens.data.reading import Reading
 from convlens.errors import UserError
-from convlens.escape import from_csv_cell
+from convlens.escape import from_csv_cell, visible
 from convlens.files import as_unicode, on_disk
 
 PATH_COLUMNS = ("path", "file", "image", "filename", "file_name")
 
 
-def cache_home() -> Path:
-    """Where decoded data sets and the demo set are kept: CONVLENS_CACHE, else the user's cache."""
-    if chosen := os.environ.get("CONVLENS_CACHE"):
-        return Path(chosen).expanduser().resolve()
-    import pooch  # imports slowly, and most starts do not come here
-
-    return Path(pooch.os_cache("convlens"))
-
-
 def scan(source: Path, reading: Reading | None = None) -> Listing:
-    """List the images of the data set at `source`, a folder.
+    """List the images of the data set at `source`, a folder or one of the files above.
 
     What is wrong inside goes to `problems`; with `skip_bad`, files that are no images go to
     `skipped` instead; what was left out is logged. Raises UserError where nothing can be listed:
@@ -43,18 +38,49 @@ def scan(source: Path, reading: Reading | None = None) -> Listing:
         raise UserError(
             f"data set {source} does not exist; give a folder with `data`", option="data"
         )
-    if not source.is_dir():
-        raise UserError(
-            f"data set {source} is a file; give a folder that holds a folder per class",
-            option="data",
-        )
     try:
-        listing = list_folders(source, reading)
+        listing = _list(source, reading)
     except OSError as problem:
         raise unreadable(problem, source) from None
     if reading.exclude is not None:
         listing = _without(listing, Path(on_disk(as_unicode(reading.exclude))))
     listing.tell()
+    return listing
+
+
+def _list(source: Path, reading: Reading) -> Listing:
+    """The listing of a data set of any form. Raises UserError and OSError."""
+    if source.is_dir():
+        return _list_folder(source, reading)
+    if source.name.lower().endswith(LISTS):
+        return read_list(source, reading)
+    if source.name.lower().endswith(parquet.ENDING):
+        return parquet.read_parquet(source, reading)
+    if is_archive(source):
+        folder = unpack(source)
+        listing = _list_folder(folder, reading)
+        if len(listing.classes) < 2 and (tables := lists_in(folder)):
+            if len(tables) > 1:
+                names = ", ".join(visible(as_unicode(table.name)) for table in tables)
+                raise UserError(
+                    f"{source} holds several lists ({names}); unpack it and give one", option="data"
+                )
+            listing = read_list(tables[0], reading)
+        return replace(listing, source=source)
+    raise UserError(
+        f"data set {source} is a file that is no data set; give a folder that holds a folder per "
+        "class, a list (.csv, .tsv, .jsonl), an archive (.zip, .tar) or Parquet",
+        option="data",
+    )
+
+
+def _list_folder(folder: Path, reading: Reading) -> Listing:
+    """The listing of a folder: by the metadata in it, by its folders, or by its Parquet."""
+    if parts := metadata_in(folder, reading):
+        return read_lists(folder, folder, parts, reading)
+    listing = list_folders(folder, reading)
+    if not listing.paths and parquet.shards(folder):
+        return parquet.read_parquet(folder, reading)
     return listing
 
 

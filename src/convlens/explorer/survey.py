@@ -20,7 +20,7 @@ from torch import nn
 import convlens
 from convlens.data.batches import batches_of
 from convlens.data.dataset import Dataset
-from convlens.data.sources import cache_home
+from convlens.data.place import cache_home
 from convlens.explorer.network import Network, look_inside
 from convlens.files import make_folder, replacing, sweep
 from convlens.look.arrays.top_patches import Strongest, TopPatches, boxes_of

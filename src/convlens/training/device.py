@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from convlens.data.sources import cache_home
+from convlens.data.place import cache_home
 from convlens.errors import UserError
 from convlens.files import replacing
 from convlens.models.memory import channels_last

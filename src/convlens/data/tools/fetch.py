@@ -25,8 +25,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from convlens.data.cache import TRAIN_FRACTION
 from convlens.data.decode import opened, to_rgb
 from convlens.data.names import IMAGE_SUFFIXES
+from convlens.data.place import cache_home
 from convlens.data.progress import progress_bar
-from convlens.data.sources import cache_home
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.fields import check_least

@@ -11,7 +11,7 @@ import numpy as np
 
 from convlens.data.dataset import Split
 from convlens.data.decode import decode
-from convlens.data.sources import cache_home
+from convlens.data.place import cache_home
 from convlens.data.tools.near_duplicates import across
 from convlens.data.tools.near_duplicates.search import SIDE
 from convlens.files import on_disk, replacing
