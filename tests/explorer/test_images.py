@@ -151,8 +151,8 @@ def test_rows_are_those_of_the_data_set_in_every_size(toy_data: Path):
     datasets = {Loading(size): open_dataset(toy_data, size=size) for size in (16, 24)}
     images = Images(datasets, {Loading(16), Loading(24)})
     for size, dataset in datasets.items():
-        np.testing.assert_array_equal(images.pixels("v3", Loading(size)), dataset.validation.images[3])
-        np.testing.assert_array_equal(images.pixels("t59", Loading(size)), dataset.train.images[59])
+        np.testing.assert_array_equal(images.pixels("v3", size), dataset.validation.images[3])
+        np.testing.assert_array_equal(images.pixels("t59", size), dataset.train.images[59])
     assert images.label("t59") == "yellow_ring"
     for name in "v20", "t60":
         with pytest.raises(KeyError):
