@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from convlens.recipes import Recipe
 from convlens.training.optim import (
     Muon,
     descend,
+    highest_rate,
     load_optimizer,
     make_optimizers,
     orthogonalize,
@@ -89,6 +91,40 @@ def test_every_parameter_is_optimized_once_and_vectors_do_not_decay(kind):
     for group in groups:
         for p in group["params"]:
             assert group["weight_decay"] == (0.1 if p.ndim > 1 else 0.0)
+
+
+def peaks(optimizers):
+    """The highest learning rate of each parameter, by its identity."""
+    return {id(p): g["peak"] for o in optimizers for g in o.param_groups for p in g["params"]}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
+def test_the_layers_below_the_classifier_have_their_share_of_the_rate(kind):
+    model = LeNet5(5, batch_norm=True)
+    recipe = Recipe("r", "LeNet5", optimizer=kind, weight_decay=0.1, learning_rate=0.01)
+    plain = peaks(make_optimizers(model, recipe))
+    slow = dataclasses.replace(recipe, backbone_lr_scale=0.25)
+    optimizers = make_optimizers(model, slow)
+    found = peaks(optimizers)
+    assert found.keys() == plain.keys() == {id(p) for p in model.parameters()}
+    for name, p in model.named_parameters():
+        assert found[id(p)] == (1 if name.startswith("fc3.") else 0.25) * plain[id(p)], name
+    assert highest_rate(optimizers) == pytest.approx(max(found.values()))
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        assert all(group["weight_decay"] == (0.1 if p.ndim > 1 else 0) for p in group["params"])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
+def test_what_is_frozen_is_neither_optimized_nor_penalized(kind):
+    model = LeNet5(5, batch_norm=True).requires_grad_(False)
+    model.fc3.requires_grad_(True)
+    recipe = Recipe("r", "LeNet5", optimizer=kind, weight_decay=0.1, backbone_lr_scale=0.5)
+    optimizers = make_optimizers(model, recipe)
+    assert peaks(optimizers).keys() == {id(model.fc3.weight), id(model.fc3.bias)}
+    assert penalty(model, 1.0, 0.0).item() == pytest.approx(model.fc3.weight.abs().sum().item())
+    before = model.fc3.weight.detach().clone()
+    descend(model(torch.randn(4, 3, 64, 64)).square().sum(), optimizers)
+    assert not torch.equal(model.fc3.weight, before)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
