@@ -29,7 +29,12 @@ from convlens.reporting.tables import ensembles_table, results_table, uncertaint
 from convlens.training.config import RunConfig, make_config
 from convlens.training.finish import write_card
 from convlens.training.parallel import train_all
-from convlens.training.record import SUMMARY_FIELDS, find_near_duplicates, uncertainty
+from convlens.training.record import (
+    MEASURED,
+    SUMMARY_FIELDS,
+    find_near_duplicates,
+    uncertainty,
+)
 from convlens.training.run_folder import RunFolder
 from convlens.training.splits import Monitored, monitored_splits
 
@@ -140,7 +145,7 @@ def complete(run: Path, data: Path | str | None = None) -> dict[str, Any]:
     """
     folder = RunFolder(run)
     metrics = folder.read_metrics()
-    if set(SUMMARY_FIELDS) <= metrics.keys():
+    if metrics.keys() >= MEASURED:
         return metrics
     config, classifier = folder.read_config(), folder.classifier("last")
     dataset = folder.open_for(classifier, data)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -15,9 +16,10 @@ import pytest
 import torch
 
 from convlens.cli import main
-from convlens.files import MARKER
+from convlens.files import MARKER, read_csv
 from convlens.formats import FORMAT
 from convlens.inference import Classifier
+from convlens.inference.metrics import score
 from convlens.training.run_folder import RunFolder
 
 
@@ -33,8 +35,12 @@ def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp
     assert [line for line in again.splitlines() if "mean per class" in line] == lines
     measured = read(tmp_path / "out" / "metrics.json")
     assert measured.pop("format") == FORMAT
-    assert len(measured) == 6 + 3
-    assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-6)
+    more = score(np.eye(2, dtype=np.float32), np.arange(2)).measures()
+    train = {f"train_{name}" for name in more}  # a finished run tells less of these
+    assert measured.keys() - metrics.keys() == train - {"train_accuracy"}
+    assert measured.keys() >= {f"validation_{name}" for name in more} | {"train_loss"}
+    for name in measured.keys() & metrics.keys():
+        assert measured[name] == pytest.approx(metrics[name], rel=1e-6), name
     assert {path.name for path in (tmp_path / "out").iterdir()} - {MARKER} == {
         "metrics.json",
         "confusion.csv",
@@ -61,8 +67,17 @@ def test_evaluate_leaves_out_what_training_saw(toy_weights, toy_data, tmp_path, 
     command = ("evaluate", toy_weights, "--data", data, "--device", "cpu", "--out")
     told = tell(*command, tmp_path / "out", "--without-near-duplicates")
     assert "\nleft out   1 of 20 validation images, which have a near-duplicate in train/\n" in told
-    per_class = (tmp_path / "out" / "per_class.csv").read_text(encoding="utf-8").splitlines()
-    assert [row.split(",")[1] for row in per_class[1:]] == ["4", "3", "4", "4", "4"]
+    header, *per_class = read_csv(tmp_path / "out" / "per_class.csv")
+    assert [row[1] for row in per_class] == ["4", "3", "4", "4", "4"]
+    classes = [dict(zip(header, row, strict=True)) for row in per_class]
+    _, *matrix = read_csv(tmp_path / "out" / "confusion.csv")
+    for number, (found, row) in enumerate(zip(classes, matrix, strict=True)):
+        assert float(found["recall"]) == int(row[number + 1]) / int(found["images"])
+        named = sum(int(other[number + 1]) for other in matrix)
+        assert int(found["predicted"]) == named
+        precision = int(row[number + 1]) / named if named else math.nan
+        assert float(found["precision"] or "nan") == pytest.approx(precision, nan_ok=True)
+        assert float(found["recall_low"]) <= float(found["recall"]) <= float(found["recall_high"])
     shutil.rmtree(data / "validation")
     shutil.copytree(data / "train", data / "validation")
     told = refuse(*command, tmp_path / "none", "--without-near-duplicates")
@@ -184,10 +199,10 @@ def test_predict_answers_for_what_it_can_and_names_the_rest(form, toy_weights, h
     cut, heic, left_out = told.err.splitlines()
     assert cut.startswith(f"convlens: {holiday}/10x.png cannot be decoded (")
     assert heic == (
-        f"convlens: {holiday}/IMG_1.HEIC is HEIC, which ConvLens does not read; convert it to JPEG "
-        "or PNG"
+        f"convlens: {holiday}/IMG_1.HEIC cannot be decoded (not an image Pillow can read); replace "
+        "it"
     )
-    assert left_out == f"left out: 1 file that is no image: {holiday}/notes.txt"
+    assert left_out == f"left out: 1 file that is no image (1 text): {holiday}/notes.txt"
 
 
 def test_what_is_no_image_in_a_folder_is_told_and_no_failure(
@@ -195,12 +210,12 @@ def test_what_is_no_image_in_a_folder_is_told_and_no_failure(
 ):
     folder = Path(shutil.copytree(toy_data / "validation" / "cyan_bar", tmp_path / "photos"))
     for number in range(7):
-        (folder / f"{number}.txt").touch()
+        (folder / f"{number}.txt").write_bytes(b"no image" if number else b"")
     main(["predict", str(toy_weights), str(folder), "--device", "cpu"])
     told = capsys.readouterr()
     assert told.out.count("image_000") == 4
     names = ", ".join(f"{folder}/{number}.txt" for number in range(5))
-    assert told.err == f"left out: 7 files that are no images: {names}, …\n"
+    assert told.err == f"left out: 7 files that are no images (6 text, 1 empty): {names}, …\n"
 
 
 @pytest.mark.parametrize("form", ["text", "csv", "json"])

@@ -72,6 +72,37 @@ def test_what_is_particular_about_a_run_is_told_too(changes, line, told, capsys)
     assert len(lines) == 4 + len({"best_epoch", "holdout_near_duplicates_unknown"} & set(changes))
 
 
+def test_more_measures_are_one_more_line_of_what_is_known(capsys):
+    more = {
+        "holdout_top5_accuracy": 0.931,
+        "holdout_macro_precision": 0.66,
+        "holdout_macro_f1": 0.642,
+        "holdout_macro_roc_auc": 0.987,
+        "holdout_accuracy_interval": [0.724, 0.774],
+    }
+    print_run({**RUN, **more})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] + lines[3:] == LINES
+    assert lines[2] == (
+        "           top-5 93.1%  macro precision 66.0%  F1 64.2%  ROC-AUC 98.7%; "
+        "accuracy within 72.4% to 77.4% (95% interval)"
+    )
+    few = {"holdout_top5_accuracy": None, "holdout_macro_roc_auc": None}  # one class has images
+    print_run({**RUN, **more, **few})
+    assert "           macro precision 66.0%  F1 64.2%; accuracy" in capsys.readouterr().out
+
+
+def test_the_test_images_are_told_beside_validation(capsys):
+    named = ("loss", "accuracy", "mean_class_accuracy", "standard_error")
+    test = {f"test_{name}": RUN[f"holdout_{name}"] for name in named}
+    print_run({**RUN, **test, "test_mean_class_standard_error": 0.02})
+    assert capsys.readouterr().out.splitlines() == [
+        *LINES[:3],
+        "test       loss 1.2500  accuracy 75.00%  mean per class 70.00%",
+        *LINES[2:],
+    ]
+
+
 def test_folds_are_told_one_by_one_and_on_average(capsys):
     records = [
         {"last_holdout_accuracy": share, "last_holdout_mean_class_accuracy": share / 2}

@@ -193,6 +193,13 @@ def test_nothing_but_empty_classes_is_drawn():
     figures.per_class(np.full(2, np.nan), np.zeros(2, int), names(2)).draw_without_rendering()
 
 
+def test_per_class_has_a_dot_for_each_precision():
+    accuracy, precision = np.array([0.25, 1.0, 0.5]), np.array([np.nan, 0.75, 0.125])
+    figure = figures.per_class(accuracy, np.array([8, 3, 4]), names(3), precision)
+    (dots,) = (line for line in figure.axes[0].lines if line.get_marker() == "o")
+    np.testing.assert_array_equal(dots.get_xdata(), [75, 12.5, np.nan])  # the best class first
+
+
 # --- worst mistakes and batches
 
 

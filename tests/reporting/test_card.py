@@ -56,11 +56,11 @@ def test_a_card_states_what_was_measured():
     assert "4 to 10 of a class. 5 of those have a near-duplicate" in text
     assert "/home" not in text
     for row in (
-        "| of the validation split | value | standard error |",
+        "| figure | of the validation split | standard error |",
         "| accuracy | 75.0% | 8.8% |",
-        "| accuracy, mean per class | 65.0% | 10.0% |",
+        "| balanced accuracy (mean per class) | 65.0% | 10.0% |",
         "| accuracy without near-duplicates | 70.0% |  |",
-        "| cross-entropy, nats | 1.250 | |",
+        "| cross-entropy, nats | 1.250 |  |",
         "| expected calibration error | 12.5% | |",
     ):
         assert row in text.splitlines()
@@ -68,6 +68,46 @@ def test_a_card_states_what_was_measured():
     assert "less than half the time: `cat` 25%." in text
     assert "25% of its answers are" in text and "off by 12.5 points" in text
     assert "`convlens train lenet5 --seed 0`; 2 minutes on cpu, 2 threads" in text
+
+
+MORE = {
+    "validation_accuracy_interval": [0.55, 0.88],
+    "validation_balanced_accuracy_interval": [0.5, 0.8],
+    "validation_top5_accuracy": None,  # of three classes
+    "validation_top5_accuracy_interval": None,
+    "validation_macro_f1": 0.625,
+    "validation_macro_f1_interval": [0.5, 0.75],
+    "validation_classes_without_images": 1,
+}
+TEST = {
+    "test_loss": 1.5,
+    "test_accuracy": 0.7,
+    "test_mean_class_accuracy": 0.6,
+    "test_images": 1200,
+    "test_standard_error": 0.0132,
+    "test_macro_f1": 0.55,
+}
+
+
+def test_a_card_has_intervals_and_the_figures_of_test():
+    text = card(record(**MORE, **TEST))
+    titles = "| figure | of the validation split | standard error | 95 % interval "
+    for row in (
+        f"{titles}| of `test/` | standard error | 95 % interval |",
+        "| accuracy | 75.0% | 8.8% | 55.0% to 88.0% | 70.0% | 1.3% |  |",
+        "| balanced accuracy (mean per class) | 65.0% | 10.0% | 50.0% to 80.0% | 60.0% |  |  |",
+        "| macro F1 | 62.5% |  | 50.0% to 75.0% | 55.0% |  |  |",
+        "| cross-entropy, nats | 1.250 |  |  | 1.500 |  |  |",
+        "| expected calibration error | 12.5% | | | | | |",
+    ):
+        assert row in text.splitlines()
+    assert "top-5" not in text and "ROC-AUC" not in text  # nobody knows them
+    assert "4 to 10 of a class (classes without images, which no mean has in it: 1)." in text
+    assert " 1,200 more, of `test/`, were measured at the end: nothing was chosen on them." in text
+    untested = card(record(**MORE))
+    assert "`test/`" not in untested
+    several = card(record(**MORE), record(1, **MORE))  # each has its own interval
+    assert "interval |" not in several and "| macro F1 | 62.5% ± 0.0% |  |" in several
 
 
 def test_several_seeds_have_a_mean_and_its_standard_error():

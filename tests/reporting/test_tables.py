@@ -2,7 +2,13 @@
 
 import pytest
 
-from convlens.reporting.tables import ensembles_table, mean, results_table, standard_error
+from convlens.reporting.tables import (
+    ensembles_table,
+    mean,
+    measures_table,
+    results_table,
+    standard_error,
+)
 
 RECORD = {
     "recipe": "lenet5",
@@ -57,6 +63,30 @@ def test_what_a_record_does_not_say_is_a_dash():
     older = {**RECORD, **dict.fromkeys(unknown)}
     assert "| 25.0% | – | 12.5% |" in results_table([older, {**RECORD, "recipe": "convnet"}])
     assert "an unknown number of them have a near-duplicate" in results_table([older])
+
+
+def test_more_measures_and_the_figures_of_test_are_listed_where_they_are_known():
+    more = {
+        "validation_macro_f1": 0.5,
+        "validation_top5_accuracy": None,
+        "test_accuracy": 0.75,
+        "test_mean_class_accuracy": 0.625,
+        "test_macro_roc_auc": 0.875,
+        "test_macro_f1": 0.375,
+    }
+    other = {**RECORD, "recipe": "convnet", **more}
+    titles, _, first, second, _, _, _, *rest = results_table([RECORD, other]).splitlines()
+    assert " | mean per class | test accuracy | test mean per class | minutes | " in titles
+    assert "| 12.5% | – | – | 2 on cpu, 2 threads |" in first
+    assert "| 12.5% | 75.0% | 62.5% | 2 on cpu, 2 threads |" in second
+    assert rest == [
+        "| recipe | images of | balanced accuracy (mean per class) | top-5 accuracy "
+        "| macro precision | macro F1 | macro ROC-AUC |",
+        "| :-- | :-- | --: | --: | --: | --: | --: |",
+        "| `convnet` | validation | 12.5% | – | – | 50.0% | – |",
+        "| `convnet` | test | 62.5% | – | – | 37.5% | 87.5% |",
+    ]
+    assert measures_table([RECORD]) == ""
 
 
 def test_an_ensemble_is_a_row_and_single_networks_share_one():

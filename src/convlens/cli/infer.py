@@ -61,7 +61,7 @@ class EvaluateOptions(Reading):
     without_near_duplicates: bool = False
     """Leave out the images of other splits that have a near-duplicate in train/."""
     out: Folder = None
-    """A folder for metrics.json, confusion matrix, per-class accuracy and worst mistakes."""
+    """A folder for metrics.json, confusion matrix, figures of each class and worst mistakes."""
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -97,6 +97,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     metrics: dict[str, Any] = {}
     for name, evaluation in seen.items():
         metrics |= {f"{name}_{what}": getattr(evaluation, what) for what in MEASURES}
+        metrics |= {f"{name}_{what}": value for what, value in evaluation.measures().items()}
         print_split(name, metrics)
     first = next(name for name in ("validation", "all", "test", "train") if name in seen)
     metrics |= seen[first].calibration()

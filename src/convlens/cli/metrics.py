@@ -9,12 +9,32 @@ MEASURES = ("loss", "accuracy", "mean_class_accuracy")
 
 
 def print_split(name: str, metrics: Mapping[str, Any]) -> None:
-    """One line: the split's loss, in nats, and its accuracies."""
+    """One line: the split's loss, in nats, and its accuracies; another where more is known."""
     loss, accuracy, mean_class_accuracy = (metrics[f"{name}_{what}"] for what in MEASURES)
     say(
         f"{name:<10} loss {loss:.4f}  accuracy {accuracy:.2%}  "
         f"mean per class {mean_class_accuracy:.2%}"
     )
+    if more := _measures(name, metrics):
+        say(f"{'':<10} {more}")
+
+
+def _measures(split: str, metrics: Mapping[str, Any]) -> str:
+    """What older records do not have, and of few classes is None, is left out."""
+    known = {
+        label: metrics[f"{split}_{name}"]
+        for name, label in (
+            ("top5_accuracy", "top-5"),
+            ("macro_precision", "macro precision"),
+            ("macro_f1", "F1"),
+            ("macro_roc_auc", "ROC-AUC"),
+        )
+        if metrics.get(f"{split}_{name}") is not None
+    }
+    line = "  ".join(f"{label} {value:.1%}" for label, value in known.items())
+    if interval := metrics.get(f"{split}_accuracy_interval"):
+        line += f"; accuracy within {interval[0]:.1%} to {interval[1]:.1%} (95% interval)"
+    return line.removeprefix("; ")
 
 
 def print_run(metrics: Mapping[str, Any]) -> None:
@@ -43,10 +63,10 @@ def _uncertainty(split: str, metrics: Mapping[str, Any]) -> str:
         f"± {100 * metrics[f'{split}_standard_error']:.1f} and "
         f"{100 * metrics[f'{split}_mean_class_standard_error']:.1f} points (standard errors)"
     )
-    count = metrics[f"{split}_near_duplicates"]
+    count = metrics.get(f"{split}_near_duplicates")
     if count:
         line += f"; {count:,} of {metrics[f'{split}_images']:,} images also in training"
-    rest = metrics[f"{split}_accuracy_without_near_duplicates"]
+    rest = metrics.get(f"{split}_accuracy_without_near_duplicates")
     if count and rest is not None:
         line += f", without them accuracy {rest:.2%}"
     return line

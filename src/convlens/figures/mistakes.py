@@ -58,11 +58,17 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 @styled
-def per_class(accuracy: np.ndarray, counts: np.ndarray, classes: Sequence[str]) -> Figure:
+def per_class(
+    accuracy: np.ndarray,
+    counts: np.ndarray,
+    classes: Sequence[str],
+    precision: np.ndarray | None = None,
+) -> Figure:
     """Accuracy of each class, the best first, in up to three columns of bars.
 
     accuracy: float, shape (C,), 0..1, NaN for a class without images (these come last). counts:
-    int, shape (C,), images of each class. The dashed line is the mean per class.
+    int, shape (C,), images of each class. precision: float, shape (C,), 0..1, a dot beside the bar;
+    none where it is NaN. The dashed line is the mean per class.
     """
     accuracy, counts = np.asarray(accuracy, dtype=float), np.asarray(counts)
     check_classes(len(accuracy), classes)
@@ -72,12 +78,24 @@ def per_class(accuracy: np.ndarray, counts: np.ndarray, classes: Sequence[str]) 
     measured = accuracy[~np.isnan(accuracy)]
     mean = float(measured.mean()) if len(measured) else np.nan
     figure = new_figure(height=max(rows * 0.17, 0.8) + 0.8, width=PAGE_WIDTH * max(columns, 2) / 3)
-    figure.suptitle(f"Accuracy per class, and of how many images (mean {percent(mean, 1)})")
+    what = "and of how many images" if precision is None else "(bars) and precision (dots)"
+    figure.suptitle(f"Accuracy per class {what}; mean accuracy {percent(mean, 1)}")
     for ax, chunk in zip(
         figure.subplots(1, columns, squeeze=False).flat, np.array_split(order, columns), strict=True
     ):
         values = accuracy[chunk]
         ax.barh(range(len(chunk)), np.nan_to_num(100 * values), height=0.72, color=BLUE)
+        if precision is not None:
+            ax.plot(
+                100 * np.asarray(precision)[chunk],
+                range(len(chunk)),
+                "o",
+                clip_on=False,
+                markersize=3.5,
+                color=VERMILION,
+                markeredgecolor="white",
+                markeredgewidth=0.4,
+            )
         for row, c in enumerate(chunk):
             text = f"{percent(float(accuracy[c]))} of {counts[c]}" if counts[c] else "no images"
             ax.text(103, row, text, va="center", fontsize=6.5, color=GRAY)

@@ -12,11 +12,23 @@ import numpy as np
 
 from convlens.escape import markdown, markdown_code
 from convlens.inference.confusion import most_confused, row_shares
-from convlens.reporting.tables import mean
+from convlens.inference.measures import LABELS
+from convlens.reporting.tables import MORE, mean
 
 if TYPE_CHECKING:
     from convlens.inference.classifier import Classifier
     from convlens.training.config import RunConfig
+
+
+# Of a split, as the card calls them.
+FIGURES = {
+    "accuracy": "accuracy",
+    "mean_class_accuracy": LABELS["balanced_accuracy"],
+    "accuracy_without_near_duplicates": "accuracy without near-duplicates",
+    "mean_class_accuracy_without_near_duplicates": "the same, mean per class",
+    **MORE,
+    "loss": "cross-entropy, nats",
+}
 
 
 def model_card(
@@ -42,7 +54,7 @@ def model_card(
         f"# Model card: {markdown(first['recipe'])}",
         "",
         f"{markdown(first['model'])} with {parameters:,} parameters, trained by ConvLens's recipe "
-        f"{markdown_code(first['recipe'])} from random weights{_at(first)}. It takes "
+        f"{markdown_code(first['recipe'])} from {_beginning(config)}{_at(first)}. It takes "
         f"{_input(classifier)} and gives the probabilities of {len(classifier.class_names)} "
         "classes.",
         "",
@@ -51,29 +63,15 @@ def model_card(
         f"{markdown_code(Path(config.data or '').name)}: {len(classifier.class_names)} classes. "
         f"Trained on {first['train_images']:,} images and measured on "
         f"{first[f'{split}_images']:,} others, {where}, {counts.min():,} to {counts.max():,} of a "
-        f"class. {_leak(first, split)}",
+        f"class{_empty(first, split)}. {_leak(first, split)}{_test(first)}",
         "",
         "## Numbers",
         "",
-        f"{_seeds(records)}. The standard errors are of a network's figure, for the draw of the "
-        "images it is measured on"
+        f"{_seeds(records)}. The standard errors and intervals are of a network's figure, for the "
+        "draw of the images it is measured on"
         + (f"; ± is the standard error of the mean of the {n} seeds." if n > 1 else "."),
         "",
-        f"| {where} | {'mean' if n > 1 else 'value'} | standard error |",
-        "| :-- | --: | --: |",
-    ]
-    for label, field, error in (
-        ("accuracy", "accuracy", "standard_error"),
-        ("accuracy, mean per class", "mean_class_accuracy", "mean_class_standard_error"),
-        ("accuracy without near-duplicates", "accuracy_without_near_duplicates", None),
-        ("the same, mean per class", "mean_class_accuracy_without_near_duplicates", None),
-    ):
-        noise = f"{statistics.mean(r[f'{split}_{error}'] for r in records):.1%}" if error else ""
-        lines.append(f"| {label} | {mean(records, f'{split}_{field}', '{:.1%}')} | {noise} |")
-    lines += [
-        f"| cross-entropy, nats | {mean(records, f'{split}_loss', '{:.3f}')} | |",
-        f"| expected calibration error | {mean(records, 'calibrated_error', '{:.1%}')} | |",
-        f"| accuracy on the training images | {mean(records, 'train_accuracy', '{:.1%}')} | |",
+        *_numbers(records, split, where),
         "",
         "## What it confuses",
         "",
@@ -90,6 +88,74 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _numbers(records: Sequence[dict[str, Any]], split: str, where: str) -> list[str]:
+    """The table of figures: of the monitored split, and of test/ where there is one.
+
+    Older records have fewer measures and no intervals; what is not known is left out. Of several
+    networks there is no interval either: each has its own.
+    """
+    splits = {split: where}
+    if all(record.get("test_accuracy") is not None for record in records):
+        splits["test"] = "of `test/`"
+    intervals = len(records) == 1 and f"{split}_accuracy_interval" in records[0]
+    titles = ["figure"]
+    for words in splits.values():
+        titles += [words, "standard error", *["95 % interval"] * intervals]
+    lines = [f"| {' | '.join(titles)} |", f"| :-- |{' --: |' * (len(titles) - 1)}"]
+    for field, label in FIGURES.items():
+        cells = []
+        for name in splits:
+            cells += _figure(records, f"{name}_{field}")[: 2 + intervals]
+        if any(cells):
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    rest = " |" * (len(titles) - 2)
+    return [
+        *lines,
+        f"| expected calibration error | {mean(records, 'calibrated_error', '{:.1%}')} |{rest}",
+        f"| accuracy on the training images | {mean(records, 'train_accuracy', '{:.1%}')} |{rest}",
+    ]
+
+
+def _empty(record: dict[str, Any], split: str) -> str:
+    """How many classes have no image to be measured on; older records do not say."""
+    count = record.get(f"{split}_classes_without_images")
+    return f" (classes without images, which no mean has in it: {count:,})" if count else ""
+
+
+def _test(record: dict[str, Any]) -> str:
+    """That there are images which nothing was chosen on."""
+    count = record.get("test_images")
+    if not count:
+        return ""
+    return f" {count:,} more, of `test/`, were measured at the end: nothing was chosen on them."
+
+
+def _figure(records: Sequence[dict[str, Any]], field: str) -> tuple[str, str, str]:
+    """A figure's mean, the standard error of one network's, its interval; "" for the unknown."""
+    leak = field.endswith("near_duplicates")  # of which not to know something is worth a dash
+    if not any(record.get(field) is not None or (leak and field in record) for record in records):
+        return "", "", ""
+    form = "{:.3f}" if field.endswith("_loss") else "{:.1%}"
+    error = f"{field.removesuffix('accuracy')}standard_error"  # of others nobody knows one
+    noise = [record[error] for record in records if record.get(error) is not None]
+    same = field.replace("mean_class_accuracy", "balanced_accuracy")  # whose interval it is
+    interval = records[0].get(f"{same}_interval")
+    return (
+        mean([{field: None, **record} for record in records], field, form),
+        f"{statistics.mean(noise):.1%}" if noise else "",
+        " to ".join(map(form.format, interval)) if interval else "",
+    )
+
+
+def _beginning(config: "RunConfig") -> str:
+    """What training began with."""
+    if config.weights is None:
+        return "random weights"
+    name, digest = markdown_code(Path(config.weights).name), config.weights_digest[:12]
+    frozen = ", of whose layers only the classifier was trained" if config.recipe.freeze else ""
+    return f"the weights {name} (SHA-256 {digest}…){frozen}"
 
 
 def _input(classifier: "Classifier") -> str:

@@ -37,6 +37,24 @@ def write_batch(
     figures.save(picture, folder / "batch.png")
 
 
+def per_class_rows(evaluation: Evaluation) -> list[list[object]]:
+    """What per_class.csv says: a line of titles, then one a class, in the classes' order.
+
+    images: of the class; predicted: taken for it. recall (the accuracy of the class), precision and
+    f1 have their 95 % intervals beside them (_low, _high). All in 0..1, and empty where undefined.
+    """
+    shares = ("recall", "precision", "f1")
+    titles = [f"{name}{end}" for name in shares for end in ("", "_low", "_high")]
+    rows: list[list[object]] = [["class", "images", "predicted", *titles, "roc_auc"]]
+    columns = [evaluation.confusion.sum(axis=1), evaluation.confusion.sum(axis=0)]
+    for name in shares:
+        columns += [getattr(evaluation, name), *getattr(evaluation, f"{name}_interval").T]
+    columns.append(evaluation.roc_auc)
+    for name, *values in zip(evaluation.class_names, *columns, strict=True):
+        rows.append([name, *("" if np.isnan(value) else value for value in values)])
+    return rows
+
+
 def write_evaluation(evaluation: Evaluation, images: np.ndarray | Rows, folder: Path) -> None:
     """Write confusion.csv and .png, per_class.csv and .png, reliability.png and worst.png.
 
@@ -45,13 +63,11 @@ def write_evaluation(evaluation: Evaluation, images: np.ndarray | Rows, folder: 
     classes = evaluation.class_names
     matrix = [[name, *row] for name, row in zip(classes, evaluation.confusion, strict=True)]
     write_csv(folder / "confusion.csv", [["true \\ predicted", *classes], *matrix])
-    counts = evaluation.confusion.sum(axis=1)
-    accuracies = zip(classes, counts, evaluation.class_accuracy, strict=True)
-    write_csv(folder / "per_class.csv", [["class", "images", "accuracy"], *accuracies])
+    write_csv(folder / "per_class.csv", per_class_rows(evaluation))
     figures.save(figures.confusion(evaluation.confusion, classes), folder / "confusion.png")
-    figures.save(
-        figures.per_class(evaluation.class_accuracy, counts, classes), folder / "per_class.png"
-    )
+    counts = evaluation.confusion.sum(axis=1)
+    drawn = figures.per_class(evaluation.recall, counts, classes, evaluation.precision)
+    figures.save(drawn, folder / "per_class.png")
     seen = evaluation.reliability
     drawn = figures.reliability(seen.confidence, seen.accuracy, seen.count, seen.error)
     figures.save(drawn, folder / "reliability.png")

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from convlens.escape import markdown, markdown_code
+from convlens.inference.measures import LABELS
 
 Record = dict[str, Any]
+
+MORE = {name: label for name, label in LABELS.items() if name != "balanced_accuracy"}
 
 
 def standard_error(values: Sequence[float]) -> float:
@@ -35,8 +38,10 @@ def mean(records: Sequence[Record], field: str, form: str) -> str:
 def results_table(records: Sequence[Record]) -> str:
     """The records of results/summary.json, a row a recipe, and how far its figures can be trusted.
 
-    ± is the standard error over a recipe's seeds.
+    ± is the standard error over a recipe's seeds. Where records have figures of test/, they stand
+    beside those of validation; where they have more measures, a second table lists them.
     """
+    tested = _some_know(records, "test_accuracy")
     titles = [
         "recipe",
         "seeds",
@@ -47,6 +52,7 @@ def results_table(records: Sequence[Record]) -> str:
         "validation accuracy",
         "without near-duplicates",
         "mean per class",
+        *["test accuracy", "test mean per class"] * tested,
         "minutes",
         "reproduce with",
     ]
@@ -64,12 +70,45 @@ def results_table(records: Sequence[Record]) -> str:
                 mean(mine, "validation_accuracy", "{:.1%}"),
                 mean(mine, "validation_accuracy_without_near_duplicates", "{:.1%}"),
                 mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
+                *_means(mine, ("test_accuracy", "test_mean_class_accuracy") * tested),
                 _minutes(mine),
                 markdown_code(f"convlens reproduce {name}"),
             ]
         )
     rules = [":--"] + ["--:"] * (len(titles) - 2) + [":--"]
-    return _table(titles, rules, rows) + "\n" + uncertainty_in_words(records) + "\n"
+    text = _table(titles, rules, rows) + "\n" + uncertainty_in_words(records) + "\n"
+    more = measures_table(records)
+    return f"{text}\n{more}" if more else text
+
+
+def measures_table(records: Sequence[Record]) -> str:
+    """Top-5 accuracy, macro precision, F1 and ROC-AUC of records, a row a recipe and split.
+
+    Balanced accuracy, the mean per class, stands first for comparison. Recipes whose records have
+    none of them are left out; "" where none has any.
+    """
+    rows = []
+    for name in dict.fromkeys(record["recipe"] for record in records):
+        mine = [record for record in records if record["recipe"] == name]
+        for split in ("validation", "test"):
+            if _some_know(mine, f"{split}_macro_f1"):
+                fields = ("mean_class_accuracy", *MORE)
+                figures = _means(mine, [f"{split}_{field}" for field in fields])
+                rows.append([markdown_code(name), split, *figures])
+    if not rows:
+        return ""
+    titles = ["recipe", "images of", LABELS["balanced_accuracy"], *MORE.values()]
+    return _table(titles, [":--", ":--"] + ["--:"] * (len(titles) - 2), rows)
+
+
+def _some_know(records: Sequence[Record], field: str) -> bool:
+    """Whether a record has a figure; older ones have fewer, and not every data set has test/."""
+    return any(record.get(field) is not None for record in records)
+
+
+def _means(records: Sequence[Record], fields: Sequence[str]) -> list[str]:
+    """The mean of each field in percent, – where no record has it."""
+    return [mean([{f: None, **record} for record in records], f, "{:.1%}") for f in fields]
 
 
 def ensembles_table(records: Sequence[Record], commands: bool = True) -> str:

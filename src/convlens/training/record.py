@@ -24,12 +24,27 @@ SUMMARY_FIELDS = (
     "validation_loss",
     "validation_accuracy",
     "validation_mean_class_accuracy",
+    "validation_top5_accuracy",
+    "validation_macro_precision",
+    "validation_macro_f1",
+    "validation_macro_roc_auc",
     "validation_images",
     "validation_standard_error",
     "validation_mean_class_standard_error",
     "validation_near_duplicates",
     "validation_accuracy_without_near_duplicates",
     "validation_mean_class_accuracy_without_near_duplicates",
+    # None of a data set that has no test/.
+    "test_loss",
+    "test_accuracy",
+    "test_mean_class_accuracy",
+    "test_top5_accuracy",
+    "test_macro_precision",
+    "test_macro_f1",
+    "test_macro_roc_auc",
+    "test_images",
+    "test_standard_error",
+    "test_mean_class_standard_error",
     "calibration_error",
     "calibrated_error",
     "temperature",
@@ -40,6 +55,8 @@ SUMMARY_FIELDS = (
     "commit",
     "command",
 )
+# What every finished run knows.
+MEASURED = frozenset(name for name in SUMMARY_FIELDS if not name.startswith("test_"))
 
 # Pairs of images compared for near-duplicates after training. The time grows with their number:
 # Caltech-101 has 7 million. Of larger data sets `evaluate --without-near-duplicates` tells on
@@ -84,6 +101,7 @@ def record(
         **uncertainty(config.monitored, evaluations[config.monitored], near_duplicates),
         "device": f"{world.size} × {machine.name}" if world.size > 1 else machine.name,
         "precision": machine.precision,
+        **({"weights_digest": config.weights_digest} if config.weights_digest else {}),
         "torch": torch.__version__,
         "commit": classifier.origin.commit,
         "command": config.command(),
@@ -91,13 +109,15 @@ def record(
 
 
 def uncertainty(split: str, evaluation: Evaluation, near_duplicates: InTrain) -> dict[str, Any]:
-    """How far a split's figures can be trusted: their noise, the leak and the calibration.
+    """What else is known of a split: more measures of it (`Evaluation.measures`), and how far its
+    figures can be trusted: their noise, the leak and the calibration.
 
     near_duplicates: as `record` has it.
     """
     others = near_duplicates.others
     rest = None if others is None else evaluation.take(others)
     return {
+        **{f"{split}_{name}": value for name, value in evaluation.measures().items()},
         f"{split}_images": len(evaluation.labels),
         f"{split}_standard_error": evaluation.standard_error,
         f"{split}_mean_class_standard_error": evaluation.mean_class_standard_error,

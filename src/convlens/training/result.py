@@ -8,6 +8,7 @@ import numpy as np
 
 from convlens.html import Picture, picture, table
 from convlens.inference.classifier import Classifier
+from convlens.inference.measures import LABELS
 from convlens.training.config import RunConfig
 from convlens.training.run_folder import RunFolder
 
@@ -30,7 +31,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Loss and accuracy on both splits, and what is known of their uncertainty."""
+        """Loss, accuracy and more measures on every split, and how far they can be trusted."""
         return self._files.read_metrics()
 
     @property
@@ -55,20 +56,33 @@ class Run:
         """Its figures and its curves, for a notebook."""
         metrics = self.metrics
         splits = [name.removesuffix("_loss") for name in metrics if name.endswith("_loss")]
+        splits = [split for split in splits if not split.startswith("last")]
+        columns = {
+            name: label
+            for name, label in {"accuracy": "accuracy", **LABELS}.items()
+            if any(metrics.get(f"{split}_{_key(name)}") is not None for split in splits)
+        }
         rows = [
             (
                 split,
                 f"{metrics[f'{split}_loss']:.4f}",
-                f"{metrics[f'{split}_accuracy']:.2%}",
-                f"{metrics[f'{split}_mean_class_accuracy']:.2%}",
+                *(_percent(metrics.get(f"{split}_{_key(name)}")) for name in columns),
             )
             for split in splits
-            if not split.startswith("last")
         ]
         about = (
             f"{metrics['recipe']}: {metrics['model']}, {metrics['epochs']} epochs, seed "
             f"{metrics['seed']}, {metrics['seconds'] / 60:.1f} minutes on {metrics['device']}"
         )
         curves = picture((self.folder / "curves.png").read_bytes(), "learning curves", 640)
-        figures = table(("", "loss, nats", "accuracy", "mean per class"), rows)
+        figures = table(("", "loss, nats", *columns.values()), rows)
         return f"<p>{html.escape(about)}</p>{figures}{curves}"
+
+
+def _key(name: str) -> str:
+    """The balanced accuracy under its older name, which stands in every record."""
+    return "mean_class_accuracy" if name == "balanced_accuracy" else name
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
