@@ -13,6 +13,7 @@ from convlens import logs
 from convlens.data.normalize import Normalize
 from convlens.inference import Classifier, Origin
 from convlens.models import LeNet5
+from convlens.training.measuring import Watch
 from convlens.training.run import train
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
@@ -37,6 +38,21 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
     monkeypatch.setenv("CONVLENS_CACHE", str(folder))
     monkeypatch.delenv("CONVLENS_DATA", raising=False)
     return folder
+
+
+_others = Watch.others
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch) -> None:
+    """Tests run beside each other; what they measure is kept all the same."""
+    monkeypatch.setattr(Watch, "others", lambda self: 0.0)
+
+
+@pytest.fixture
+def real_watch(quiet, monkeypatch) -> None:
+    """What other programs use is told as it is."""
+    monkeypatch.setattr(Watch, "others", _others)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """What README and docs show can be run as it stands: every example, in order, page by page.
 
-A page is run in a folder of its own that holds what its examples speak of: `photos/`, some images
-and, unless the page trains them, the runs `runs/mine` and `runs/other`. A block after the comment
+A page is run in a folder of its own that holds what its examples speak of: `photos/`, `phone/` which
+is not split and not square, some images, the repository's `weights/` and, unless the page trains them, the runs `runs/mine` and `runs/other`. A block after the comment
 `<!-- not run: reason -->` is not run; of its commands, and of those in the text, the options are
 looked up.
 """
@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from convlens import cli, logs
-from convlens.training.device import Measurements
+from convlens.training.measuring import Measurements
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -81,6 +81,12 @@ def desk(toy_data, finished_run, shared_cache, tmp_path, monkeypatch):
     for name, image in zip(names, images[::4], strict=True):
         with Image.open(image) as picture:
             picture.save(folder / name, quality=95)
+    for path in sorted(toy_data.glob("train/*/*.png"))[::2]:
+        with Image.open(path) as picture:
+            (folder / "phone" / path.parent.name).mkdir(parents=True, exist_ok=True)
+            wide = picture.crop((-16, 0, 80, 64))
+            wide.save(folder / "phone" / path.parent.name / f"{path.stem}.jpg", quality=95)
+    (folder / "weights").symlink_to(ROOT / "weights")
     for run in "runs/mine", "runs/other":
         shutil.copytree(finished_run, folder / run)
     monkeypatch.chdir(folder)

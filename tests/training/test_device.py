@@ -16,12 +16,12 @@ def clock(monkeypatch):
         def __init__(self):
             self.seconds, self.calls = {False: 1.0, True: 1.0}, []
 
-        def __call__(self, device, bf16):
-            self.calls.append(bf16)
-            return self.seconds[bf16]
+        def __call__(self, candidates, rounds):
+            self.calls += candidates
+            return {bf16: self.seconds[bf16] for bf16 in candidates}
 
     clock = Clock()
-    monkeypatch.setattr(devices, "_time_step", clock)
+    monkeypatch.setattr(devices, "least_seconds", clock)
     return clock
 
 
@@ -96,5 +96,6 @@ def test_the_forward_pass_runs_in_the_precision_chosen(precision, dtype):
         assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
 
 
-def test_a_step_takes_time():
-    assert devices._time_step(torch.device("cpu"), bf16=False, repeats=1) > 0
+def test_a_gain_is_measured_for_real(monkeypatch):
+    monkeypatch.setattr(devices, "ROUNDS", 1)
+    assert devices._measure_gain(torch.device("cpu")) > 0

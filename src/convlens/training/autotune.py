@@ -1,6 +1,5 @@
 """Which algorithm computes each convolution fastest on this machine: measured, kept and printed."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +12,12 @@ from convlens.models.layers.convolution import ALGORITHMS, Conv2d
 from convlens.models.memory import channels_last
 from convlens.recipes.recipe import Recipe
 from convlens.training.config import ConvolutionPlan
-from convlens.training.device import Machine, Measurements
+from convlens.training.device import Machine
+from convlens.training.measuring import Measurements, least_seconds
 
 # Another algorithm than the library's must gain this much, so that noise does not choose.
 WORTHWHILE = 1.15
-REPEATS = 9
+ROUNDS = 9
 
 
 def choose_algorithms(
@@ -110,33 +110,30 @@ def _input_shapes(model: nn.Module, size: int) -> list[tuple[str, Conv2d, tuple[
 def _fastest(
     layer: Conv2d, choices: list[str], shape: tuple[int, int, int, int], machine: Machine
 ) -> str:
-    """The fastest of `choices`, or "library"."""
-    times = {choice: _seconds(layer, choice, shape, machine) for choice in ["library", *choices]}
-    best = min(choices, key=times.__getitem__)
-    return best if times["library"] > WORTHWHILE * times[best] else "library"
-
-
-def _seconds(
-    layer: Conv2d, algorithm: str, shape: tuple[int, int, int, int], machine: Machine
-) -> float:
-    """Least seconds of a forward and backward pass of `layer` by `algorithm`.
-
-    The least, for what else the machine does can only add to it.
-    """
+    """The fastest of `choices` in a forward and backward pass of `layer`, or "library"."""
     kept = layer.algorithms
-    layer.algorithms = {} if algorithm == "library" else {shape[2:]: algorithm}
-    x = torch.randn(shape, device=machine.device).contiguous(memory_format=torch.channels_last)
-    x.requires_grad_(shape[1] > 3)  # the images themselves need no gradient
-    seconds = []
     try:
-        for _ in range(REPEATS):
-            start = time.perf_counter()
-            with machine.autocast():
-                y = layer(x)
-            torch.autograd.grad(y, [t for t in (x, layer.weight) if t.requires_grad], y.detach())
-            if machine.device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
+        runs = {name: _pass(layer, name, shape, machine) for name in ["library", *choices]}
+        seconds = least_seconds(runs, ROUNDS)
     finally:
         layer.algorithms = kept
-    return min(seconds)
+    best = min(choices, key=seconds.__getitem__)
+    return best if seconds["library"] > WORTHWHILE * seconds[best] else "library"
+
+
+def _pass(
+    layer: Conv2d, algorithm: str, shape: tuple[int, int, int, int], machine: Machine
+) -> Callable[[], None]:
+    """A forward and backward pass by an algorithm, in which the layer is left."""
+    x = torch.randn(shape, device=machine.device).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_(shape[1] > 3)  # the images themselves need no gradient
+
+    def run() -> None:
+        layer.algorithms = {} if algorithm == "library" else {shape[2:]: algorithm}
+        with machine.autocast():
+            y = layer(x)
+        torch.autograd.grad(y, [t for t in (x, layer.weight) if t.requires_grad], y.detach())
+        if machine.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run

@@ -1,26 +1,23 @@
 """What the machine computes with: device and precision, chosen by measuring, not by name."""
 
 import ctypes
-import json
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
-from convlens.data.place import cache_home
 from convlens.errors import UserError
-from convlens.files import replacing
 from convlens.models.memory import channels_last
+from convlens.training.measuring import Measurements, least_seconds
 
 Precision = Literal["fp32", "bf16"]
 
 # bf16 must gain this much to be worth its rounding.
 WORTHWHILE = 1.15
+ROUNDS = 9
 
 
 @dataclass(frozen=True)
@@ -95,62 +92,23 @@ def keep_memory() -> None:
 
 
 def _bf16_gain(device: torch.device) -> tuple[float, str]:
-    """How many times faster a small training step is in bf16; measured once, then kept."""
+    """How many times faster a small training step is in bf16, and when that was measured."""
     measurements = Measurements(device)
     known = "bf16 gain" in measurements
-    gain = measurements.get(
-        "bf16 gain",
-        lambda: round(_time_step(device, False) / _time_step(device, True), 2),
-    )
+    gain = measurements.get("bf16 gain", lambda: _measure_gain(device))
     measurements.save()
+    if measurements.disturbed:
+        return gain, "measured now, beside other programs; another start looks again"
     return gain, "measured before" if known else "measured now"
 
 
-class Measurements:
-    """What was measured on this device with this torch and number of threads, kept between runs.
-
-    They lie in `machine.json` in the cache folder; removing it has everything measured anew.
-    """
-
-    def __init__(self, device: torch.device):
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        self.key = f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-        self.path = cache_home() / "machine.json"
-        self.values: dict[str, Any] = self._read().get(self.key, {})
-        self.new: dict[str, Any] = {}
-
-    def __contains__(self, what: str) -> bool:
-        return what in self.values
-
-    def get(self, what: str, measure: Callable[[], Any]) -> Any:
-        """The kept value of `what`, or else `measure()`, to be kept. Values are JSON's."""
-        if what not in self.values:
-            self.values[what] = self.new[what] = measure()
-        return self.values[what]
-
-    def save(self) -> None:
-        """Keep what is new; no place to keep it is no reason not to train."""
-        if not self.new:
-            return
-        try:
-            everything = self._read()
-            everything[self.key] = everything.get(self.key, {}) | self.new
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps(everything, indent=2), encoding="utf-8")
-        except OSError:
-            return
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            everything = json.loads(self.path.read_text(encoding="utf-8"))
-            return {key: values for key, values in everything.items() if isinstance(values, dict)}
-        except (OSError, ValueError, AttributeError):  # absent or damaged, which is the same here
-            return {}
+def _measure_gain(device: torch.device) -> float:
+    seconds = least_seconds({bf16: _step(device, bf16) for bf16 in (False, True)}, ROUNDS)
+    return round(seconds[False] / seconds[True], 2)
 
 
-def _time_step(device: torch.device, bf16: bool, repeats: int = 5) -> float:
-    """Median seconds of a forward and backward pass of three convolutions on 64 images."""
+def _step(device: torch.device, bf16: bool) -> Callable[[], None]:
+    """A forward and backward pass of three convolutions on 64 images."""
     layers = nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1),
         nn.ReLU(),
@@ -160,12 +118,11 @@ def _time_step(device: torch.device, bf16: bool, repeats: int = 5) -> float:
     )
     model = channels_last(layers.to(device))
     x = torch.randn(64, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
+
+    def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = model(x).square().mean()
         loss.backward()
         loss.item()  # waits for the device
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+
+    return step

@@ -1,0 +1,114 @@
+"""What is fastest on this machine, measured beside whatever else it does, and kept if it was quiet.
+
+What else a machine does can only add to a time. So candidates are timed in turn, many times, and
+the least of each counts: a disturbance meets all alike. Where other programs took a part of the
+cores all the same, the answer is used and not kept: another start measures again.
+"""
+
+import json
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+import psutil
+import torch
+
+from convlens.data.place import cache_home
+from convlens.files import replacing
+
+Key = TypeVar("Key", bound=Hashable)
+
+BUSY = 0.2  # cores that other programs use, from which a machine is not quiet
+GRAIN = 0.03  # seconds that the system's own counting may be off
+IDLE = ("idle", "iowait", "guest", "guest_nice")  # of what it counts; a guest's are in user, too
+
+
+def least_seconds(candidates: Mapping[Key, Callable[[], None]], rounds: int) -> dict[Key, float]:
+    """The least time of each candidate in so many rounds, all of them in each round.
+
+    A round before these is not counted: memory is got and code is loaded in it.
+    """
+    least = dict.fromkeys(candidates, float("inf"))
+    for number in range(rounds + 1):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                least[name] = min(least[name], time.perf_counter() - start)
+    return least
+
+
+class Watch:
+    """Says how much of the machine other programs have used since it was made, or last asked."""
+
+    def __init__(self) -> None:
+        self._then = self._now()
+
+    def others(self) -> float:
+        """Cores that other programs used on average."""
+        then, self._then = self._then, self._now()
+        wall, own, busy = (now - before for now, before in zip(self._then, then, strict=True))
+        return max(0.0, busy - own - GRAIN) / max(wall, 1e-9)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds: of the clock, of this process on all cores, of everything on all cores."""
+        counted = psutil.cpu_times()
+        busy = sum(getattr(counted, name) for name in counted._fields if name not in IDLE)
+        return time.perf_counter(), time.process_time(), busy
+
+
+class Measurements:
+    """What was measured on this device with this torch and number of threads, kept between runs.
+
+    They lie in `machine.json` in the cache folder; removing it has everything measured anew.
+
+    Attributes:
+        disturbed: Whether something was measured while other programs were busy, which is not kept.
+    """
+
+    def __init__(self, device: torch.device):
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        threads = torch.get_num_threads()
+        self.key = f"{name}, torch {torch.__version__}, {threads} threads, on a quiet machine"
+        self.path = cache_home() / "machine.json"
+        self.values: dict[str, Any] = self._read().get(self.key, {})
+        self.new: dict[str, Any] = {}
+        self.disturbed = False
+
+    def __contains__(self, what: str) -> bool:
+        return what in self.values
+
+    def get(self, what: str, measure: Callable[[], Any]) -> Any:
+        """The kept value of `what`, or else `measure()`, kept if the machine was quiet meanwhile.
+
+        Values are JSON's.
+        """
+        if what not in self.values:
+            watch = Watch()
+            self.values[what] = measure()
+            if watch.others() < BUSY:
+                self.new[what] = self.values[what]
+            else:
+                self.disturbed = True
+        return self.values[what]
+
+    def save(self) -> None:
+        """Keep what is new; no place to keep it is no reason not to train."""
+        if not self.new:
+            return
+        try:
+            everything = self._read()
+            everything[self.key] = everything.get(self.key, {}) | self.new
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(everything, indent=2), encoding="utf-8")
+        except OSError:
+            return
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            everything = json.loads(self.path.read_text(encoding="utf-8"))
+            return {key: values for key, values in everything.items() if isinstance(values, dict)}
+        except (OSError, ValueError, AttributeError):  # absent or damaged, which is the same here
+            return {}
