@@ -438,7 +438,7 @@ def made(folder: Path) -> Explorer:
     torch.manual_seed(0)
     dataset = open_dataset(folder, size=16)
     classifier = Classifier(LeNet5(len(CLASSES), size=16).eval(), dataset.classes, size=16)
-    return Explorer([Network(classifier, "noise")], {16: dataset})
+    return Explorer([Network(classifier, "noise")], [dataset])
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,7 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from convlens import formats
+from convlens.data.decode import Fit
 from convlens.errors import UserError
 from convlens.files import replacing
 from convlens.inference.calibration import TEMPERATURES
@@ -41,11 +42,13 @@ class About:
     class_names: tuple[str, ...]
     size: int
     crop_pct: float
+    fit: Fit
     mean: tuple[float, ...]
     std: tuple[float, ...]
     temperature: float
     recipe: str
     commit: str
+    begun_with: str = ""
 
 
 def write(path: Path, model: nn.Module, about: About, *, half: bool = False) -> None:
@@ -122,11 +125,14 @@ def _checked(about: dict[str, Any]) -> About:
         raise ValueError("its mean and std are not as many numbers")
     if min(about["std"]) < LEAST_STD:
         raise ValueError("its std is not above 0")
-    about = {"temperature": 1.0, **about}  # version 0.1 had none
+    about = {"temperature": 1.0, "fit": "squash", **about}  # earlier versions had none
+    if about["fit"] not in get_args(Fit):
+        raise ValueError(f"its fit is {str(about['fit'])[:40]!r}")
     for name, low, high in ("temperature", *TEMPERATURES), ("crop_pct", 0.5, 1.0):
         if not _is_finite(about[name]) or not low <= about[name] <= high:
             raise ValueError(f"its {name} is {about[name]!r}")
-    for name in "recipe", "commit":
+    about = {"begun_with": "", **about}  # neither had earlier files
+    for name in "recipe", "commit", "begun_with":
         if not _is_text(about[name]):
             raise ValueError(f"its {name} is no text")
     return About(
@@ -135,11 +141,13 @@ def _checked(about: dict[str, Any]) -> About:
         class_names=tuple(names),
         size=size,
         crop_pct=float(about["crop_pct"]),
+        fit=about["fit"],
         mean=tuple(about["mean"]),
         std=tuple(about["std"]),
         temperature=float(about["temperature"]),
         recipe=about["recipe"],
         commit=about["commit"],
+        begun_with=about["begun_with"],
     )
 
 
