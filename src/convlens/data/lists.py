@@ -60,6 +60,8 @@ _YES, _NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no", "")
 
 _WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+# What is below its folder as it stands: no part of it is "." or "..", or nothing.
+_PLAIN = re.compile(r"[^/.][^/]*(/[^/.][^/]*)*")
 _DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
 
 
@@ -372,10 +374,10 @@ def _split_folders(paths: Sequence[str | None]) -> list[str] | None:
     return [TRAIN if path is None else called[path.split("/")[0]] or "" for path in paths]
 
 
-def _stat(root: Path, path: str) -> os.stat_result | None:
+def _stat(root: str | Path, path: str) -> os.stat_result | None:
     """Of a regular file; None for what is none, or is not there."""
     try:
-        found = os.stat(f"{root}/{on_disk(path)}")
+        found = os.stat(f"{root}/{path if path.isascii() else on_disk(path)}")
     except (OSError, ValueError):
         return None
     return found if stat.S_ISREG(found.st_mode) else None
@@ -383,6 +385,18 @@ def _stat(root: Path, path: str) -> os.stat_result | None:
 
 def _is_file(root: Path, path: str) -> bool:
     return _stat(root, path) is not None
+
+
+def _wrong_label(path: Path, label: str) -> str:
+    if not label:
+        return "has no label"
+    if CONTROL.search(label) or NOT_UTF8.search(label):
+        return "has a label with a control character"
+    if len(label.encode()) > MOST_LABEL_BYTES:
+        return f"has a label of more than {MOST_LABEL_BYTES} bytes"
+    if label.startswith(("[", "{")) and path.name.lower().endswith(JSON_LINES):
+        return "has no single label"
+    return ""
 
 
 @dataclass
@@ -401,6 +415,8 @@ class _Collected:
     notes: list[str] = field(default_factory=list)
     again: int = 0
     found_below: int = 0
+    _starts: dict[Path, str] = field(default_factory=dict)  # a list's folder, relative to root
+    _labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # the class, what is wrong
 
     def _bad(self, path: Path, row: Row, name: str, what: str) -> None:
         """A line that is left out on request, and a problem else."""
@@ -416,9 +432,9 @@ class _Collected:
         name = row.file
         if not name:
             self._bad(path, row, "", "names no file")
-        elif _ADDRESS.match(name):
+        elif ":" in name and _ADDRESS.match(name):
             self._bad(path, row, name, f"names an address, {visible(name)}, and not a file")
-        elif NOT_UTF8.search(name) or CONTROL.search(name):
+        elif not name.isprintable() and (NOT_UTF8.search(name) or CONTROL.search(name)):
             self._bad(path, row, name, f"names a file with a control character, {visible(name)}")
         else:
             if "\\" in name and not _is_file(path.parent, name):
@@ -443,22 +459,27 @@ class _Collected:
             tops = {os.path.abspath(self.root), os.path.realpath(self.root)}
             starts = [f"{as_unicode(top)}/" for top in tops]
             return next((whole[len(s) :] for s in starts if whole.startswith(s)), None)
-        start = as_unicode(path.parent.relative_to(self.root))
-        inside = posixpath.normpath(posixpath.join(start, name))
+        start = self._starts.get(path)
+        if start is None:
+            folder = as_unicode(path.parent.relative_to(self.root))
+            start = self._starts[path] = "" if folder == "." else f"{folder}/"
+        inside = start + name
+        if _PLAIN.fullmatch(name):
+            return inside
+        inside = posixpath.normpath(inside)
         return None if inside == "." or f"{inside}/".startswith("../") else inside
 
     def add(self, path: Path, row: Row, name: str, *, elsewhere: bool, is_split: bool) -> None:
         """Take a line. elsewhere: whether files may lie below the folder that they are named in."""
-        if why := self._unfit(row, is_split):
+        if why := self._unfit(path, row, is_split):
             self._bad(path, row, name, why)
             return
-        label = class_name(row.label)
-        split = row.split or TRAIN
+        label, split = self._labels[row.label][0], row.split or TRAIN
         known = self.files.get(name)
         if known is not None:
             self._add_again(path, row, known, label, split)
             return
-        where, found = name, _stat(self.root, name)
+        where, found = name, _stat(self._top, name)
         if found is None:
             where, found = self._find(name, elsewhere)
         if found is None:
@@ -472,21 +493,16 @@ class _Collected:
         known_by = found.st_size, found.st_mtime_ns, found.st_ctime_ns
         self.files[where] = File(where, label, split, *known_by), path, row.line
 
-    def _unfit(self, row: Row, is_split: bool) -> str:
+    def _unfit(self, path: Path, row: Row, is_split: bool) -> str:
         """What is wrong with the label or the split of a line; "" where nothing is."""
-        if not row.label:
-            return "has no label"
-        if CONTROL.search(row.label) or NOT_UTF8.search(row.label):
-            return "has a label with a control character"
-        if len(row.label.encode()) > MOST_LABEL_BYTES:
-            return f"has a label of more than {MOST_LABEL_BYTES} bytes"
-        if row.label.startswith(("[", "{")) and self._json:
-            return "has no single label"
-        return "says no split" if is_split and not row.split else ""
+        known = self._labels.get(row.label)
+        if known is None:
+            known = self._labels[row.label] = class_name(row.label), _wrong_label(path, row.label)
+        return known[1] or ("says no split" if is_split and not row.split else "")
 
     @cached_property
-    def _json(self) -> bool:
-        return self.source.name.lower().endswith(JSON_LINES)
+    def _top(self) -> str:
+        return os.fspath(self.root)
 
     def _add_again(
         self, path: Path, row: Row, known: tuple[File, Path, int], label: str, split: str
