@@ -58,15 +58,13 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def wrong_labels(
-    true: np.ndarray, share: float, confusion: np.ndarray | None, random: Random
-) -> np.ndarray:
-    """`true` with a share of them changed: evenly, or as `confusion`, (C, C), has its rows."""
-    labels, classes = true.copy(), int(true.max()) + 1
+def wrong_labels(true: np.ndarray, share: float, odds: np.ndarray, random: Random) -> np.ndarray:
+    """`true` with a share changed into another class, drawn by `odds`, (C, C), rows true."""
+    labels = true.copy()
     for i in random.permutation(len(true))[: round(share * len(true))]:
-        odds = np.ones(classes) if confusion is None else confusion[true[i]].astype(float)
-        odds[true[i]] = 0
-        labels[i] = random.choice(classes, p=odds / odds.sum())
+        others = odds[true[i]].astype(float)
+        others[true[i]] = 0
+        labels[i] = random.choice(len(others), p=others / others.sum())
     return labels
 
 
@@ -126,10 +124,10 @@ def measure(name: str, dataset: Dataset, asked: argparse.Namespace) -> list[dict
     if asked.images < len(rows):
         rows, _ = split_per_class(dataset.train.labels, asked.images / len(rows), seed=0)
     true = dataset.train.labels[rows]
-    confusion = None
+    odds = np.ones((dataset.num_classes, dataset.num_classes))
     records = []
     for kind in ("any class", "confusable class"):
-        labels = wrong_labels(true, asked.share, confusion, np.random.default_rng(asked.seed))
+        labels = wrong_labels(true, asked.share, odds, np.random.default_rng(asked.seed))
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
             places = planted_set(dataset, rows, labels, folder / "data")
@@ -146,7 +144,7 @@ def measure(name: str, dataset: Dataset, asked: argparse.Namespace) -> list[dict
         probabilities = audit.unseen.probabilities[train]
         here = place[audit.unseen.rows[train]]
         errors, wrong = find(probabilities, labels[here]), labels[here] != true[here]
-        confusion = np.stack(
+        odds = 1e-6 + np.stack(
             [probabilities[true[here] == c].mean(axis=0) for c in range(dataset.num_classes)]
         )
         seen = place[one.seen.rows]
@@ -160,11 +158,9 @@ def measure(name: str, dataset: Dataset, asked: argparse.Namespace) -> list[dict
             "accuracy": float(right.mean()),
             "estimated": errors.estimated,
             **{f"suspected_{k}": v for k, v in of_set(errors.suspected, wrong).items()},
-            **of_ranking(errors.doubt, wrong),
-            "suggested_right": float(
-                (errors.suggested == true[here])[wrong & errors.suspected].mean()
-            ),
-            "in_sample": of_ranking(one.seen.errors.doubt, labels[seen] != true[seen]),
+            **of_ranking(-errors.given_probability, wrong),
+            "suggested_right": float((errors.suggested == true[here])[wrong].mean()),
+            "in_sample": of_ranking(-one.seen.errors.given_probability, labels[seen] != true[seen]),
             "rankings": {
                 k: of_ranking(v, wrong) for k, v in rankings(probabilities, errors).items()
             },

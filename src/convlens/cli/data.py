@@ -95,10 +95,11 @@ def _audit_labels(options: AuditOptions) -> None:
     written = write_label_errors(found, options.out)
     for path in written:
         say(f"{'wrote':<{COLUMN}}{path}")
-    say(
-        f"{'':<{COLUMN}}look at the pictures, delete the rows whose labels are right, then "
-        f"`convlens train … --exclude {written[0]}`"
-    )
+    if len(written) > 1:
+        say(
+            f"{'':<{COLUMN}}look at the pictures, delete the rows whose labels are right, then "
+            f"`convlens train … --exclude {written[0]}`"
+        )
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,8 @@ class LabelAudit:
                 ),
                 _line(
                     "estimated",
-                    f"{unseen.estimated:,.0f} labels of these are wrong, as far as the network's "
-                    "own errors do not look like it",
+                    f"{unseen.estimated:,.0f} labels of these are wrong; errors of the network's "
+                    "own count among them",
                 ),
             ]
         if len(seen):
