@@ -8,6 +8,7 @@ from torch import nn
 
 from convlens.models import LeNet5
 from convlens.recipes import Recipe
+from convlens.training import optim
 from convlens.training.optim import (
     Muon,
     descend,
@@ -49,6 +50,15 @@ def test_orthogonalize_is_the_papers_iteration_whatever_the_spectrum(shape, deca
     result, expected = orthogonalize(1e-3 * matrix, -2.0).double() / -2.0, iterated(matrix)
     assert (result - expected).norm() < 0.35 * expected.norm()
     assert torch.linalg.matrix_norm(result, ord=2) < 1.4  # rounding has not grown
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonalize_is_the_same_in_both_precisions(dtype, monkeypatch):
+    monkeypatch.setattr(optim, "_fast_dtype", lambda device: dtype)
+    matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(0))
+    result = orthogonalize(matrix)
+    assert result.dtype == dtype
+    assert (result.double() - iterated(matrix)).norm() < 0.35 * iterated(matrix).norm()
 
 
 def test_many_rows_are_orthogonalized_in_blocks():
