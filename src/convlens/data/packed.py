@@ -154,9 +154,9 @@ def _inner(folder: Path) -> Path:
         if len(names) != 1 or split_called(names[0]) or not (folder / names[0]).is_dir():
             return folder
         inside = folder / names[0]
-        files = any(each.is_file() and not is_hidden(each.name) for each in os.scandir(inside))
-        tables = any(each.endswith((".csv", ".jsonl", ".parquet")) for each in os.listdir(inside))
-        if not subfolders(inside) and files and not tables:  # a class, not what holds classes
+        lying = [n for n in os.listdir(inside) if not is_hidden(n) and (inside / n).is_file()]
+        tables = any(name.lower().endswith((".csv", ".jsonl", ".parquet")) for name in lying)
+        if not subfolders(inside) and lying and not tables:  # a class, not what holds classes
             return folder
         folder = inside
 
