@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp
     assert measured.keys() - metrics.keys() == train - {"train_accuracy"}
     assert measured.keys() >= {f"validation_{name}" for name in more} | {"train_loss"}
     for name in measured.keys() & metrics.keys():
-        assert measured[name] == pytest.approx(metrics[name], rel=1e-6), name
+        assert numbers(measured[name]) == pytest.approx(numbers(metrics[name]), rel=1e-6), name
     assert {path.name for path in (tmp_path / "out").iterdir()} - {MARKER} == {
         "metrics.json",
         "confusion.csv",
@@ -56,7 +57,17 @@ def test_evaluate_agrees_with_the_run_and_with_its_weights_in_half(finished, tmp
     tell("evaluate", small, "--data", data, "--out", tmp_path / "half", "--device", "cpu")
     half = read(tmp_path / "half" / "metrics.json")
     for name, value in measured.items():  # an image on the brink may change sides
-        assert half[name] == pytest.approx(value, abs=0.01 if "loss" in name else 0.05)
+        assert numbers(half[name]) == pytest.approx(numbers(value), abs=tolerance(name)), name
+
+
+def numbers(value: Any) -> list[float]:
+    """A figure, or the two ends of an interval; none where it is null."""
+    return [] if value is None else np.ravel(value).tolist()
+
+
+def tolerance(name: str) -> float:
+    """What an image on the brink may change; a precision has a class's few in its denominator."""
+    return 0.01 if "loss" in name else 0.1 if "macro" in name or "interval" in name else 0.05
 
 
 def test_evaluate_leaves_out_what_training_saw(toy_weights, toy_data, tmp_path, tell, refuse):

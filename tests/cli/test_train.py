@@ -134,6 +134,12 @@ def test_every_option_of_a_run_and_a_recipe_is_one_of_the_command(capsys):
     assert not re.search(rf"--({'|'.join(hidden)}) ", told)
 
 
+def test_who_looks_for_balance_finds_logit_adjustment():
+    asked, _ = parse_train(["lenet5", "--balance", "0.5"])
+    assert asked.config.recipe.logit_adjust_tau == 0.5
+    assert "--logit-adjust-tau 0.5" in asked.config.command()  # one name in what is kept
+
+
 def test_the_run_folder_is_called_after_the_recipe_and_the_seed(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("recipe: lenet5\nepochs: 3\n")

@@ -84,10 +84,10 @@ class Recipe:
     swa_fraction: Annotated[float, Bounds(0, 0.9)] = 0.0
     """Share of the steps, the last ones, whose weights are averaged evenly instead (SWA); the
     learning rate stays where it is when they begin."""
-    logit_adjust_tau: Annotated[float, Bounds(0, 10)] = 0.0
+    logit_adjust_tau: Annotated[float, Bounds(0, 10), tyro.conf.arg(aliases=("--balance",))] = 0.0
     """How much rare classes count (class imbalance): while training, logits are raised by this
     times the log of their class's share of the images (logit adjustment); 0 aims at accuracy, 1 at
-    the mean per class."""
+    the mean per class, which is the balanced accuracy."""
     freeze: bool = False
     """Leave all layers but the classifier as they came with `weights`."""
     follows_weights: Annotated[bool, tyro.conf.Suppress] = False
