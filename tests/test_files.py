@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 
 import pytest
 import yaml
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 
 from convlens.errors import UserError
 from convlens.files import (
+    append_csv,
     as_unicode,
     on_disk,
+    read_csv,
     replacing,
     safe_name,
     whole_folder,
+    write_csv,
     write_json,
     write_yaml,
 )
@@ -132,3 +136,34 @@ def test_the_bytes_of_a_files_name_are_taken_for_utf_8():
     assert as_unicode("数.jpg") == "数.jpg"
     assert as_unicode("数.jpg".encode().decode("ascii", "surrogateescape")) == "数.jpg"
     assert as_unicode("\udce9.jpg") == "\udce9.jpg"  # Latin-1: no text in UTF-8
+
+
+def test_what_version_0_1_left_is_swept_after_a_day(tmp_path):
+    dead = 2**22 + 1  # more than a system's processes are counted to
+    folder, file = tmp_path / "split.0123456789ab.tmp", tmp_path / f".history.{dead}.tmp.csv"
+    other = tmp_path / "other.0123456789ab.tmp"  # of another target, perhaps somebody else's
+    alive = tmp_path / f".history.{os.getpid()}.tmp.csv"
+    for path in folder, other:
+        path.mkdir()
+        (path / "a.png").touch()
+    for path in file, alive:
+        path.touch()
+    with whole_folder(tmp_path / "split"):
+        assert folder.exists() and file.exists()  # whose process may be at work
+    shutil.rmtree(tmp_path / "split")
+    for path in folder, file, other, alive:
+        os.utime(path, (1e9, 1e9))
+    with whole_folder(tmp_path / "split"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"split", other.name, alive.name}
+
+
+def test_rows_are_added_to_a_table(tmp_path):
+    path = tmp_path / "a.csv"
+    write_csv(path, [["name", "count"]])
+    append_csv(path, [["=1+1", 2], ["café\udc80", 0.5]])
+    append_csv(path, [])
+    assert read_csv(path) == [["name", "count"], ["=1+1", "2"], ["café\\udc80", "0.5"]]
+    with pytest.raises(OSError) as problem:
+        append_csv(tmp_path / "nowhere" / "a.csv", [[1]])
+    assert problem.value.filename == str(tmp_path / "nowhere" / "a.csv")

@@ -2,12 +2,14 @@
 
 import contextlib
 import csv
+import glob
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +21,10 @@ from convlens.errors import UserError
 from convlens.escape import csv_rows, from_csv_cell
 
 TEMPORARY = re.compile(r"\..*\.(\d+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
+# What version 0.1 left of files, and of folders after their names; it gives no process away there.
+_OLD_FILE = re.compile(r"\..+\.(\d+)\.tmp(\.[^.]*)?")
+_OLD_FOLDER = re.compile(r"\.[0-9a-f]{12}\.tmp")
+_OLD = 86_400  # seconds after which such a folder, or a file of a dead process, is swept
 MARKER = ".convlens"  # in folders that ConvLens has made and filled
 LONGEST = 215  # bytes of a name without its suffix; file systems take 255 with all that is added
 
@@ -108,13 +114,26 @@ def sweep(folder: Path) -> None:
     """Remove from `folder` the temporary files and folders of processes that are dead."""
     for path in folder.iterdir() if folder.is_dir() else ():
         found = TEMPORARY.fullmatch(path.name)
-        if found is None or _is_alive(int(found[1])):
+        if found is None and (found := _OLD_FILE.fullmatch(path.name)) and not _is_old(path):
             continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        if found is not None and not _is_alive(int(found[1])):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _is_old(path: Path) -> bool:
+    """Whether nothing has been written to a file or folder for a day."""
+    try:
+        return time.time() - path.lstat().st_mtime > _OLD
+    except OSError:
+        return False
 
 
 def _is_alive(process: int) -> bool:
@@ -161,6 +180,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
     temporary = target.with_name(temporary_name(target.name))
     try:
         sweep(target.parent)
+        for path in target.parent.glob(f"{glob.escape(target.name)}.*.tmp"):
+            if _OLD_FOLDER.fullmatch(path.name.removeprefix(target.name)) and _is_old(path):
+                _remove(path)
         temporary.mkdir(parents=True)
         yield temporary
         try:

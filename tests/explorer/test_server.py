@@ -222,8 +222,20 @@ def test_on_another_address_a_token_opens_and_nothing_else_does(explorer: Explor
         foreign = {"origin": "http://evil.example"}
         assert client.post("/images", content=picture(), headers=foreign).status_code == 403
         client.cookies.clear()
-        client.cookies.set(server.COOKIE, "wrong")
+        client.cookies.set(server.cookie_of("the-token"), "wrong")
         assert client.get("/").status_code == 403
+
+
+def test_two_explorers_on_one_host_keep_their_cookies_apart(explorer: Explorer):
+    """A browser gives a host's cookies to all its ports."""
+    explorer.watch = lambda give_way: None  # the thread of one survey starts once
+    with asking(explorer, "one") as first, asking(explorer, "other") as second:
+        for client, token in (first, "one"), (second, "other"):
+            client.headers["host"] = "lab.example"
+            assert client.get(f"/?token={token}").status_code == 303
+        for client, other in (first, second), (second, first):
+            client.cookies.update(other.cookies)
+            assert client.get("/api/site.json").status_code == 200
 
 
 @pytest.mark.parametrize("prefix", ["", "/user/me"])

@@ -34,6 +34,15 @@ def test_names_that_mean_something_in_typst_are_names(tmp_path):
         assert f"of {name} it" in told
 
 
+def test_a_picture_that_is_not_there_leaves_its_text(tmp_path):
+    """As a file of results may name one: its Markdown is shown as it is."""
+    picture = "![of an ![inner](b.png) loss](nofile.png)"
+    cells = [nbformat.v4.new_markdown_cell(each) for each in (picture, f"before {picture} after")]
+    told = words(to_pdf(nbformat.v4.new_notebook(cells=cells), "Title", tmp_path))
+    assert " ".join(told.split()).count("of an inner loss") == 2
+    assert "before of an inner loss after" in " ".join(told.split())
+
+
 def test_what_no_font_has_is_told_once(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "convlens")
     monkeypatch.setattr(fonts, "_told", [])

@@ -41,7 +41,6 @@ READING = 8  # uploads in memory at once; the others wait their turn, at most
 TURN_SECONDS = 5.0
 UPLOAD_SECONDS = 30.0  # for one of them to arrive
 DRAINED = 4 * MOST_BYTES  # of an upload that is too large, so that the client hears why
-COOKIE = "convlens-token"
 OWN_HEADER = "x-requested-with"  # sent by the page; another one would have to ask for leave first
 HEADERS = {
     "Content-Security-Policy": (
@@ -181,6 +180,12 @@ async def _read(request: Request) -> bytes:
     return b"".join(chunks)
 
 
+def cookie_of(token: str) -> str:
+    """The name of the cookie that keeps a token. Cookies are a host's, whatever the port: each
+    explorer there has a name of its own, from which nobody can tell the token."""
+    return f"convlens-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+
+
 class Guard:
     """Lets in only those who may ask, and puts HEADERS on every response.
 
@@ -195,6 +200,7 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str | None, prefix: str = "", own: bool = False):
         self.app, self.token, self.prefix = app, token, prefix
         self.own = own or token is None
+        self.cookie = "" if token is None else cookie_of(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -228,10 +234,11 @@ class Guard:
                 return _error(403, "the token in the address is not this explorer's")
             response = self._to_the_page()
             response.set_cookie(
-                COOKIE, self.token, path=f"{self.prefix}/", httponly=True, samesite="lax"
+                self.cookie, self.token, path=f"{self.prefix}/", httponly=True, samesite="lax"
             )
             return response
-        known = self.token is not None and _equal(request.cookies.get(COOKIE, ""), self.token)
+        shown = request.cookies.get(self.cookie, "")
+        known = self.token is not None and _equal(shown, self.token)
         if not known and not (self.own and is_loopback(_name(host))):
             if self.token is None:
                 return _error(403, "this explorer answers only to this computer's own name")

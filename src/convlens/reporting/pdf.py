@@ -35,6 +35,7 @@ def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
         format=PANDOC_MARKDOWN,
         extra_args=[
             "--standalone",
+            f"--lua-filter={_own_pictures(folder)}",
             f"--template={TEMPLATE}",
             f"--metadata=title:{title}",
             "--syntax-highlighting=idiomatic",
@@ -50,6 +51,26 @@ def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
     fonts.tell_once([word for word in dict.fromkeys(markdown.split()) if missing & set(word)])
     places = sorted({str(Path(font).parent) for font in found})
     return typst.compile(str(path), root=str(folder), font_paths=places)
+
+
+def _own_pictures(folder: Path) -> Path:
+    """A filter of pandoc's that leaves the text of pictures that are not the notebook's own.
+
+    typst would stop at one that it cannot read, and text from files, as ablation.md, may name any.
+    """
+    path = folder / "own-pictures.lua"
+    path.write_text(
+        "function Image(image)\n"
+        "  if not image.src:match('^picture%-%d+%.png$') then return image.caption end\n"
+        "end\n"
+        "function Figure(figure)\n"  # would show the text a second time, as its caption
+        "  local pictures = 0\n"
+        "  figure:walk({Image = function() pictures = pictures + 1 end})\n"
+        "  if pictures == 0 then return figure.content end\n"
+        "end\n",
+        encoding="utf-8",
+    )
+    return path
 
 
 def _own_characters() -> frozenset[str]:

@@ -42,6 +42,7 @@ from convlens.files import (
     read_csv,
     replacing,
     sweep,
+    write_csv,
     write_json,
     write_yaml,
 )
@@ -268,13 +269,9 @@ class RunFolder:
 
     def write_history(self, history: Sequence[Row]) -> None:
         """Write history.csv, atomically, a row an epoch."""
-        with (
-            replacing(self.path / "history.csv") as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, history[0].keys())
-            writer.writeheader()
-            writer.writerows(history)
+        names = list(history[0])
+        rows = ([row[name] for name in names] for row in history)
+        write_csv(self.path / "history.csv", [names, *rows])
 
     def read_history(self) -> dict[str, np.ndarray]:
         """history.csv as columns, float64, shape (epochs,). UserError when it is damaged.
@@ -283,10 +280,10 @@ class RunFolder:
         """
         path = self.path / "history.csv"
         try:
-            with open(path, newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-        except (ValueError, TypeError, IndexError):
+            names, first, *rest = filter(None, read_csv(path))  # a person may add empty lines
+            values = np.array([[float(cell) for cell in row] for row in (first, *rest)])
+            columns = dict(zip(names, values.T, strict=True))
+        except (ValueError, csv.Error):
             raise self._renewable("history.csv") from None
         if (self.path / "config.yaml").exists():
             columns = formats.read_epoch(columns, self._read_config().monitored)

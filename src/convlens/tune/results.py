@@ -1,7 +1,6 @@
 """What came of a search: a table of the trials, the best setting as a recipe, and a picture."""
 
 import contextlib
-import csv
 import warnings
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
 from convlens import fields, figures
-from convlens.files import replacing
+from convlens.files import write_csv
 from convlens.recipes import RECIPES
 from convlens.recipes.file import write_recipe
 from convlens.recipes.spaces import Range
@@ -23,20 +22,16 @@ def write_results(search: Search) -> None:
     """Write trials.csv and, once a trial has been trained to its end, best.yaml."""
     # those that failed were queued anew
     trials = search.trials(TrialState.COMPLETE, TrialState.PRUNED)
-    with (
-        replacing(search.folder / "trials.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["trial", "state", "epochs", "accuracy", *search.space])
-        for trial in trials:
-            ended = trial.state == TrialState.COMPLETE
-            reached = trial.intermediate_values
-            epochs = search.config.recipe.epochs if ended else max(reached, default=0)
-            accuracy = trial.value if ended else reached.get(epochs, "")
-            options = search.options(trial.params)
-            about = [trial.number, trial.state.name.lower(), epochs, accuracy]
-            writer.writerow([*about, *(options.get(name, "") for name in search.space)])
+    rows: list[list[object]] = [["trial", "state", "epochs", "accuracy", *search.space]]
+    for trial in trials:
+        ended = trial.state == TrialState.COMPLETE
+        reached = trial.intermediate_values
+        epochs = search.config.recipe.epochs if ended else max(reached, default=0)
+        accuracy = trial.value if ended else reached.get(epochs, "")
+        options = search.options(trial.params)
+        about = [trial.number, trial.state.name.lower(), epochs, accuracy]
+        rows.append([*about, *(options.get(name, "") for name in search.space)])
+    write_csv(search.folder / "trials.csv", rows)
     if finished := search.finished():
         plain = RECIPES[search.config.recipe.name]()
         best = fields.replace(plain, search.options(finished[0].params))
