@@ -142,8 +142,6 @@ class _Unpacked:
 
     def write(self, splits: Mapping[Path, str], progress: bool) -> None:
         """Write all images, the list of them and that of the rows which have none."""
-        import pyarrow as pa
-
         packed = sum(path.stat().st_size for path in splits)
         room = Room.for_folder(self.source, packed, self.folder)
         with progress_bar(progress) as bar:
@@ -156,7 +154,9 @@ class _Unpacked:
                         if why := self._add(name, image, label, split, room):
                             self.broken.append([f"row {row:,} of {as_unicode(path)}", why])
                         bar.advance(task)
-                except (pa.ArrowException, OSError) as problem:
+                except UserError:
+                    raise
+                except Exception as problem:  # pyarrow, fed with garbage, raises all sorts of it
                     if isinstance(problem, OSError) and problem.errno is not None:
                         raise
                     reason = visible(" ".join(str(problem).split())[:200])
