@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SHORT := runs/short
 
-.PHONY: help run test lint lint-page docs wheel reproduce report gallery bench clean
+.PHONY: help run test lint lint-page docs wheel reproduce report gallery bench peers clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 12
@@ -53,6 +53,10 @@ gallery: $(VENV)/installed  ## The pictures of docs/gallery.md, from weights/con
 
 bench: $(VENV)/installed  ## Ours against the loops people write today; needs a quiet machine
 	$(BIN)/convlens bench --long
+
+peers:  ## The environment of the peers in benchmarks/datasets.py, in build/peers (6 GB)
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/datasets_peers/requirements.txt
 
 clean:  ## Removes what was installed, built and made in short form
 	rm -rf $(VENV) $(SHORT) node_modules build dist

@@ -13,7 +13,8 @@ that end within T minutes on this set with every seed, the one that is best on a
 from `train/`, in a run of its own.
 
 One process runs at a time. What is done stands in OUT/datasets.json and is not done again; the
-table is OUT/datasets.md, the picture OUT/datasets.png. `--table` makes those two alone.
+table is OUT/datasets.md, the picture OUT/datasets.png. `--table` makes those two alone, and puts
+the table into `docs/datasets.md`.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -46,6 +48,7 @@ from convlens.reporting.tables import mean, standard_error
 
 HOLDOUT = 0.1  # of train, on which the recipe is chosen
 CORES = 2
+DOCS = Path(__file__).parent.parent / "docs"
 SCRIPTS = Path(__file__).parent / "datasets_peers"
 PEERS = {
     "fastai": "fastai_xresnet18.py",
@@ -85,10 +88,14 @@ def main() -> None:
     path = args.out / "datasets.json"
     records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     if args.table:
+        if not records:
+            raise UserError(f"there is no record in {path}; run without `table` first")
         write_pages(args.out, records, args.minutes)
+        fill(DOCS / "datasets.md", table(records, args.minutes))
         print(table(records, args.minutes))
         return
     logs.to_stdout()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends as well
     if hasattr(os, "sched_setaffinity"):  # what is started has the same cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     roots = find_sets(args)
@@ -133,7 +140,8 @@ def find_sets(args: argparse.Namespace) -> dict[str, Path]:
     """
     if not args.peers.is_file():
         raise UserError(
-            f"{args.peers} is missing; {SCRIPTS / 'requirements.txt'} says how to make it",
+            f"{args.peers} is missing; `make peers` makes the environment of the peers, or name "
+            "the interpreter of another with `peers`",
             option="peers",
         )
     named = {path.resolve().name: path.resolve() for path in args.data}
@@ -344,6 +352,17 @@ def write_pages(out: Path, records: Sequence[Record], minutes: Sequence[float]) 
         temporary.write_text(table(records, minutes), encoding="utf-8")
     if records:
         save(picture(records), out / "datasets.png")
+
+
+def fill(page: Path, text: str) -> None:
+    """Put `text` between the marks of the page that say `datasets`."""
+    begin, end = "<!-- datasets -->\n", "<!-- /datasets -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, marked, after = rest.partition(end)
+    if not marked:
+        raise UserError(f"{page} has no lines {begin.strip()} and {end}; put them in")
+    with replacing(page) as temporary:
+        temporary.write_text(f"{before}{begin}{text}{end}{after}", encoding="utf-8")
 
 
 @styled
