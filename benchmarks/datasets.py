@@ -86,6 +86,7 @@ class Task:
 def main() -> None:
     args = options()
     path = args.out / "datasets.json"
+    args.out.mkdir(parents=True, exist_ok=True)
     records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     if args.table:
         if not records:
