@@ -189,6 +189,14 @@ def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(exp
         evaluation["of_label"], np.array(probability)[range(20), evaluation["labels"]], rtol=1e-3
     )
     assert 0 <= evaluation["train"] <= 1
+    seen = network.classifier.evaluate(data)
+    told_measures, measures = evaluation["measures"], seen.measures()
+    assert told_measures.keys() == measures.keys() and told_measures["top5_accuracy"] is None
+    for name, value in measures.items():
+        assert told_measures[name] == pytest.approx(value, abs=1e-6), name
+    for name in "precision", "f1", "roc_auc", "recall_interval", "f1_interval":
+        numbers = np.array(evaluation["per_class"][name], dtype=float)  # null is NaN
+        np.testing.assert_allclose(numbers, getattr(seen, name), rtol=1e-3)
     embedding = told(explorer, "api/0/embedding.json")
     assert np.shape(embedding["points"]) == (20, 2)
     assert 0 < embedding["share"] <= 1

@@ -545,6 +545,13 @@ def test_the_table_of_classes_is_sorted_by_any_column(served, show):
     page.get_by_role("button", name="Class", exact=True).click()
     assert list(told()) == sorted(classes)
     assert page.locator("th[aria-sort=ascending]").inner_text().startswith("Class")
+    page.get_by_role("button", name="AUC").click()
+    areas = dict(zip(classes, seen["per_class"]["roc_auc"], strict=True))
+    assert [areas[name] for name in told()] == sorted(areas.values())
+    cell = page.locator("tbody tr").first.locator("td:nth-of-type(2)")
+    assert "95 % interval: " in str(cell.get_attribute("title"))
+    overall = page.locator(".measures").inner_text()
+    assert f"F1 {100 * seen['measures']['macro_f1']:.1f}\N{NO-BREAK SPACE}%, AUC" in overall
 
 
 def test_the_surest_mistake_stands_first_and_opens(base, show):

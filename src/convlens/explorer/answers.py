@@ -30,6 +30,8 @@ from convlens.explorer.lookup import (
 from convlens.explorer.pictures import Picture, short
 from convlens.explorer.site import describe
 from convlens.explorer.survey import NotYet, Survey
+from convlens.inference.classifier import Classifier
+from convlens.inference.metrics import score
 from convlens.look.arrays.features import embedding, nearest
 
 NEIGHBORS = 8
@@ -294,9 +296,27 @@ def evaluation(explorer: Explorer, run: str) -> Answer:
             "probability": short(probabilities.max(axis=1)),
             "of_label": short(np.where(labels < 0, 0, of_label)),
             "train": accuracy,
+            **_measures(network.classifier, survey.seen("validation").logits, labels),
         },
         final=accuracy is not None,
     )
+
+
+def _measures(classifier: Classifier, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Of the images whose class the network knows: `measures`, as metrics.json has them, and
+    `per_class`, each with a value a class; null for what is not defined."""
+    known = labels >= 0
+    if not known.any():
+        return {"measures": None, "per_class": None}
+    seen = score(logits[known], labels[known], classifier.class_names, classifier.temperature)
+    intervals = ("precision_interval", "recall_interval", "f1_interval")
+    return {
+        "measures": seen.measures(),
+        "per_class": {
+            **{name: short(getattr(seen, name)) for name in ("precision", "f1", "roc_auc")},
+            **{name: [short(ends) for ends in getattr(seen, name)] for name in intervals},
+        },
+    }
 
 
 def places(explorer: Explorer, run: str) -> Answer:

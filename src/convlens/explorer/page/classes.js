@@ -4,8 +4,10 @@ import { format } from "./address.js";
 import { during, Latest } from "./answers.js";
 import { h } from "./dom.js";
 import { confusion, evaluationOf, perClass } from "./evaluation.js";
-import { percent } from "./numbers.js";
+import { counted, percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
+
+const UNKNOWN = -1; // sorts before all shares
 
 export class Classes {
   title = "Classes";
@@ -17,6 +19,14 @@ export class Classes {
       "section",
       { class: "page" },
       h("h1", { tabindex: -1 }, "Accuracy of each class"),
+      h(
+        "p",
+        { class: "lead" },
+        "Accuracy: how many of a class's images are known as such (recall). Precision: how many of "
+          + "the images taken for it are of it. F1: their harmonic mean. AUC: how often its "
+          + "probability is higher for one of its images than for another. Point at a figure for "
+          + "its 95\u00a0% interval.",
+      ),
       eachRunOnData(site, (run, r, slot) =>
         during(slot, signal, async (news) => {
           const evaluation = await evaluationOf(r, { signal, news });
@@ -34,11 +44,22 @@ export class Classes {
 }
 
 function table(site, run, evaluation) {
+  const { measures, per_class: figures } = evaluation;
   const records = perClass(confusion(evaluation, run.classes.length));
+  const figure = (name, truth) => figures?.[name]?.[truth] ?? null;
+  const share = (title, name) => ({
+    name: title,
+    key: ({ truth }) => figure(name, truth) ?? UNKNOWN,
+    number: true,
+    figure: name,
+  });
   const columns = [
     { name: "Class", key: ({ truth }) => run.classes[truth].toLowerCase() },
     { name: "Images", key: ({ images }) => images, number: true },
-    { name: "Accuracy", key: ({ accuracy }) => accuracy ?? -1, number: true },
+    { name: "Accuracy", key: ({ accuracy }) => accuracy ?? UNKNOWN, number: true },
+    share("Precision", "precision"),
+    share("F1", "f1"),
+    share("AUC", "roc_auc"),
     { name: "Most taken for", key: ({ takenFor }) => run.classes[takenFor]?.toLowerCase() ?? "~" },
   ];
   const body = h("tbody");
@@ -73,7 +94,21 @@ function table(site, run, evaluation) {
       {},
       h("th", { scope: "row" }, link(truth, truth)),
       h("td", { class: "number" }, images),
-      h("td", { class: "number" }, percent(accuracy, 0), h("span", { class: "track" }, bar)),
+      h(
+        "td",
+        { class: "number", title: within(figure("recall_interval", truth)) },
+        percent(accuracy, 0),
+        h("span", { class: "track" }, bar),
+      ),
+      columns
+        .filter((column) => column.figure)
+        .map((column) =>
+          h(
+            "td",
+            { class: "number", title: within(figure(`${column.figure}_interval`, truth)) },
+            percent(figure(column.figure, truth), 0),
+          ),
+        ),
       h("td", {}, takenFor === null ? "–" : [link(takenFor, truth, takenFor), ` ${times}×`]),
     );
   }
@@ -87,13 +122,57 @@ function table(site, run, evaluation) {
       "p",
       { class: "facts" },
       `${percent(right / evaluation.labels.length)} of ${evaluation.labels.length} images, `,
-      `${percent(mean)} in the mean of the classes`,
+      `${percent(mean)} in the mean of the classes (balanced accuracy)`,
       evaluation.train === null ? "" : `; ${percent(evaluation.train)} of the training images`,
     ),
+    measures ? overall(measures) : "",
+    run.summary ? tested(run.summary) : "",
     h(
       "div",
       { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of ${run.name}` },
-      h("table", {}, h("thead", {}, h("tr", {}, heads)), body),
+      h("table", { class: "of-classes" }, h("thead", {}, h("tr", {}, heads)), body),
     ),
   ];
+}
+
+/** An interval in words; nothing where there is none. */
+function within(ends) {
+  if (!ends || ends.includes(null)) return null;
+  return `95 % interval: ${ends.map((end) => percent(end, 0)).join(" to ")}`;
+}
+
+/** One line: what there is to say of all classes together, each with its interval. */
+function overall(measures) {
+  const known = [
+    ["top-5", "top5_accuracy"],
+    ["macro precision", "macro_precision"],
+    ["F1", "macro_f1"],
+    ["AUC", "macro_roc_auc"],
+  ].filter(([, name]) => Number.isFinite(measures[name]));
+  const without = measures.classes_without_images;
+  return h(
+    "p",
+    { class: "facts measures" },
+    known.map(([words, name], i) => [
+      i ? ", " : "",
+      h(
+        "span",
+        { title: within(measures[`${name}_interval`]) },
+        `${words} ${percent(measures[name])}`,
+      ),
+    ]),
+    without ? `; ${counted(without, "class", "classes")} without images in no mean` : "",
+  );
+}
+
+/** What the run says of the test images, which this page does not look at one by one. */
+function tested(summary) {
+  if (!Number.isFinite(summary.test_accuracy)) return "";
+  return h(
+    "p",
+    { class: "facts" },
+    `On the ${counted(summary.test_images, "test image")}: ${percent(summary.test_accuracy)}, `,
+    `${percent(summary.test_mean_class_accuracy)} in the mean of the classes`,
+    Number.isFinite(summary.test_macro_f1) ? `, macro F1 ${percent(summary.test_macro_f1)}` : "",
+  );
 }

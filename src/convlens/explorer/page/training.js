@@ -6,8 +6,9 @@ import { h, note } from "./dom.js";
 import { brief, percent } from "./numbers.js";
 import { eachRun } from "./runs.js";
 
-// The splits that a run measures: the hold-out, if it has one, and validation otherwise.
-const SPLITS = { train: "train", holdout: "hold-out", validation: "validation" };
+// The splits that a run measures: the hold-out, if it has one, and validation otherwise; at its end
+// test, if there is one.
+const SPLITS = { train: "train", holdout: "hold-out", validation: "validation", test: "test" };
 
 export class Training {
   title = "Training";
@@ -57,6 +58,9 @@ function facts(run) {
     }
     const mean = summary.holdout_mean_class_accuracy ?? summary.validation_mean_class_accuracy;
     if (mean !== undefined) rows.push(["mean of the classes", percent(mean)]);
+    if (Number.isFinite(summary.test_mean_class_accuracy)) {
+      rows.push(["mean of the classes, test", percent(summary.test_mean_class_accuracy)]);
+    }
     if (summary.best_epoch !== undefined) {
       const epoch = `epoch ${summary.best_epoch} of ${summary.epochs}`;
       rows.push(["Weights", `of ${epoch}, the best on the hold-out`]);
