@@ -53,6 +53,8 @@ from convlens.escape import markdown_code, visible
 from convlens.files import read_csv
 from convlens.inference import Classifier, metrics
 from convlens.inference.confusion import most_confused
+from convlens.inference.measures import LABELS as MEASURES
+from convlens.inference.measures import shares
 from convlens.look import assigned_images
 from convlens.look.arrays.activations import activations, map_statistics
 from convlens.look.arrays.deconvolution import deconvolution
@@ -133,6 +135,15 @@ def mean_per_class(recipe, split):
     field, run = f"{split}_mean_class_accuracy", RunFolder(RESULTS / recipe)
     metrics = run.read_metrics() if run.is_finished else {}
     return RUNS[recipe].get(field, metrics.get(field, math.nan))
+
+
+def measures(recipe):
+    """What is known of a recipe on the validation images beside its accuracy, as metrics.json has
+    it: from the results, else from the weights; empty where neither tells."""
+    known = {name: RUNS[recipe].get(f"validation_{name}") for name in MEASURES}
+    if known["macro_f1"] is None and seen(recipe) is not None:
+        known = seen(recipe).measures()
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def settings(recipe):
@@ -290,6 +301,11 @@ CALTECH = C == 101 and {"Faces", "Faces_easy", "accordion", "camera"} <= set(CLA
 # ## Summary of the results
 
 # %% tags=["hide-input"]
+TESTED = [  # where the data set has test/
+    field
+    for field in ("test_accuracy", "test_mean_class_accuracy")
+    if any(RUNS[name].get(field) is not None for name in ORDER)
+]
 rows = []
 for name in ORDER:
     run = RUNS[name]
@@ -301,6 +317,7 @@ for name in ORDER:
             f"{run['validation_loss']:.3f}",
             accuracy(name),
             percent(run["validation_mean_class_accuracy"]),
+            *(percent(math.nan if run.get(f) is None else run[f]) for f in TESTED),
             tier(name),
         )
     )
@@ -311,6 +328,7 @@ header = (
     "validation loss",
     "validation accuracy",
     "mean per class",
+    *(field.replace("_", " ").replace("mean class accuracy", "mean per class") for field in TESTED),
     "tier reached",
 )
 short = [name for name in ORDER if RUNS[name]["train_accuracy"] < 0.5]
@@ -321,9 +339,13 @@ partial = [
     for name in ORDER
     if {"--max-train-images", "--images"} & set(shlex.split(RUNS[name]["command"]))
 ]
-missing = [name for name in recipes.RECIPES if name not in RUNS]
+missing = [
+    name
+    for name, recipe in recipes.RECIPES.items()  # one that begins with weights has no result of its own
+    if name not in RUNS and not recipe().follows_weights
+]
 text(
-    table(header, rows, "lrrrrrl"),
+    table(header, rows, "l" + "r" * (len(header) - 2)),
     f"Losses are mean cross-entropies in nats, against one-hot labels without smoothing. ± is the "
     f"standard error √(p·(1−p)/n) of an accuracy p measured on the n = {N:,} validation images. "
     f"“Mean per class” is the mean of the {C} validation accuracies of the single classes.",
@@ -352,6 +374,26 @@ if ORDER:
             [record for name in ORDER for record in RECORDS if record["recipe"] == name]
         ),
         "Accuracy of every recipe on both splits, and the tiers of the assignment's table.",
+    )
+
+# %% tags=["hide-input"]
+measured = {name: found for name in ORDER if (found := measures(name))}
+columns = [m for m in MEASURES if any(m in found for found in measured.values())]
+if measured:
+    text(
+        "**More measures of the same answers**, on the validation images:",
+        table(
+            ("recipe", *(MEASURES[column] for column in columns)),
+            [
+                (f"`{name}`", *(percent(found.get(column, math.nan)) for column in columns))
+                for name, found in measured.items()
+            ],
+            "l" + "r" * len(columns),
+        ),
+        "The mean of the class accuracies is also called balanced accuracy, and macro recall. "
+        "Precision is the share of the images taken for a class that are of it, F1 the harmonic mean "
+        "of precision and recall, ROC-AUC how often a class's probability is higher for an image of "
+        "the class than for another; macro is the mean over the classes.",
     )
 
 # %% tags=["hide-input"]
@@ -688,6 +730,28 @@ if (RESULTS / "ablation.md").exists():
 
 
 # %% tags=["hide-input"]
+def worst_classes(matrix, classes, most=5):
+    """The classes of the lowest F1 that is not 1, as a table; "" where there is none."""
+    right, images, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    recall, precision = shares(right, images), shares(right, predicted)
+    f1 = np.where(images > 0, shares(2 * right, images + predicted), math.nan)
+    worst = [c for c in np.argsort(f1, kind="stable")[:most] if f1[c] < 1]
+    if not worst:
+        return ""
+    return table(
+        ("hardest classes", "images", "recall", "precision", "F1"),
+        [
+            (
+                markdown_code(classes[c]),
+                images[c],
+                *(percent(m[c], 0) for m in (recall, precision, f1)),
+            )
+            for c in worst
+        ],
+        "lrrrr",
+    )
+
+
 def report_mistakes(recipe, pictures):
     """The confusions in words, and those pictures of the run folder."""
     if not (RESULTS / recipe / "confusion.csv").exists():
@@ -706,7 +770,8 @@ def report_mistakes(recipe, pictures):
     text(
         f"`{recipe}` is wrong on {wrong} of {matrix.sum():,} validation images. "
         + (f"Its most frequent confusions: {listed}. " if pairs else "")
-        + f"{perfect} of {len(classes)} classes are recognized without a mistake, {nothing} not once."
+        + f"{perfect} of {len(classes)} classes are recognized without a mistake, {nothing} not once.",
+        worst_classes(matrix, classes),
     )
     for picture in pictures:
         show(RESULTS / recipe / f"{picture}.png", f"{MISTAKES[picture]}, `{recipe}`.")

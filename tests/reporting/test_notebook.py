@@ -56,7 +56,7 @@ def project(tmp_path_factory, toy_data) -> Path:
                 device="cpu",
                 precision="fp32",
             )
-            records.append({field: run.metrics[field] for field in SUMMARY_FIELDS})
+            records.append({field: run.metrics.get(field) for field in SUMMARY_FIELDS})
             run.classifier.save(root / "weights" / f"{name}.safetensors", half=True)
         (root / "results" / "summary.json").write_text(json.dumps(records), encoding="utf-8")
         report(root / "results", root / "weights", toy_data, root / "notebooks")
@@ -369,6 +369,19 @@ def test_what_a_network_is_sure_of_is_measured_on_the_validation_images(cells):
     assert seen.temperature == 1
     assert len(seen.probabilities) == 20
     assert seen.accuracy == pytest.approx(cells["RUNS"]["lenet5"]["validation_accuracy"], abs=0.05)
+
+
+def test_more_measures_are_those_of_the_record_else_of_the_weights(cells, monkeypatch):
+    record = cells["RUNS"]["lenet5"]
+    known = cells["measures"]("lenet5")
+    assert known["macro_f1"] == record["validation_macro_f1"]
+    assert "top5_accuracy" not in known  # of five classes it says nothing
+    older = {name: value for name, value in record.items() if "macro" not in name}
+    monkeypatch.setitem(cells["RUNS"], "lenet5", older)
+    again = cells["measures"]("lenet5")  # of weights in half precision
+    assert again["macro_f1"] == pytest.approx(known["macro_f1"], abs=0.1)
+    monkeypatch.setitem(cells, "seen", lambda recipe: None)
+    assert cells["measures"]("lenet5") == {}
 
 
 def test_a_network_surer_than_right_is_over_fitted(cells, made_up):
