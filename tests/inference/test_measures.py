@@ -120,6 +120,7 @@ def test_wilson_by_hand_and_at_the_ends():
                 spread = z * math.sqrt(end * (1 - end) / whole)
                 assert abs(end - part / whole) == pytest.approx(spread)
     np.testing.assert_allclose(wilson(81, 263), [0.2553, 0.3662], atol=5e-5)  # Newcombe 1998
+    assert (wilson(0, 4)[0], wilson(7, 7)[1]) == (0, 1)
     assert np.isnan(wilson(0, 0)).all()
     assert wilson(np.array([[1, 0]]), 2).shape == (1, 2, 2)
 

@@ -44,7 +44,8 @@ def wilson(part: np.ndarray | int, whole: np.ndarray | int) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = (p + square / (2 * n)) / (1 + square / n)
         half = Z / (1 + square / n) * np.sqrt(p * (1 - p) / n + square / (4 * n * n))
-    return np.clip(np.stack([middle - half, middle + half], axis=-1), 0, 1)
+    low, high = np.where(p == 0, 0, middle - half), np.where(p == 1, 1, middle + half)
+    return np.stack([low, high], axis=-1)  # exactly 0 and 1 where the share is
 
 
 def ranks_of_truth(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
