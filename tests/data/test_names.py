@@ -88,6 +88,10 @@ def test_a_run_is_used_under_an_ascii_locale(data, tmp_path):
     assert [Path(each["path"]).name for each in json.loads(told)] == [
         f"éimage_{number:04d}.png" for number in (1, 2, 3, 4)
     ]
+    options = ("--out", tmp_path / "gelehrt", "--epochs", 1, "--batch-size", 16, "--device", "cpu")
+    student = ("lenet5", "--data", data, *options, "--distillation", "0.5", "--teachers", run)
+    convlens(ASCII, "train", *student)  # the teacher's place is kept as it is read by any locale
+    assert RunFolder(tmp_path / "gelehrt").read_config().teachers == (str(run),)
     told = convlens(ASCII, "data", "audit", "--data", data, "--out", tmp_path / "pâirs")
     assert "unreadable       none" in told
     assert (tmp_path / "pâirs/near-duplicates.csv").exists()

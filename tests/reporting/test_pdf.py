@@ -1,9 +1,11 @@
 """The PDF says what the notebook says, in the fonts that there are."""
 
+import json
 import logging
 
 import pytest
 
+from convlens.errors import UserError
 from convlens.figures import fonts
 
 nbformat = pytest.importorskip("nbformat")
@@ -12,6 +14,8 @@ pytest.importorskip("typst")
 pytest.importorskip("pypandoc")
 
 from convlens.escape import markdown_code  # noqa: E402
+from convlens.reporting.execution import execute  # noqa: E402
+from convlens.reporting.notebook import report  # noqa: E402
 from convlens.reporting.pdf import to_pdf  # noqa: E402
 
 
@@ -41,6 +45,32 @@ def test_a_picture_that_is_not_there_leaves_its_text(tmp_path):
     told = words(to_pdf(nbformat.v4.new_notebook(cells=cells), "Title", tmp_path))
     assert " ".join(told.split()).count("of an inner loss") == 2
     assert "before of an inner loss after" in " ".join(told.split())
+
+
+@pytest.mark.parametrize(
+    "name", ["`<img src=x onerror=alert(1)>", "a`b", "../../x", "", "![x](y)", "a\nb", 3, None, []]
+)
+def test_a_recipe_that_has_no_name_of_one_is_refused(name, tmp_path):
+    content = json.dumps([{"recipe": "lenet5"}, {"recipe": name}])
+    (tmp_path / "summary.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"has results of a recipe .*, which is no name of one"):
+        report(tmp_path, tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_figure_in_the_kernel_cannot_draw_is_told(tmp_path, monkeypatch, caplog):
+    code = """
+from convlens.figures import fonts
+fonts.tell_once(["張三"])
+print("done")
+"""
+    caplog.set_level(logging.INFO, "convlens")
+    monkeypatch.setattr(fonts, "_told", [])
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    execute(book, tmp_path)
+    assert [output["text"] for output in book.cells[0].outputs] == ["done\n"]
+    (told,) = caplog.messages
+    assert told.startswith("not drawn  張三: ")
 
 
 def test_what_no_font_has_is_told_once(tmp_path, monkeypatch, caplog):

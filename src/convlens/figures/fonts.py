@@ -72,6 +72,13 @@ def fit(texts: Sequence[Text]) -> None:
         tell_once(boxes)
 
 
+def tell_again(line: str) -> None:
+    """Log what the figures of another process had to tell, as if they were this one's."""
+    if not _told:
+        _told.append(True)
+        logger.info("%s", line)
+
+
 def tell_once(names: Sequence[str]) -> None:
     """Log, once in a program, which names no font can draw, and what helps."""
     names = list(dict.fromkeys(names))

@@ -5,10 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convlens.errors import UserError
+from convlens.figures import fonts
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+# The kernel's first words: what its figures have to tell of fonts goes to a file.
+STARTUP = """\
+import logging
+_fonts = logging.getLogger("convlens.figures.fonts")
+_fonts.addHandler(logging.FileHandler({path!r}, encoding="utf-8", errors="backslashreplace"))
+_fonts.setLevel(logging.INFO)
+del _fonts, logging
+"""
 CELL_TIMEOUT = 900  # seconds; nothing is trained, so a cell that takes longer hangs
 
 
@@ -44,9 +53,14 @@ def execute(notebook: "NotebookNode", folder: Path) -> None:
         connection_file=str(folder / "connection.json"),
     )
     client = NotebookClient(notebook, km=manager, timeout=CELL_TIMEOUT, record_timing=False)
+    told = folder / "fonts.txt"
+    startup = folder / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True, exist_ok=True)
+    code = STARTUP.format(path=str(told.resolve()))
+    (startup / "fonts.py").write_text(code, encoding="utf-8", errors="surrogateescape")
     environment = {
         **os.environ,
-        "IPYTHONDIR": str(folder / "ipython"),
+        "IPYTHONDIR": str((folder / "ipython").resolve()),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a debugger's remark on frozen modules
         "MPLBACKEND": "agg",
     }
@@ -61,6 +75,8 @@ def execute(notebook: "NotebookNode", folder: Path) -> None:
     except (CellTimeoutError, DeadKernelError) as problem:
         what = f"{type(problem).__name__} (a cell may take {CELL_TIMEOUT} s)"
         raise _failed(notebook, what) from None
+    for line in told.read_text(encoding="utf-8").splitlines() if told.exists() else ():
+        fonts.tell_again(line)
 
 
 def _failed(notebook: "NotebookNode", what: str) -> UserError:

@@ -8,7 +8,9 @@ Cells tagged `hide-input` show their output only: text whose numbers are compute
 from the package.
 """
 
+import json
 import os
+import re
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +25,7 @@ from convlens.reporting.pdf import to_pdf
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+_NAME = re.compile(r"\w[\w .-]*")  # of a recipe
 HERE = Path(__file__).parent
 NAME = "assignment2.py"
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
@@ -83,6 +86,7 @@ def report(
             "with `results`",
             option="results",
         )
+    _check_names(results / "summary.json")
     if not source.exists():
         raise UserError(f"the notebook's source {source} does not exist")
     _check_packages()
@@ -119,6 +123,22 @@ def report(
         for path in (ipynb, page, pdf):
             os.replace(path, out / path.name)
     return out / ipynb.name, out / page.name, out / pdf.name
+
+
+def _check_names(summary: Path) -> None:
+    """Raise UserError for a recipe whose name would be more than a name in the notebook's Markdown,
+    or in the path of its results. What is damaged the notebook itself tells."""
+    try:
+        records = json.loads(summary.read_text(encoding="utf-8"))
+        names = [record["recipe"] for record in records]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise UserError(
+                f"{summary} has results of a recipe {name!r}, which is no name of one; remove them",
+                option="results",
+            )
 
 
 def title(notebook: "NotebookNode") -> str:

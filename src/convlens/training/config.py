@@ -14,6 +14,7 @@ from convlens import formats
 from convlens.data import Dataset, Reading, open_dataset
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds, flatten, from_dict, replace
+from convlens.files import as_unicode, on_disk
 from convlens.recipes import RECIPES, Recipe, find_recipe
 from convlens.training.device import Machine
 
@@ -251,4 +252,4 @@ def make_config(recipe: str | Path | Recipe | RunConfig, options: Mapping[str, A
 
 def absolute(paths: Sequence[Path | str]) -> tuple[str, ...]:
     """The paths as a configuration keeps them, for a run may be resumed from another folder."""
-    return tuple(str(Path(path).resolve()) for path in paths)
+    return tuple(as_unicode(Path(on_disk(as_unicode(path))).resolve()) for path in paths)

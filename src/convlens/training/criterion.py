@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from convlens.data.normalize import Normalize
 from convlens.errors import UserError
+from convlens.files import as_unicode, on_disk
 from convlens.inference.classifier import Classifier
 from convlens.inference.ensemble import Ensemble
 from convlens.inference.fast import FastInference
@@ -72,7 +73,7 @@ def load_teachers(
     UserError unless they know those classes and can see what the student is given, which has so
     many `channels`: of its gray images no colors can be made.
     """
-    teachers = [Classifier.load(run) for run in runs]
+    teachers = [Classifier.load(on_disk(as_unicode(run))) for run in runs]
     for run, teacher in zip(runs, teachers, strict=True):
         if teacher.class_names != tuple(classes):
             raise UserError(

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from convlens.data.normalize import LUMA
 from convlens.errors import UserError
-from convlens.files import as_unicode
+from convlens.files import as_unicode, on_disk
 from convlens.inference import foreign_weights, weights_file
 from convlens.inference.foreign_weights import IMAGENET_MEAN, IMAGENET_STD
 from convlens.models import MODELS
 from convlens.models.hooks import classifier_of
 from convlens.recipes import RECIPES, Recipe
-from convlens.training.config import RunConfig
+from convlens.training.config import RunConfig, absolute
 
 # Options of a network that may be others than those it was trained with: they change no tensor,
 # and nothing in evaluation.
@@ -56,7 +56,7 @@ class Pretrained:
     def read(cls, path: Path | str) -> "Pretrained":
         """The network of a run folder (its `best` weights), of a weights file of ConvLens, or of
         torchvision's or timm's resnet18. Raises UserError for anything else."""
-        file = Path(path)
+        file = Path(on_disk(as_unicode(path)))
         if file.is_dir() and (file / "best.safetensors").exists():
             file = file / "best.safetensors"
         elif not file.exists():
@@ -170,7 +170,7 @@ def begin_with_weights(config: RunConfig) -> RunConfig:
     config = replace(
         config,
         recipe=recipe,
-        weights=str(Path(config.weights).resolve()),
+        weights=absolute([config.weights])[0],
         weights_digest=found.digest,
         weights_mean=found.mean,
         weights_std=found.std,
