@@ -22,6 +22,7 @@
 RESULTS = "../results"
 WEIGHTS = "../weights"
 DATA = None
+READING = {}
 
 # %%
 RETRAIN = False
@@ -127,7 +128,7 @@ def seen(recipe):
     network = trained(recipe)
     if network is None:
         return None
-    return network.evaluate(network.open_dataset(DATA, progress=False)).at(temperature=1)
+    return network.evaluate(network.open_dataset(DATA, progress=False, **READING)).at(temperature=1)
 
 
 def mean_per_class(recipe, split):
@@ -268,7 +269,7 @@ def show(picture, caption):
 # %% tags=["hide-input"]
 # What is known of the images -----------------------------------------------------------------
 
-DATASET = open_dataset(DATA, progress=False)
+DATASET = open_dataset(DATA, progress=False, **READING)
 CLASSES = DATASET.classes
 COUNTS = np.bincount(DATASET.validation.labels, minlength=len(CLASSES))  # of validation images
 N, C = int(COUNTS.sum()), len(CLASSES)
@@ -824,7 +825,7 @@ else:
 # %%
 if LOOKED_AT:
     network = trained(LOOKED_AT)
-    dataset = network.open_dataset(DATA, progress=False)
+    dataset = network.open_dataset(DATA, progress=False, **READING)
     layers = conv_relu_layers(network.model, network.size)[:2]
     paths, images = zip(*assigned_images(dataset), strict=True)  # uint8, (size, size, 3) each
     maps = activations(network.model, network.inputs(images), layers)  # (2, 32 | 64, h, w)

@@ -162,7 +162,9 @@ def test_notebook_names_no_path_of_this_machine(project, toy_data):
 
 def test_parameters_lead_from_the_notebook_to_the_results(notebook):
     (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
-    assert cell.source == "RESULTS = '../results'\nWEIGHTS = '../weights'\nDATA = None"
+    assert cell.source == (
+        "RESULTS = '../results'\nWEIGHTS = '../weights'\nDATA = None\nREADING = {}"
+    )
 
 
 def test_page_loads_nothing(project):
@@ -200,7 +202,7 @@ def test_a_failing_cell_is_named_and_the_old_report_stays(project, toy_data, tmp
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     source = tmp_path / "assignment2.py"
     source.write_text(
-        '# %% tags=["parameters"]\nRESULTS = WEIGHTS = DATA = None\n\n'
+        '# %% tags=["parameters"]\nRESULTS = WEIGHTS = DATA = READING = None\n\n'
         '# %%\nlimit = 3\nraise ValueError("above the limit")\n'
     )
     with pytest.raises(UserError, match=r"'limit = 3' failed: ValueError: above the limit"):
@@ -247,6 +249,7 @@ def executed(last: str, results: Path, weights: Path, data: Path | None) -> dict
         for cell in jupytext.read(notebook_source()).cells:
             if "parameters" in cell.metadata.get("tags", ()):
                 names |= {"RESULTS": str(results), "WEIGHTS": str(weights), "DATA": data}
+                names["READING"] = {}
             elif cell.cell_type == "code":
                 exec(cell.source, names)
                 names["display"] = lambda *shown: None

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.figures import fonts
 
@@ -56,6 +57,27 @@ def test_a_recipe_that_has_no_name_of_one_is_refused(name, tmp_path):
     with pytest.raises(UserError, match=r"has results of a recipe .*, which is no name of one"):
         report(tmp_path, tmp_path, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_report_reads_the_data_set_as_it_is_asked_to(tmp_path):
+    """And what is handed over names no path of this machine."""
+    out, results = tmp_path / "out", tmp_path / "results"
+    results.mkdir()
+    (results / "summary.json").write_text("[]", encoding="utf-8")
+    source = tmp_path / "short.py"
+    source.write_text(
+        '# %% tags=["parameters"]\nREADING = {}\n\n# %%\nprint(sorted(READING.items()))\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "doubtful.csv").touch()
+    reading = Reading(skip_bad=True, exclude=str(tmp_path / "doubtful.csv"))
+    written, *_ = report(results, results, out=out, source=source, reading=reading)
+    parameters, cell = nbformat.read(written, as_version=4).cells
+    asked = [("exclude", str(tmp_path / "doubtful.csv")), ("skip_bad", True)]
+    assert cell.outputs[0]["text"] == f"{asked}\n"
+    names: dict = {}
+    exec(parameters.source, names)
+    assert names["READING"] == {"skip_bad": True, "exclude": "../doubtful.csv"}
 
 
 def test_what_a_figure_in_the_kernel_cannot_draw_is_told(tmp_path, monkeypatch, caplog):

@@ -8,11 +8,12 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from convlens.cli.options import Data, read
+from convlens.data.reading import Reading
 from convlens.logs import say
 
 
 @dataclass(frozen=True)
-class ReportOptions:
+class ReportOptions(Reading):
     """Options of `convlens report`."""
 
     results: Path = Path("results")
@@ -29,7 +30,10 @@ def report(arguments: Sequence[str]) -> None:
     options = read(ReportOptions, arguments, "report", report.__doc__)
     from convlens.reporting.notebook import report as make
 
-    for path in make(options.results, options.weights, options.data, options.out):
+    made = make(
+        options.results, options.weights, options.data, options.out, reading=options.reading
+    )
+    for path in made:
         say(f"wrote      {path}")
 
 

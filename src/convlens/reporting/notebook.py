@@ -12,10 +12,12 @@ import json
 import os
 import re
 import tempfile
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.files import make_folder
 from convlens.reporting.execution import execute
@@ -56,6 +58,7 @@ def report(
     out: Path | str = "notebooks",
     *,
     source: Path | str | None = None,
+    reading: Reading | None = None,
 ) -> tuple[Path, Path, Path]:
     """Execute a notebook and write it, its web page and its PDF.
 
@@ -69,7 +72,8 @@ def report(
         data: The data set that the results were measured on, as `open_dataset` takes it.
         out: Folder of the three files, which take the name of `source`.
         source: In jupytext's percent format, by default the assignment's notebook. Its cell tagged
-            "parameters" sets RESULTS, WEIGHTS and DATA.
+            "parameters" sets RESULTS, WEIGHTS, DATA and READING.
+        reading: How the data set is to be read.
 
     Returns:
         The paths of the notebook, the HTML and the PDF.
@@ -99,6 +103,7 @@ def report(
         RESULTS=str(results.resolve()),
         WEIGHTS=str(weights.resolve()),
         DATA=None if data is None else str(data),
+        READING=_asked(reading),
     )
     try:
         make_folder(out)
@@ -111,7 +116,10 @@ def report(
         execute(notebook, folder)
         # What is handed over names no path of this machine, and runs where it lies.
         parameters.source = _assignments(
-            RESULTS=os.path.relpath(results, out), WEIGHTS=os.path.relpath(weights, out), DATA=None
+            RESULTS=os.path.relpath(results, out),
+            WEIGHTS=os.path.relpath(weights, out),
+            DATA=None,
+            READING=_asked(reading, out),
         )
         _settle(notebook)
         ipynb, page, pdf = (
@@ -166,11 +174,21 @@ def _parameters(notebook: "NotebookNode", source: Path) -> "NotebookNode":
         if "parameters" in cell.metadata.get("tags", ()):
             return cell
     raise UserError(
-        f'{source} has no cell tagged "parameters"; add one that sets RESULTS, WEIGHTS and DATA'
+        f'{source} has no cell tagged "parameters"; add one that sets RESULTS, WEIGHTS, DATA '
+        "and READING"
     )
 
 
-def _assignments(**values: str | None) -> str:
+def _asked(reading: Reading | None, folder: Path | None = None) -> dict[str, Any]:
+    """What is asked for of a reading; a file by its way from that folder, where there is one."""
+    asked = {name: value for name, value in asdict(reading or Reading()).items() if value}
+    if "exclude" in asked:
+        place = Path(asked["exclude"]).resolve()
+        asked["exclude"] = str(place if folder is None else os.path.relpath(place, folder))
+    return asked
+
+
+def _assignments(**values: str | dict[str, Any] | None) -> str:
     return "\n".join(f"{name} = {value!r}" for name, value in values.items())
 
 
