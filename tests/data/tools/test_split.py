@@ -1,9 +1,12 @@
 """A data set that is copied into train/ and validation/."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
 from convlens.data import Reading, load
+from convlens.data.sources import scan
 from convlens.data.tools.split import write_split
 from convlens.errors import UserError
 
@@ -41,3 +44,27 @@ def test_what_cannot_be_split_is_refused(unsplit, tmp_path):
         write_split(unsplit, tmp_path / "again", seed=-1)
     assert problem.value.options == ("seed",)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pets"]
+
+
+def test_images_whose_metadata_say_their_class_come_into_its_folder(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rows = []
+    for number in range(8):
+        Image.new("RGB", (8, 8)).save(photos / f"{number}.png")
+        rows.append(f"{number}.png,{'cat' if number % 2 else 'dog'}\n")
+    (photos / "metadata.csv").write_text(f"file_name,label\n{''.join(rows)}", encoding="utf-8")
+    write_split(photos, tmp_path / "out", fraction=0.5)
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/*/*/*"))
+    assert len(written) == 8
+    assert {(p.split("/")[1] == "cat") == (int(p[-5]) % 2 == 1) for p in written} == {True}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_split_inside_another_data_set_is_no_class_of_it(toy_data, tmp_path, nested):
+    other = shutil.copytree(toy_data / "train", tmp_path / "other")
+    out = write_split(toy_data / "validation", other / "split", 0.5)
+    assert len(scan(out, Reading()).paths) == 20
+    listing = scan(other, Reading(nested=nested))
+    assert (len(listing.classes), len(listing.paths)) == (5, 60)
+    listing.check()

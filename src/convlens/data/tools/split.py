@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 from convlens.data.listing import Listing
+from convlens.data.names import class_name
 from convlens.data.reading import Reading
 from convlens.data.sources import scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.fields import check_least
-from convlens.files import marked, on_disk, safe_name, whole_folder
+from convlens.files import mark, marked, on_disk, safe_name, whole_folder
 
 
 def write_split(
@@ -52,6 +53,7 @@ def write_split(
         )
     parts = split_per_class(listing.labels, fraction, seed)
     with whole_folder(out) as folder:
+        mark(folder)  # in an unsplit data set it is no class
         for split, rows in zip(("train", "validation"), parts, strict=True):
             for row in rows:
                 copy = folder / split / on_disk(_place(listing, row))
@@ -63,10 +65,9 @@ def write_split(
 def _place(listing: Listing, row: int) -> str:
     """Where an image goes within its split: as it lies in its class's folder, or, where a list
     gives its class, into a folder of that name under a name that tells its own folders."""
-    path = listing.paths[row]
-    if listing.source == listing.root:
+    path, name = listing.paths[row], listing.classes[listing.labels[row]]
+    if class_name(path.partition("/")[0]) == name:
         return path
-    name = listing.classes[listing.labels[row]]
     stem, dot, suffix = path.rpartition(".")
     flat = path if "/" not in path else marked(stem.replace("/", "-"), path) + dot + suffix
     return f"{safe_name(name)}/{flat}"
