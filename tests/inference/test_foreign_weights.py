@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import os
 import pickle
 import re
 import struct
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -242,6 +244,8 @@ def test_a_truncated_file_is_named(save, kept, light, tmp_path):
 
 def test_what_is_no_file_is_named(tmp_path):
     assert "it is no file" in refused(tmp_path)
+    assert "it is no file" in refused(Path(os.devnull))
+    assert not foreign_weights.is_ours(Path(os.devnull))
 
 
 def test_a_large_file_is_not_read(tmp_path):

@@ -50,6 +50,8 @@ def is_safetensors(path: Path) -> bool:
 
 def is_ours(path: Path) -> bool:
     """Whether a file of safetensors says that ConvLens wrote it."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with safe_open(path, framework="pt") as file:
             return "convlens" in (file.metadata() or {})
