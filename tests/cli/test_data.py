@@ -67,7 +67,7 @@ def test_a_verb_that_advises_to_skip_bad_files_can(
     asked = [verb, toy_weights, "--data", broken, "--out", tmp_path / "out"]
     asked += ["--device", "cpu"] if verb == "evaluate" else []
     told = refuse(*asked)
-    assert told.endswith("(not an image Pillow can read); replace it or use --skip-bad")
+    assert told.endswith("is text, not an image; remove it or use --skip-bad")
     told = tell(*asked, "--skip-bad")
     assert "59 training and 20 validation images" in told
     assert "\nskipped    train/red_cross/image_0003.png\n" in told

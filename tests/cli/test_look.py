@@ -138,7 +138,7 @@ def test_nothing_is_written_when_one_of_several_views_cannot_be(
     out = tmp_path / "looks"
     command = ("look", toy_weights, "--data", toy_data, "--out", out)
     told = refuse(*command[:2], image, tmp_path / "broken.png", *command[2:])
-    assert re.search(r"broken\.png cannot be decoded", told)
+    assert re.search(r"broken\.png is text, not an image", told)
     # a linear layer has activations, but no patches
     told = refuse(*command, "--view", "filters", "activations", "patches", "--layer", "fc1")
     assert "fc1" in told
@@ -194,14 +194,14 @@ def test_of_a_folder_what_can_be_decoded_is_drawn_and_the_rest_named(
     told = capsys.readouterr()
     assert written(told.out) == ["attribution-photos-good.png"]
     bad, pipe, left_out = told.err.splitlines()
-    assert "bad.png cannot be decoded (" in bad and "pipe.png cannot be decoded (" in pipe
+    assert "bad.png is text, not an image" in bad and "pipe.png cannot be decoded (" in pipe
     assert left_out == f"left out: 1 file that is no image (1 empty): {folder}/notes.txt"
 
 
 def test_a_folder_without_an_image_that_can_be_decoded_is_refused(toy_weights, tmp_path, refuse):
     (tmp_path / "bad.png").write_bytes(b"no image")
     command = ("look", toy_weights, tmp_path, "--view", "attribution", "--out", tmp_path / "looks")
-    assert "bad.png cannot be decoded" in refuse(*command)
+    assert "bad.png is text, not an image" in refuse(*command)
     assert not (tmp_path / "looks").exists()
 
 

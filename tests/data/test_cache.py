@@ -178,7 +178,7 @@ def test_an_unreadable_image_stops_and_leaves_nothing_half_written(pets, own_cac
     root, _ = pets
     (root / "train/cat/01.png").write_bytes(b"broken")
     with pytest.raises(
-        UserError, match=r"train/cat/01\.png cannot be .* or use `skip_bad`$"
+        UserError, match=r"train/cat/01\.png is text, not an image; remove it or use `skip_bad`$"
     ) as problem:
         load(root, size=16)
     assert problem.value.options == ("skip_bad",)
@@ -197,10 +197,10 @@ def test_skipped_images_are_listed_remembered_and_tried_again(pets, decoded):
         assert_holds(dataset, truth)
         assert dataset.train.labels.tolist() == [0] * 4 + [1] * 4
     assert len(decoded) == 12
-    with pytest.raises(UserError, match=r"note\.txt is text, not an image"):
+    with pytest.raises(UserError, match=r"note\.txt is empty, not an image"):
         load(root, size=16)
     (root / "validation/cat/note.txt").unlink()
-    with pytest.raises(UserError, match=r"01\.png cannot be decoded"):
+    with pytest.raises(UserError, match=r"01\.png is text, not an image"):
         load(root, size=16)
     decoded.clear()
     truth["train/cat/01.png"] = pixels(16, 16, 3)

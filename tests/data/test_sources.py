@@ -144,7 +144,7 @@ def test_notes_are_said_once(tmp_path, told, capsys):
 def test_a_file_that_is_no_image(tmp_path):
     (split_tree(tmp_path) / "train/cat/notes.txt").write_text("nice cats")
     assert problems(tmp_path) == [
-        "ROOT/train/cat/notes.txt is not an image; remove it or use `skip_bad`"
+        "ROOT/train/cat/notes.txt is text, not an image; remove it or use `skip_bad`"
     ]
     allowed = scan(tmp_path, Reading(skip_bad=True))
     assert allowed.problems == ()
@@ -365,7 +365,7 @@ def test_the_first_problem_is_raised_with_the_number_of_others(tmp_path):
     with pytest.raises(UserError) as error:
         open_dataset(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/train/cat/a.txt is not an image; remove it or use `skip_bad` "
+        f"{tmp_path}/train/cat/a.txt is empty, not an image; remove it or use `skip_bad` "
         "(and 2 more; `convlens data audit` lists them)"
     )
     assert error.value.options == ("skip_bad",)  # the command in backticks is none

@@ -135,7 +135,7 @@ def test_a_failure_leaves_the_old_page_and_no_other(explorer: Explorer, tmp_path
 
 def test_an_image_that_cannot_be_read_is_named(explorer: Explorer, tmp_path: Path):
     (tmp_path / "bad.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"bad\.png: this is not an image"):
+    with pytest.raises(UserError, match=r"bad\.png: this is text, not an image"):
         write_page(explorer, tmp_path / "page", [tmp_path / "bad.png"])
     assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
 

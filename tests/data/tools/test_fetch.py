@@ -285,7 +285,7 @@ def test_what_a_killed_download_left_is_removed(server, tmp_path, own_cache):
 
 def test_a_broken_image_in_the_archive(server, tmp_path):
     server.body = archive(files={"a/1.jpg": b"broken"})
-    with pytest.raises(UserError, match=r"101_ObjectCategories/a/1\.jpg in the archive cannot be"):
+    with pytest.raises(UserError, match=r"101_ObjectCategories/a/1\.jpg in the archive is text"):
         fetch(server, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 

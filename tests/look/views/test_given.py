@@ -60,7 +60,7 @@ def test_several_are_given_as_a_list_an_array_or_a_folder(classifier, image, pix
     ("given", "sentence"),
     [
         ("gone.png", "gone.png does not exist; give an image"),
-        ("broken.png", "broken.png cannot be decoded"),
+        ("broken.png", "broken.png is text, not an image; remove it"),
         (".", "is a folder; give one image of it"),
     ],
 )
