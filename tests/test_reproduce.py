@@ -53,8 +53,9 @@ def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, told,
     assert {p.name for p in cards.iterdir()} == {"lenet5.md", "lenet5plus.md"}
     assert "2 runs, seeds 0, 1." in (cards / "lenet5.md").read_text(encoding="utf-8")
     table = (tmp_path / "results" / "summary.md").read_text(encoding="utf-8")
-    uncertainty = table.splitlines()[-1]
-    assert uncertainty.startswith("On 20 images an accuracy has a standard error of ")
+    start = "On 20 images an accuracy has a standard error of "
+    (uncertainty,) = (line for line in table.splitlines() if line.startswith(start))
+    assert "| `lenet5plus` | validation | " in table  # more measures, below it
     assert capsys.readouterr().out.splitlines()[-1] == uncertainty
     reproduce(("lenet5plus",), asked)
     assert "epoch" not in capsys.readouterr().out

@@ -181,10 +181,12 @@ def test_train_tells_what_it_used_and_where_it_wrote(finished, toy_data):
     assert re.match(r"device     cpu, \d+ threads?, fp32 \(as asked\)$", lines[2])
     assert [line.split("train")[0] for line in lines[3:5]] == ["epoch   1/2  ", "epoch   2/2  "]
     assert lines[5].startswith("train ") and lines[6].startswith("validation ")
-    assert re.fullmatch(r" +± \d+\.\d and \d+\.\d points \(standard errors\)", lines[7])
+    more = r" +macro precision .*  F1 .*  ROC-AUC .*; accuracy within .* to .* \(95% interval\)"
+    assert re.fullmatch(more, lines[7])
+    assert re.fullmatch(r" +± \d+\.\d and \d+\.\d points \(standard errors\)", lines[8])
     calibration = r"calibration error \d+\.\d%, \d+\.\d% at temperature 0\.90"  # the recipe's
-    assert re.fullmatch(calibration, lines[8])
-    assert lines[9:] == [f"wrote      {run}"]
+    assert re.fullmatch(calibration, lines[9])
+    assert lines[10:] == [f"wrote      {run}"]
     assert "\x1b" not in told and "\r" not in told  # no terminal, no bar
 
 
