@@ -20,7 +20,7 @@ from convlens.data.augment import Augment
 from convlens.errors import UserError
 from convlens.fields import replace
 from convlens.recipes import RECIPES
-from convlens.training.config import RunConfig
+from convlens.training.config import BEGUN, RunConfig
 from convlens.training.run_folder import RunFolder
 
 # Options
@@ -124,8 +124,8 @@ def test_every_option_of_a_run_and_a_recipe_is_one_of_the_command(capsys):
     with pytest.raises(SystemExit):
         parse_train(["lenet5plus", "--help"])
     told = capsys.readouterr().out
-    hidden = {"recipe", "digest", "convolutions", "name", "model"}
-    names = {f.name for f in dataclasses.fields(RunConfig)}
+    hidden = {"recipe", "digest", "convolutions", "name", "model", *BEGUN, "follows_weights"}
+    names = {f.name for f in dataclasses.fields(RunConfig)} - {"weights"} | {"from"}
     names |= {f.name for f in dataclasses.fields(RECIPES["lenet5plus"]())} - {"augment"}
     names |= {f"augment.{f.name}" for f in dataclasses.fields(Augment)}
     names |= {f"model_options.{name}" for name in ("padding", "no_batch_norm", "dropout")}

@@ -9,9 +9,10 @@ def finetune() -> Recipe:
 
     convlens train finetune --from weights/quick.safetensors --data photos --seed 0
 
-    The weights decide the network and its images. With those of `quick`, which has seen Caltech-101,
-    and 200 images of ten kinds of clothing it tells 60 % of 460 images held out (mean of 2 seeds),
-    after 33 seconds of one core; `quick` itself, from random weights and as many images seen, 43 %.
+    The weights decide the network and its images. With those of `quick`, which has seen
+    Caltech-101, and 200 images of ten kinds of clothing it tells 60 % of 460 images held out (mean
+    of 2 seeds), after 33 seconds of one core; `quick` itself, from random weights and as many
+    images seen, 43 %.
     """
     return Recipe(
         name="finetune",
