@@ -115,7 +115,9 @@ BAD = {
     "bench --pairs 0": "--pairs 0 is out of range; give 1 up",
     "data audit --data TOY --out FILE": "FILE cannot be used: File exists",
     "train lenet5 --data TOY --seed -1": "--seed -1 is out of range; give 0 up",
-    "train lenet5 --data TOY --size 32": "--train-size and --early-size must be 32 as --size is",
+    "train lenet5 --data TOY --size 32 --train-size 64": (
+        "--train-size and --early-size must be 32 as --size is"
+    ),
     "train lenet5 --data TOY --device nonsense": (
         "--device nonsense is not available on this machine; use auto or cpu"
     ),
@@ -144,8 +146,8 @@ BAD = {
     "evaluate EMPTY": "EMPTY holds no best.safetensors; give the folder of a trained run",
     "evaluate FILE": "FILE is not a weights file of ConvLens",
     "evaluate WEIGHTS --data OTHER": (
-        "WEIGHTS knows 5 classes and OTHER has 2, not the same ones; give the data set it was "
-        "trained on with --data"
+        "WEIGHTS was not trained on the class a of OTHER; give a data set of its classes with "
+        "--data"
     ),
     "evaluate WEIGHTS --data TOY --device meta": "--device meta is not available on this machine",
     "evaluate WEIGHTS --data TOY --ensemble EMPTY": "EMPTY holds no best.safetensors",
@@ -158,7 +160,7 @@ BAD = {
     "predict WEIGHTS TOY --top 0": "--top 0 is too small; the least is 1",
     "predict EMPTY TOY": "EMPTY holds no best.safetensors",
     "look WEIGHTS FILE --out new": "FILE is text, not an image",
-    "look WEIGHTS --data OTHER --out new": "WEIGHTS knows 5 classes",
+    "look WEIGHTS --data OTHER --out new": "WEIGHTS was not trained on the class a of OTHER",
     "look WEIGHTS --data TOY --out FILE": "FILE cannot be used: File exists",
     "look WEIGHTS --view growth filters --out new": "WEIGHTS holds no snapshots; train with --snap",
     "look WEIGHTS --layer relu9 --out new": "LeNet5 has no layer 'relu9'",
@@ -170,7 +172,7 @@ BAD = {
     "export WEIGHTS --out new.pt2": "--out new.pt2 must end in .onnx for --format onnx",
     "export WEIGHTS --out new.onnx --layers relu9": "LeNet5 has no layer 'relu9'",
     "explore WEIGHTS --images a.png": "--images are chosen for --export DIR; the page itself takes",
-    "explore WEIGHTS --data OTHER --export new": "WEIGHTS knows 5 classes",
+    "explore WEIGHTS --data OTHER --export new": "WEIGHTS was not trained on the class a",
     "report --results EMPTY": "EMPTY holds no summary.json",
 }
 

@@ -1,7 +1,8 @@
 """What README and docs show can be run as it stands: every example, in order, page by page.
 
-A page is run in a folder of its own that holds what its examples speak of: `photos/`, `phone/` which
-is not split and not square, some images, the repository's `weights/` and, unless the page trains them, the runs `runs/mine` and `runs/other`. A block after the comment
+A page is run in a folder of its own that holds what its examples speak of: `photos/`; `phone/`,
+which is neither split nor square; some images; the repository's `weights/`; and, unless the page
+trains them, the runs `runs/mine` and `runs/other`. A block after the comment
 `<!-- not run: reason -->` is not run; of its commands, and of those in the text, the options are
 looked up.
 """

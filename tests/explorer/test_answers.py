@@ -327,7 +327,7 @@ def test_a_data_set_that_was_asked_for_must_have_the_run_s_classes(toy_data, tmp
     path = tmp_path / "other.safetensors"
     other = Classifier(LeNet5(2, size=24), ("one", "two"), size=24, origin=Origin("LeNet5"))
     other.save(path)
-    with pytest.raises(UserError, match="not the same ones"):
+    with pytest.raises(UserError, match="was not trained on the class blue_disc"):
         Explorer.open([path], toy_data)
 
 

@@ -371,7 +371,7 @@ def test_fifty_at_once_get_their_own_answers(explorer: Explorer):
         assert len(found) == 50
         network = explorer.networks[0]
         for name, probabilities in found.items():
-            seen = network.look(name, explorer.images.pixels(name, network.size))
+            seen = network.look(name, explorer.images.pixels(name, network.loading))
             expected = network.classifier.probabilities(seen.logits)[0]
             np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 

@@ -172,7 +172,7 @@ def test_the_data_set_of_a_run_is_found_again_or_named(finished_run, toy_data, t
     classifier = folder.classifier()
     dataset = folder.open_for(classifier)
     assert (dataset.root, dataset.size) == (toy_data, 64)
-    assert folder.open_dataset(classifier.loaded_size).size == classifier.loaded_size
+    assert folder.open_dataset(*classifier.loading).loading == classifier.loading
     gone = f"{tmp_path}/gone"
     text = (finished_run / "config.yaml").read_text()
     (finished_run / "config.yaml").write_text(text.replace(str(toy_data), gone))

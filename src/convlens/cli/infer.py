@@ -89,7 +89,9 @@ def evaluate(arguments: Sequence[str]) -> None:
             )
         dataset = _without_near_duplicates(dataset)
     splits = {name: split for name, split in dataset.splits.items() if len(split)}
-    splits = splits if whole is None else {"all": whole}
+    if whole is not None:
+        say(f"note       a folder per class alone: its {len(whole):,} images are measured as one")
+        splits = {"all": whole}
     out = options.out
     if out is not None:
         make_folder(out)  # before the work, so that a bad name costs nothing

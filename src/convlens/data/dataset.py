@@ -217,9 +217,8 @@ class Dataset:
             if len(split)
         ]
         images = f"{', '.join(counts[:-1])} and {counts[-1]}" if len(counts) > 1 else counts[0]
-        dealt = "" if self.flat is None else ", dealt by its seed"
         return (
-            f"{self.name}: {self.num_classes} classes, {images} images{dealt} of "
+            f"{self.name}: {self.num_classes} classes, {images} images of "
             f"{self.size}×{self.size} ({as_unicode(self.place)})"
         )
 

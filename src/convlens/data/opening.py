@@ -10,7 +10,6 @@ from convlens.data.dataset import Dataset
 from convlens.data.decode import Fit
 from convlens.data.place import cache_home
 from convlens.data.reading import Reading
-from convlens.data.tools import demo
 from convlens.errors import UserError
 from convlens.fields import from_dict
 from convlens.files import as_unicode, on_disk
@@ -31,6 +30,8 @@ def resolve(data: Path | str | None = None) -> tuple[Path, str]:
     usual = Path("data/caltech101-64")
     if usual.is_dir():
         return usual.resolve(), str(usual)
+    from convlens.data.tools import demo  # imports torch, which takes seconds
+
     target = cache_home() / f"demo-{demo.VERSION}"
     if not target.is_dir():
         demo.make_demo(target)

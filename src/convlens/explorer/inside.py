@@ -69,8 +69,8 @@ class Explorer:
         first, folder = networks[0], RunFolder(runs[0])
         # What cannot be read cannot be shown, and is no reason to show nothing.
         reading = replace((reading or Reading()).reading, skip_bad=True)
+        dataset = folder.open_dataset(*first.loading, data, reading)
         try:
-            dataset = folder.open_dataset(*first.loading, data, reading)
             dataset = first.classifier.aligned(dataset, str(folder))
         except UserError:
             if data is not None:

@@ -94,7 +94,7 @@ def test_of_a_larger_data_set_the_middle_is_taken(classifier, toy_data):
 def test_another_data_set_is_refused(toy_weights, toy_data):
     known = Classifier.load(toy_weights)
     other = known.with_model(known.model, class_names=tuple("abcde"))
-    with pytest.raises(UserError, match="LeNet5 knows 5 classes"):
+    with pytest.raises(UserError, match="LeNet5 was not trained on the class blue_disc"):
         open_data(other, toy_data)
 
 
