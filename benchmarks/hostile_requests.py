@@ -222,7 +222,7 @@ def headers_of(chance: random.Random, target: Target) -> bytes:
     lines = [words("Host: ", chance.choice(host))]
     if target.token and chance.random() < 0.8:
         token = target.token if chance.random() < 0.8 else chance.choice(PIECES)
-        lines.append(words("Cookie: ", server.COOKIE, "=", token))
+        lines.append(words("Cookie: ", server.cookie_of(target.token), "=", token))
     if chance.random() < 0.2:
         lines.append(words("Origin: ", chance.choice(ORIGINS)))
     if chance.random() < 0.1:

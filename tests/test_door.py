@@ -155,7 +155,7 @@ def test_no_name_of_a_class_is_markup(run, image, tmp_path):
         hostile.predict([image], top=5)._repr_html_(),
         hostile_evaluation()._repr_html_(),
         CrossValidation(recipe=HOSTILE, folds=3, **values)._repr_html_(),
-        cl.look.neighbors(hostile, [image], _renamed(hostile, run, names))._repr_html_(),
+        cl.look.neighbors(hostile, [image], _renamed(run, names))._repr_html_(),
     ]
     for page in shown:
         assert "<img src=x" not in page
@@ -163,8 +163,8 @@ def test_no_name_of_a_class_is_markup(run, image, tmp_path):
         assert ESCAPED in page
 
 
-def _renamed(classifier, run, names):
-    return dataclasses.replace(classifier.open_dataset(run.config.data), classes=names)
+def _renamed(run, names):
+    return dataclasses.replace(run.classifier.open_dataset(run.config.data), classes=names)
 
 
 CELLS = [

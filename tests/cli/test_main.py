@@ -146,7 +146,7 @@ BAD = {
     "evaluate EMPTY": "EMPTY holds no best.safetensors; give the folder of a trained run",
     "evaluate FILE": "FILE is not a weights file of ConvLens",
     "evaluate WEIGHTS --data OTHER": (
-        "WEIGHTS was not trained on the class a of OTHER; give a data set of its classes with "
+        "WEIGHTS was not trained on the class ape of OTHER; give a data set of its classes with "
         "--data"
     ),
     "evaluate WEIGHTS --data TOY --device meta": "--device meta is not available on this machine",
@@ -160,7 +160,7 @@ BAD = {
     "predict WEIGHTS TOY --top 0": "--top 0 is too small; the least is 1",
     "predict EMPTY TOY": "EMPTY holds no best.safetensors",
     "look WEIGHTS FILE --out new": "FILE is text, not an image",
-    "look WEIGHTS --data OTHER --out new": "WEIGHTS was not trained on the class a of OTHER",
+    "look WEIGHTS --data OTHER --out new": "WEIGHTS was not trained on the class ape of OTHER",
     "look WEIGHTS --data TOY --out FILE": "FILE cannot be used: File exists",
     "look WEIGHTS --view growth filters --out new": "WEIGHTS holds no snapshots; train with --snap",
     "look WEIGHTS --layer relu9 --out new": "LeNet5 has no layer 'relu9'",
@@ -172,7 +172,7 @@ BAD = {
     "export WEIGHTS --out new.pt2": "--out new.pt2 must end in .onnx for --format onnx",
     "export WEIGHTS --out new.onnx --layers relu9": "LeNet5 has no layer 'relu9'",
     "explore WEIGHTS --images a.png": "--images are chosen for --export DIR; the page itself takes",
-    "explore WEIGHTS --data OTHER --export new": "WEIGHTS was not trained on the class a",
+    "explore WEIGHTS --data OTHER --export new": "WEIGHTS was not trained on the class ape",
     "report --results EMPTY": "EMPTY holds no summary.json",
 }
 
@@ -193,10 +193,10 @@ def test_bad_input_is_told_in_one_sentence_and_leaves_nothing(
     places["EMPTY"].mkdir()
     places["FILE"].write_text("no image")
     for name in ("train", "validation"):
-        for label in ("blue_disc", "cyan_bar"):
+        for label, like in (("ape", "blue_disc"), ("bee", "cyan_bar")):
             folder = places["OTHER"] / name / label
             folder.mkdir(parents=True)
-            source = toy_data / name / label / "image_0001.png"
+            source = toy_data / name / like / "image_0001.png"
             (folder / "a.png").write_bytes(source.read_bytes())
     before = sorted(tmp_path.rglob("*"))
     arguments = re.sub(r"\b[A-Z]{3,}\b", lambda m: str(places.get(m[0], m[0])), line).split()

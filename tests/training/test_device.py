@@ -22,6 +22,7 @@ def clock(monkeypatch):
 
     clock = Clock()
     monkeypatch.setattr(devices, "least_seconds", clock)
+    monkeypatch.setattr(devices, "has_bf16", lambda device: True)
     return clock
 
 
@@ -94,6 +95,14 @@ def test_the_number_of_threads_is_told_in_english(threads, told, monkeypatch):
 def test_the_forward_pass_runs_in_the_precision_chosen(precision, dtype):
     with choose("cpu", precision).autocast():
         assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
+
+
+def test_what_a_processor_has_no_instructions_for_is_not_measured(clock, monkeypatch):
+    monkeypatch.setattr(devices, "has_bf16", lambda device: device != "cpu")
+    chosen = choose("cpu")
+    assert (chosen.precision, clock.calls) == ("fp32", [])
+    assert chosen.why == "this processor has no instructions for bf16"
+    assert choose("cpu", "bf16").precision == "bf16"  # as asked
 
 
 def test_a_gain_is_measured_for_real(monkeypatch):

@@ -87,6 +87,7 @@ def test_a_bad_moment_is_told_and_does_not_last(machine, monkeypatch):
         return moment["gain"]
 
     monkeypatch.setattr("convlens.training.device._measure_gain", measured)
+    monkeypatch.setattr("convlens.training.device.has_bf16", lambda device: True)
     first = choose("cpu")
     assert first.precision == "fp32"
     assert first.why.endswith("measured now, beside other programs; another start looks again")

@@ -214,7 +214,7 @@ def test_a_far_too_high_rate_ends_in_a_sentence_and_keeps_no_such_weights(
 
 
 def test_a_holdout_comes_from_train_and_leaves_validation_unread(dataset, tmp_path):
-    unreadable = Split(None, None, ())
+    unreadable = Split(None, np.zeros(1, np.int64), ("not there",))
     blind = dataclasses.replace(dataset, validation=unreadable)
     trainer, state = run_of(tmp_path, short("lenet5"), blind, holdout=0.25)
     assert list(trainer.evaluate(trainer.classifier(state))) == ["train", "holdout"]

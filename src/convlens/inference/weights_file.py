@@ -21,6 +21,7 @@ from convlens.errors import UserError
 from convlens.files import replacing
 from convlens.inference.calibration import TEMPERATURES
 from convlens.models import MODELS, build
+from convlens.models.lenet5 import TooSmall
 
 MAX_SIZE = 4096  # side of an image, pixels
 # What a color's mean and standard deviation may be; beyond it float32 ends.
@@ -90,7 +91,8 @@ def read(path: Path | str) -> tuple[nn.Module, About]:
             expected = model.state_dict()
             tensors = {n: _checked_tensor(n, file.get_tensor(n), expected[n]) for n in names}
     except (SafetensorError, OSError, ValueError, KeyError, *_GARBAGE) as problem:
-        reason = str(problem) if type(problem) is ValueError else type(problem).__name__
+        own = type(problem) in (ValueError, TooSmall)
+        reason = str(problem) if own else type(problem).__name__
         raise UserError(
             f"{path} is not a weights file of ConvLens ({_readable(reason)}); give a run folder or "
             "a file that `convlens train` wrote"

@@ -11,7 +11,7 @@ from torch import nn
 
 from convlens.errors import UserError
 from convlens.models.memory import channels_last
-from convlens.training.measuring import Measurements, least_seconds
+from convlens.training.measuring import Measurements, has_bf16, least_seconds
 
 Precision = Literal["fp32", "bf16"]
 
@@ -71,6 +71,8 @@ def choose(device: str = "auto", precision: str = "auto") -> Machine:
     keep_memory()
     if precision in ("fp32", "bf16"):
         return Machine(chosen, precision, "as asked")
+    if not has_bf16(chosen.type):
+        return Machine(chosen, "fp32", "this processor has no instructions for bf16")
     gain, kept = _bf16_gain(chosen)
     better = "bf16" if gain >= WORTHWHILE else "fp32"
     return Machine(chosen, better, f"bf16 is {gain:.1f}× as fast here, {kept}")

@@ -5,6 +5,7 @@ the least of each counts: a disturbance meets all alike. Where other programs to
 cores all the same, the answer is used and not kept: another start measures again.
 """
 
+import functools
 import json
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -36,6 +37,20 @@ def least_seconds(candidates: Mapping[Key, Callable[[], None]], rounds: int) -> 
             if number:
                 least[name] = min(least[name], time.perf_counter() - start)
     return least
+
+
+@functools.cache
+def has_bf16(device: str) -> bool:
+    """Whether a device may compute faster in bf16 than in fp32: it has instructions for it.
+
+    What of a CPU is not known to torch, as of those of ARM, is taken to have none.
+    """
+    if device != "cpu":
+        return True
+    told = (
+        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
+    )
+    return any(ask is not None and ask() for ask in told)
 
 
 class Watch:

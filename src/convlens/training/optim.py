@@ -1,6 +1,5 @@
 """The optimizers, Muon among them, and the penalties on the weights."""
 
-import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from convlens.models.hooks import classifier_of
 from convlens.recipes.recipe import Recipe
+from convlens.training.measuring import has_bf16
 
 
 def weights(model: nn.Module) -> list[Tensor]:
@@ -149,7 +149,9 @@ def orthogonalize(matrix: Tensor, scale: float = 1.0) -> Tensor:
     three quarters at 512.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(_fast_dtype(matrix.device.type))
+    # emulated, bf16 takes ten times as long as fp32
+    dtype = torch.bfloat16 if has_bf16(matrix.device.type) else torch.float32
+    x = (matrix.T if tall else matrix).to(dtype)
     rows = x.shape[0]
     blocks = max(1, rows // BLOCK)
     x = x.unflatten(0, (blocks if rows % blocks == 0 else 1, -1))
@@ -157,18 +159,6 @@ def orthogonalize(matrix: Tensor, scale: float = 1.0) -> Tensor:
     x = torch.bmm(_polynomial(torch.bmm(x, x.mT) / square, steps=2) * square.rsqrt(), x)
     x = torch.bmm(_polynomial(torch.bmm(x, x.mT), steps=3) * scale, x).flatten(0, 1)
     return x.T if tall else x
-
-
-@functools.cache
-def _fast_dtype(device: str) -> torch.dtype:
-    """bf16, but fp32 on a CPU that has no instructions for it: emulated, it takes ten times as long
-    as fp32 does."""
-    if device != "cpu":
-        return torch.bfloat16
-    told = (
-        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
-    )
-    return torch.bfloat16 if any(ask is not None and ask() for ask in told) else torch.float32
 
 
 def _polynomial(gram: Tensor, steps: int) -> Tensor:

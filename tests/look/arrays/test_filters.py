@@ -39,7 +39,7 @@ def test_the_order_of_definition_does_not_mislead():
     assert first_filters(model).shape == (8, 5, 5, 3)
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(1, 4, 3), nn.Linear(3, 4)])
+@pytest.mark.parametrize("layer", [nn.Conv2d(2, 4, 3), nn.Linear(3, 4)])
 def test_what_has_no_colors_is_refused(layer):
     with pytest.raises(UserError, match="Sequential has no 2-D convolution that reads 3 channels"):
         first_filters(nn.Sequential(layer))
