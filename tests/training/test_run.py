@@ -628,6 +628,8 @@ def test_a_killed_run_continues_and_ends_bit_identical(toy_data, tmp_path):
         str(epochs),
         "--batch-size",
         "12",
+        "--size",
+        "16",
         "--device",
         "cpu",
         "--precision",
