@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convlens.data import Reading, open_dataset
+from convlens.data import Dataset, Reading, Split, open_dataset
 from convlens.data.own import is_own
 from convlens.data.place import cache_home
 from convlens.data.sources import scan
@@ -588,8 +588,12 @@ def test_any_folder_is_listed_or_refused_in_a_sentence(tree, skip_bad, nested):
             return
         if not listing.problems:
             listing.check()
-            assert len(listing.classes) > 1
             assert np.bincount(listing.labels).all()
+            if len(listing.classes) < 2:  # which can be measured, and not trained on
+                all_of_it = Split(np.zeros((1, 8, 8, 3)), listing.labels, listing.paths)
+                whole = Dataset("root", root, listing.classes, 8, all_of_it, all_of_it)
+                with pytest.raises(UserError, match="holds a single class"):
+                    whole.check_trainable()
             for path in listing.paths:
                 assert not is_own((root / path).parent)
                 path.encode("utf-8")
