@@ -1,6 +1,5 @@
 """What every step after the cache sees of a data set: arrays, class names, where they are from."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload
 import numpy as np
 
 from convlens.data.decode import Fit
-from convlens.data.names import TEST, TRAIN, VALIDATION
+from convlens.data.names import ADJECTIVES, TEST, TRAIN, VALIDATION, class_name
 from convlens.errors import UserError
 from convlens.files import as_unicode
 
@@ -192,8 +191,8 @@ class Dataset:
         """
         if tuple(classes) == self.classes:
             return self
-        known = {_composed(name): number for number, name in enumerate(classes)}
-        numbers = np.array([known[_composed(name)] for name in self.classes], dtype=np.int64)
+        known = {class_name(name): number for number, name in enumerate(classes)}
+        numbers = np.array([known[class_name(name)] for name in self.classes], dtype=np.int64)
         relabeled = self._each(lambda split: replace(split, labels=numbers[split.labels]))
         return replace(relabeled, classes=tuple(classes))
 
@@ -212,7 +211,7 @@ class Dataset:
     def describe(self) -> str:
         """One line for the terminal."""
         counts = [
-            f"{len(split):,} {_ADJECTIVES[name]}"
+            f"{len(split):,} {ADJECTIVES[name]}"
             for name, split in self.splits.items()
             if len(split)
         ]
@@ -224,12 +223,6 @@ class Dataset:
 
 
 _PURPOSE = {TRAIN: "train on", VALIDATION: "measure by"}
-_ADJECTIVES = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
-
-
-def _composed(name: str) -> str:
-    """The same for names that are written alike, whatever wrote them."""
-    return unicodedata.normalize("NFC", as_unicode(name))
 
 
 def loaded_size(size: int, crop_pct: float) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convlens.data.names import TEST, TRAIN, VALIDATION
+from convlens.data.names import ADJECTIVES, TEST, TRAIN, VALIDATION
 from convlens.data.own import tell_once, tell_own
 from convlens.errors import UserError
 
@@ -155,11 +155,8 @@ def _lacking(listing: Listing) -> tuple[str, ...]:
         them = "it" if len(lacking) == 1 else "them"
         so = f", so nothing can be learned of {them}" if split == TRAIN else ""
         if lacking:
-            notes.append(note(lacking, f"no {_ADJECTIVES[split]} image{so}"))
+            notes.append(note(lacking, f"no {ADJECTIVES[split]} image{so}"))
     return tuple(notes)
-
-
-_ADJECTIVES = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
 
 
 def note(names: Sequence[str], what: str) -> str:

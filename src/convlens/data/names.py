@@ -43,6 +43,7 @@ SPLIT_NAMES = {
     VALIDATION: ("validation", "val", "valid", "dev"),
     TEST: ("test", "testing"),
 }
+ADJECTIVES = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}  # of their images
 
 
 def split_called(name: str) -> str | None:
@@ -52,7 +53,8 @@ def split_called(name: str) -> str | None:
 
 
 def class_name(folder: str) -> str:
-    """What the class in a folder of that name is called: text in NFC, whatever the locale.
+    """What the class in a folder of that name is called: text in NFC, whatever the locale; of names
+    that are written alike, whatever wrote them, the same.
 
     A Mac writes the é of "café" as two characters; it is the same class.
     """

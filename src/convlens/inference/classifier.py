@@ -1,7 +1,6 @@
 """A trained network with all that is needed to use it on an image."""
 
 import copy
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,9 @@ from convlens.data import Dataset, Rows, Split, center_crop, loaded_size, open_d
 from convlens.data.batches import batches_of, to_tensor
 from convlens.data.dataset import Loading
 from convlens.data.decode import Fit, decode, to_rgb, to_square
+from convlens.data.names import class_name as composed
 from convlens.data.normalize import Normalize
 from convlens.errors import UserError, did_you_mean
-from convlens.files import as_unicode
 from convlens.inference import weights_file
 from convlens.inference.calibration import TemperatureScaling
 from convlens.inference.export import Export, export
@@ -154,9 +153,9 @@ class Classifier(nn.Module):
         """
         if class_name in self.class_names:
             return self.class_names.index(class_name)
-        composed = list(map(_composed, self.class_names))
-        if _composed(class_name) in composed:
-            return composed.index(_composed(class_name))
+        known = list(map(composed, self.class_names))
+        if composed(class_name) in known:
+            return known.index(composed(class_name))
         hint = did_you_mean(
             class_name, self.class_names, otherwise="; choose a class of its data set"
         )
@@ -322,7 +321,7 @@ class Classifier(nn.Module):
 
         name: how the message calls the network.
         """
-        if list(map(_composed, dataset.classes)) != list(map(_composed, self.class_names)):
+        if list(map(composed, dataset.classes)) != list(map(composed, self.class_names)):
             raise UserError(
                 f"{name or self.name} knows {len(self.class_names)} classes and {dataset.place} "
                 f"has {dataset.num_classes}, not the same ones; give the data set it was trained "
@@ -382,11 +381,6 @@ class Classifier(nn.Module):
     def fast(self, dtype: torch.dtype = torch.float32) -> "Classifier":
         """The same answers sooner: batch norms folded in, channels-last, products in `dtype`."""
         return self.with_model(FastInference(self.model, dtype))
-
-
-def _composed(name: str) -> str:
-    """The same for names that are written alike, whatever wrote them."""
-    return unicodedata.normalize("NFC", as_unicode(name))
 
 
 def load(run: Path | str) -> Classifier:

@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convlens.data.names import class_name
 from convlens.data.normalize import LUMA
 from convlens.errors import UserError
 from convlens.files import as_unicode, on_disk
@@ -101,8 +101,8 @@ class Pretrained:
 
     def rows(self, classes: Sequence[str]) -> list[int] | None:
         """Which rows of the classifier stand for those classes; None where one is not known."""
-        known = {_composed(name): row for row, name in enumerate(self.class_names)}
-        wanted = [_composed(name) for name in classes]
+        known = {class_name(name): row for row, name in enumerate(self.class_names)}
+        wanted = [class_name(name) for name in classes]
         return [known[name] for name in wanted] if known.keys() >= set(wanted) else None
 
     def load_into(self, model: nn.Module, classes: Sequence[str]) -> bool:
@@ -289,8 +289,3 @@ def _complete(network: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def _digest(file: Path) -> str:
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _composed(name: str) -> str:
-    """The same for names that are written alike, whatever wrote them."""
-    return unicodedata.normalize("NFC", as_unicode(name))
