@@ -43,11 +43,14 @@ class NotYet(Exception):
 
 @dataclass
 class Task:
-    """name: for the progress bar. done, total: images."""
+    """name: for the progress bar. done, total: images; all are done once the answer is to be had."""
 
     name: str
     total: int
     done: int = 0
+
+    def complete(self) -> None:
+        self.done = self.total
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Survey:
     def read_validation(self, model: nn.Module, between: Callable[[], None]) -> None:
         """model: a copy of the network that no other thread asks. between: called after a batch."""
         self.validation, _ = self._read("validation", model, between, [])
+        self.tasks["validation"].complete()
 
     def read_training(self, model: nn.Module, between: Callable[[], None]) -> None:
         """As `read_validation`."""
@@ -122,11 +126,12 @@ class Survey:
             found.patches(stage.name, stage.field, network.size)
             for found, stage in zip(strongest, network.stages, strict=True)
         ]
+        self.tasks["train"].complete()
 
     def _read(
         self, split: str, model: nn.Module, between: Callable[[], None], layers: list[str]
     ) -> tuple[Seen, list[Strongest]]:
-        task = self.tasks[split]
+        task, read = self.tasks[split], 0
         task.done = 0
         strongest = [Strongest(PATCHES) for _ in layers]
         logits, features = [], []
@@ -138,7 +143,9 @@ class Survey:
             logits.append(seen.logits)
             if seen.features is not None:
                 features.append(seen.features)
-            task.done += len(images)
+            read += len(images)
+            if read < task.total:  # the last batch counts once what was found can be asked for
+                task.done = read
             between()
         known = np.concatenate(features) if features else None
         return Seen(np.concatenate(logits), known), strongest
@@ -188,7 +195,7 @@ class Survey:
             return False
         self.patches, self.validation, self.training = patches, validation, training
         for task in self.tasks.values():
-            task.done = task.total
+            task.complete()
         return True
 
     def save(self, path: Path) -> None:
