@@ -50,7 +50,7 @@ HUNG = 30.0  # seconds without an end
 GOOD = [
     "/",
     "/main.js",
-    "/explorer.css",
+    "/base.css",
     "/api/site.json",
     "/api/progress.json",
     "/images/validation.png",
