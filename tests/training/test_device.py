@@ -16,7 +16,7 @@ def clock(monkeypatch):
         def __init__(self):
             self.seconds, self.calls = {False: 1.0, True: 1.0}, []
 
-        def __call__(self, candidates, rounds):
+        def __call__(self, candidates, rounds, enough):
             self.calls += candidates
             return {bf16: self.seconds[bf16] for bf16 in candidates}
 

@@ -119,3 +119,21 @@ def test_candidates_take_turns_and_the_least_counts(monkeypatch):
     found = least_seconds({name: lambda name=name: run(name) for name in "ab"}, rounds=3)
     assert found == {"a": 2, "b": 3}
     assert order == list("abababab")
+
+
+@pytest.mark.parametrize(
+    ("slow", "enough", "expected"),
+    [(1.4, 1e9, "ab" * 10), (1.6, 1e9, "ab" * 4), (1.4, 5.0, "ab" * 4), (1.4, 11.0, "ab" * 5)],
+)
+def test_what_is_hopeless_or_enough_is_timed_no_more(monkeypatch, slow, enough, expected):
+    clock, order = [0.0], []
+    durations = {"a": 1.0, "b": slow}
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def run(name):
+        order.append(name)
+        clock[0] += durations[name]
+
+    candidates = {name: lambda name=name: run(name) for name in "ab"}
+    assert least_seconds(candidates, rounds=9, enough=enough) == pytest.approx(durations)
+    assert order == list(expected)

@@ -1,5 +1,6 @@
 """Which algorithm computes each convolution fastest on this machine: measured, kept and printed."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,22 +19,34 @@ from convlens.training.measuring import Measurements, least_seconds
 # Another algorithm than the library's must gain this much, so that noise does not choose.
 WORTHWHILE = 1.15
 ROUNDS = 9
+ENOUGH = 0.2  # seconds for a convolution, so that a first start is not much later for it
 
 
 def choose_algorithms(
-    recipe: Recipe, num_classes: int, machine: Machine, processes: int = 1
+    recipe: Recipe,
+    num_classes: int,
+    machine: Machine,
+    processes: int = 1,
+    images: int = sys.maxsize,
 ) -> ConvolutionPlan:
     """Measure a forward and backward pass of every convolution by each algorithm it has.
 
     The layers are those of the recipe's network at the sizes of its training images, in the share
     of a batch that each of `processes` takes. Layers for which the library's own is best do not
     appear in the plan.
+
+    Args:
+        recipe: Whose network, sizes and batch.
+        num_classes: Of the network.
+        machine: Where it is measured.
+        processes: That train together.
+        images: Of the training set; a batch holds no more.
     """
     measurements = Measurements(machine.device)
     plan: ConvolutionPlan = {}
     with torch.random.fork_rng([]):  # the weights do not matter, and nobody's draws are disturbed
         model = channels_last(recipe.build(num_classes).to(machine.device))
-        batch_size = recipe.batch_size // processes
+        batch_size = max(1, min(recipe.batch_size, images) // processes)
         inputs = [
             shapes
             for size in sorted(recipe.training_sizes)
@@ -114,7 +127,7 @@ def _fastest(
     kept = layer.algorithms
     try:
         runs = {name: _pass(layer, name, shape, machine) for name in ["library", *choices]}
-        seconds = least_seconds(runs, ROUNDS)
+        seconds = least_seconds(runs, ROUNDS, ENOUGH)
     finally:
         layer.algorithms = kept
     best = min(choices, key=seconds.__getitem__)

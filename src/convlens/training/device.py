@@ -18,6 +18,7 @@ Precision = Literal["fp32", "bf16"]
 # bf16 must gain this much to be worth its rounding.
 WORTHWHILE = 1.15
 ROUNDS = 9
+ENOUGH = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _bf16_gain(device: torch.device) -> tuple[float, str]:
 
 
 def _measure_gain(device: torch.device) -> float:
-    seconds = least_seconds({bf16: _step(device, bf16) for bf16 in (False, True)}, ROUNDS)
+    seconds = least_seconds({bf16: _step(device, bf16) for bf16 in (False, True)}, ROUNDS, ENOUGH)
     return round(seconds[False] / seconds[True], 2)
 
 

@@ -7,6 +7,7 @@ cores all the same, the answer is used and not kept: another start measures agai
 
 import functools
 import json
+import math
 import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
@@ -21,17 +22,34 @@ Key = TypeVar("Key", bound=Hashable)
 
 BUSY = 0.2  # cores that other programs use, from which a machine is not quiet
 GRAIN = 0.03  # seconds that the system's own counting may be off
+SURE = 3  # rounds in which a disturbance has met all candidates, or none in one of them
+HOPELESS = 1.5
 IDLE = ("idle", "iowait", "guest", "guest_nice")  # of what it counts; a guest's are in user, too
 
 
-def least_seconds(candidates: Mapping[Key, Callable[[], None]], rounds: int) -> dict[Key, float]:
-    """The least time of each candidate in so many rounds, all of them in each round.
+def least_seconds(
+    candidates: Mapping[Key, Callable[[], None]], rounds: int, enough: float = math.inf
+) -> dict[Key, float]:
+    """The least time of each candidate, which are timed in turn.
 
-    A round before these is not counted: memory is got and code is loaded in it.
+    A round before these is not counted: memory is got and code is loaded in it. After `SURE`
+    rounds, a candidate that took `HOPELESS` times the best's time at best is timed no more.
+
+    Args:
+        candidates: What is to be timed.
+        rounds: Times that each is timed, at most.
+        enough: Seconds after which no round is begun, except the first `SURE`.
     """
-    least = dict.fromkeys(candidates, float("inf"))
+    least = dict.fromkeys(candidates, math.inf)
+    open_ = dict(candidates)
+    began = time.perf_counter()
     for number in range(rounds + 1):
-        for name, run in candidates.items():
+        if number > SURE:
+            best = min(least.values())
+            open_ = {name: run for name, run in open_.items() if least[name] < HOPELESS * best}
+            if len(open_) == 1 or time.perf_counter() - began > enough:
+                break
+        for name, run in open_.items():
             start = time.perf_counter()
             run()
             if number:

@@ -166,7 +166,9 @@ def _begin(
             plan = kept.convolutions or saved.get("convolutions", {})
             return dataclasses.replace(setting, convolutions=plan), saved
     _remove(run, *HEAVY, "history.csv")
-    plan = choose_algorithms(setting.recipe, dataset.num_classes, machine)
+    plan = choose_algorithms(
+        setting.recipe, dataset.num_classes, machine, images=len(dataset.train)
+    )
     setting = dataclasses.replace(setting, convolutions=plan)
     run.write_config(setting)
     return setting, None
