@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from convlens import logs
+from convlens import figures, logs
 from convlens.data.normalize import Normalize
 from convlens.inference import Classifier, Origin
 from convlens.models import LeNet5
+from convlens.reporting import run_pages
+from convlens.training import autotune
 from convlens.training.measuring import Watch
 from convlens.training.run import train
 
@@ -43,16 +46,49 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
 _others = Watch.others
 
 
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch) -> None:
-    """Tests run beside each other; what they measure is kept all the same."""
-    monkeypatch.setattr(Watch, "others", lambda self: 0.0)
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> Iterator[None]:
+    """Tests run beside each other; what they measure, once, is kept all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "others", lambda self: 0.0)
+        patch.setattr(autotune, "ROUNDS", 1)
+        yield
 
 
 @pytest.fixture
-def real_watch(quiet, monkeypatch) -> None:
+def real_watch(monkeypatch) -> None:
     """What other programs use is told as it is."""
     monkeypatch.setattr(Watch, "others", _others)
+
+
+class Undrawn:
+    """In the place of `figures`: draws nothing, and writes a picture of one pixel."""
+
+    def __getattr__(self, name: str):
+        assert callable(getattr(figures, name))
+        return lambda *arguments, **options: None
+
+    @staticmethod
+    def save(figure: None, path: Path) -> Path:
+        Image.new("RGB", (1, 1)).save(path)
+        return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[None]:
+    """What a finished run shows is not drawn, which takes longer than a small training.
+
+    `drawn` has it drawn; so does every process of its own, and `finished_run` was.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_pages, "figures", Undrawn())
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> None:
+    """A finished run's pictures are drawn."""
+    monkeypatch.setattr(run_pages, "figures", figures)
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +128,7 @@ def _trained_once(toy_data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVLENS_CACHE", str(folder / "cache"))
+        patch.setattr(run_pages, "figures", figures)
         train(
             "lenet5plus",
             out=folder / "run",
