@@ -225,7 +225,8 @@ def drawn(model, layer, maps, side):
     found = look.stages(model, SIZE)
     (deepest,) = [stage for stage in found if stage.name == layer]
     assert deepest.shape == (maps, side, side)
-    assert sum(stage.parameters for stage in found) == sum(p.numel() for p in model.parameters())
+    parts = [*found, *(stage.shortcut for stage in found if stage.shortcut)]
+    assert sum(part.parameters for part in parts) == sum(p.numel() for p in model.parameters())
 
 
 def first(model, layer, maps, side):

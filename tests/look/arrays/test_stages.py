@@ -25,9 +25,10 @@ SIZE = 32
 )
 def test_parameters_and_multiply_adds_add_up_to_the_network(model):
     found = stages(model, SIZE)
-    assert sum(s.parameters for s in found) == sum(p.numel() for p in model.parameters())
+    parts = [*found, *(stage.shortcut for stage in found if stage.shortcut)]
+    assert sum(part.parameters for part in parts) == sum(p.numel() for p in model.parameters())
     table = layer_table(model, SIZE)
-    assert sum(s.multiply_adds for s in found) == sum(row.multiply_adds for row in table)
+    assert sum(part.multiply_adds for part in parts) == sum(row.multiply_adds for row in table)
 
 
 def test_a_residual_block_is_shown_after_its_sum_and_named_by_its_main_path():
@@ -101,3 +102,50 @@ def test_the_model_is_left_as_it_was():
 def test_a_network_without_convolutions_is_told():
     with pytest.raises(UserError, match="no 2-D convolution"):
         stages(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2)), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "reads", "layer", "kind"),
+    [
+        (ConvNet(5), "stage3.relu2", "stage3.pool", "stage3.shortcut.0", "conv 1×1"),
+        (ResNet18(5), "layer2.0.relu2", "layer1.1.relu2", "layer2.0.downsample.0", "conv 1×1/2"),
+        (ResNet18(5), "layer2.1.relu2", "layer2.0.relu2", "", ""),
+    ],
+)
+def test_a_shortcut_stands_by_itself_with_its_own_parameters(model, name, reads, layer, kind):
+    found = {stage.name: stage for stage in stages(model, SIZE)}
+    before, stage = found[name.replace("relu2", "relu1")], found[name]
+    shortcut = stage.shortcut
+    assert (shortcut.reads, shortcut.layer, shortcut.kind) == ((reads,), layer, kind)
+    assert (before.reads, before.shortcut) == ((reads,), None)
+    assert stage.reads == (reads, before.name)
+    rows = {row.name: row for row in layer_table(model, SIZE)}
+    for part, convolution in (before, before.convolution), (stage, stage.convolution):
+        weight = model.get_submodule(convolution).weight
+        assert part.parameters == weight.numel() + 2 * len(weight)  # and its batch norm
+        assert part.multiply_adds == rows[convolution].multiply_adds
+    projection = model.get_submodule(layer).weight if layer else torch.empty(0)
+    assert shortcut.parameters == projection.numel() + 2 * len(projection)
+    assert shortcut.multiply_adds == (rows[layer].multiply_adds if layer else 0)
+
+
+def test_what_is_concatenated_is_read_and_no_shortcut():
+    class Skips(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down, self.up = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+            self.join, self.head = nn.Conv2d(8, 6, 3), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            skip = F.relu(self.down(x))
+            x = self.join(torch.cat([F.relu(self.up(skip)), skip], dim=1))
+            return self.head(F.relu_(x).mean(dim=(2, 3)))
+
+    found = {stage.name: stage for stage in stages(Skips(), SIZE)}
+    assert {name: stage.reads for name, stage in found.items()} == {
+        "down": ("",),
+        "up": ("down",),
+        "join": ("down", "up"),
+        "head": ("join",),
+    }
+    assert all(stage.shortcut is None for stage in found.values())
