@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from convlens.reporting import run_pages
 from convlens.training import autotune
 from convlens.training.measuring import Watch
 from convlens.training.run import train
+
+# Hundreds of processes are started, of which each would compile the whole package again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     # Tests that run side by side share the cores, and so do the processes that they start: threads

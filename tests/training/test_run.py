@@ -491,7 +491,7 @@ def test_a_damaged_run_is_refused_in_a_sentence_and_nothing_of_it_is_lost(damage
 
 
 @pytest.mark.parametrize("name", ["history.csv", "metrics.json", "confusion.csv", "curves.png"])
-def test_what_can_be_written_anew_is(name, finished_run):
+def test_what_can_be_written_anew_is(name, finished_run, drawn):
     before = content(finished_run)
     for damage in b"", b"\xff[":
         (finished_run / name).write_bytes(damage)
@@ -616,7 +616,7 @@ def test_a_run_that_was_cut_is_continued_and_one_that_never_began_is_started(
 
 def test_a_killed_run_continues_and_ends_bit_identical(toy_data, tmp_path):
     """The process is really killed, at an epoch nobody chose."""
-    epochs = 25
+    epochs = 15
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     command = [sys.executable, "-m", "convlens", "train"]
     new = [
@@ -634,20 +634,25 @@ def test_a_killed_run_continues_and_ends_bit_identical(toy_data, tmp_path):
         "cpu",
         "--precision",
         "fp32",
+        "--threads",
+        "1",
         "--out",
     ]
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "PYTHONWARNINGS": "error"}}
-    subprocess.run([*new, str(whole)], check=True, **quiet)
+    # Here, so that what is fastest is kept however busy the machine is: another choice rounds
+    # otherwise.
+    options = {"epochs": epochs, "batch_size": 12, "size": 16, "threads": 1, **CPU}
+    train("lenet5plus", data=toy_data, out=whole, **options)
     process = subprocess.Popen([*new, str(cut)], **quiet)
 
     def epochs_done():
         return len(RunFolder(cut).read_history()["epoch"])
 
-    while process.poll() is None and not ((cut / "history.csv").exists() and epochs_done() >= 5):
+    while process.poll() is None and not ((cut / "history.csv").exists() and epochs_done() >= 3):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert 5 <= epochs_done() < epochs
+    assert 3 <= epochs_done() < epochs
     assert not (cut / "metrics.json").exists()
     subprocess.run([*command, "--resume", str(cut)], check=True, **quiet)
     same_weights(whole, cut)

@@ -19,6 +19,7 @@ from convlens.training.trainer import Trainer, best_epoch, is_kept
 
 FP32 = Machine(torch.device("cpu"), "fp32", "for the test")
 TIMED = ("seconds", "images_per_second")
+SMALL = {"size": 24, "train_size": 24, "early_size": 16}
 
 
 @pytest.fixture
@@ -51,8 +52,10 @@ class Stop(Exception):
 
 # but for finetune, of which test_pretrained.py says the same
 @pytest.mark.parametrize("name", [n for n, make in RECIPES.items() if not make().follows_weights])
-def test_a_run_stopped_after_any_epoch_ends_bit_identical(name, dataset, tmp_path):
-    _, whole = run_of(tmp_path / "whole", short(name), dataset)
+def test_a_run_stopped_after_any_epoch_ends_bit_identical(name, toy_data, tmp_path):
+    dataset = open_dataset(toy_data, size=SMALL["size"])
+    recipe = short(name, **SMALL)
+    _, whole = run_of(tmp_path / "whole", recipe, dataset)
 
     def stop(stats):
         if stats.epoch < 3:
@@ -60,8 +63,8 @@ def test_a_run_stopped_after_any_epoch_ends_bit_identical(name, dataset, tmp_pat
 
     for _ in range(2):
         with pytest.raises(Stop):
-            run_of(tmp_path / "cut", short(name), dataset, stop)
-    _, cut = run_of(tmp_path / "cut", short(name), dataset, stop)
+            run_of(tmp_path / "cut", recipe, dataset, stop)
+    _, cut = run_of(tmp_path / "cut", recipe, dataset, stop)
     assert same_weights(whole.model, cut.model)
     assert same_weights(whole.ema.module, cut.ema.module)
     assert same_weights(whole.ema.module, Classifier.load(tmp_path / "cut").model)
@@ -179,7 +182,7 @@ def test_weights_that_become_no_numbers_are_not_kept(dataset, tmp_path):
 
     def loss(logits, targets, images):
         steps.append(1)
-        if len(steps) == 2 * state.steps:
+        if len(steps) == 2 * state.pace.steps:
             state.model.fc3.weight.register_hook(lambda g: torch.full_like(g, torch.inf))
         return criterion(logits, targets, images)
 
