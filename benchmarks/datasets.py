@@ -2,15 +2,13 @@
 
     python benchmarks/datasets.py --data DIR [DIR …] --peers build/peers/bin/python
 
-Every recipe is trained unchanged on every set, and every peer (`datasets_peers/`, whose
-requirements say how their environment is made) for 1, 5 and 20 minutes. What a process takes is
-its whole life: imports, decoding, training, and the last measurement. Of ConvLens, the cache is
-made anew by each run. All train on all of `train/` and are measured on `test/` where a set has
-one, else on `validation/`, with their last weights.
+`convlens train --time` and every peer (`datasets_peers/`, whose requirements say how their
+environment is made) are given 1, 5 and 20 minutes on every set. What a process takes is its whole
+life: imports, decoding, training, and the last measurement. Of ConvLens, the cache is made anew by
+each run. All train on all of `train/` and are measured on `test/` where a set has one, else on
+`validation/`, with their last weights.
 
-A peer that had T minutes is compared with the recipe that a user of ConvLens would take: of those
-that end within T minutes on this set with every seed, the one that is best on a hold-out carved
-from `train/`, in a run of its own.
+Besides, every recipe is trained unchanged on every set, however long it takes.
 
 One process runs at a time. What is done stands in OUT/datasets.json and is not done again; the
 table is OUT/datasets.md, the picture OUT/datasets.png. `--table` makes those two alone, and puts
@@ -46,7 +44,6 @@ from convlens.files import replacing, write_json
 from convlens.recipes import RECIPES
 from convlens.reporting.tables import mean, standard_error
 
-HOLDOUT = 0.1  # of train, on which the recipe is chosen
 CORES = 2
 DOCS = Path(__file__).parent.parent / "docs"
 SCRIPTS = Path(__file__).parent / "datasets_peers"
@@ -55,7 +52,10 @@ PEERS = {
     "timm": "timm_resnet18.py",
     "ultralytics": "ultralytics_classify.py",
 }
+OWN = "convlens"  # given a time, as the peers are
+TIMED = (OWN, *PEERS)
 TITLES = {
+    OWN: "ConvLens",
     "fastai": "fastai xresnet18",
     "timm": "timm resnet18",
     "ultralytics": "Ultralytics yolo26n-cls",
@@ -67,14 +67,14 @@ OURS = sorted(
     (name for name, recipe in RECIPES.items() if not getattr(recipe(), "follows_weights", False)),
     key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER),
 )
-COLORS = {"fastai": VERMILION, "timm": "#009E73", "ultralytics": "#CC79A7"}
+COLORS = {OWN: BLUE, "fastai": VERMILION, "timm": "#009E73", "ultralytics": "#CC79A7"}
 FIGURES = ("accuracy", "mean_class_accuracy")
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run. minutes: those that a peer is given, None of a recipe. split: what is measured."""
+    """One run. minutes: those that are given, None of a recipe. split: what is measured."""
 
     set: str
     method: str
@@ -101,7 +101,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     roots = find_sets(args)
     splits = {name: reported_split(root) for name, root in roots.items()}
-    for task in todo(tasks(splits, args.only, args.minutes, args.seeds), records, args.minutes):
+    for task in todo(tasks(splits, args.only, args.minutes, args.seeds), records):
         load = os.getloadavg()[0]
         print(f"{task}, load {load:.1f}", flush=True)
         run = run_peer if task.method in PEERS else run_ours
@@ -124,7 +124,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="folders of your own")
     parser.add_argument("--sets", nargs="*", help="by name; all that there are if none is given")
-    parser.add_argument("--only", nargs="*", choices=[*OURS, *PEERS], default=[*OURS, *PEERS])
+    parser.add_argument("--only", nargs="*", choices=[*TIMED, *OURS], default=[*TIMED, *OURS])
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 5, 20])
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--peers", type=Path, default=Path("build/peers/bin/python"))
@@ -176,53 +176,41 @@ def tasks(
 ) -> Iterator[Task]:
     """What there is to do, in an order that makes most of the table however early it is cut.
 
-    splits: the one that is reported, by the name of the set. Seed by seed; recipes first, each
-    with its hold-out, then the peers, the shortest time first.
+    splits: the one that is reported, by the name of the set. Seed by seed; what is given a time
+    first, the shortest first, then the recipes.
     """
     for seed in range(seeds):
+        for time_given in sorted(minutes):
+            for name, split in splits.items():
+                for method in (name for name in TIMED if name in methods):
+                    yield Task(name, method, time_given, seed, split)
         for method in (name for name in OURS if name in methods):
             for name, split in splits.items():
                 yield Task(name, method, None, seed, split)
-                if seed == 0:
-                    yield Task(name, method, None, seed, "holdout")
-        for time_given in sorted(minutes):
-            for name, split in splits.items():
-                for method in (name for name in PEERS if name in methods):
-                    yield Task(name, method, time_given, seed, split)
 
 
-def todo(
-    asked: Iterator[Task], records: Sequence[Record], minutes: Sequence[float]
-) -> Iterator[Task]:
-    """Those of the tasks that no record answers, and whose answer would be used.
-
-    records may grow meanwhile. A recipe that took longer than the longest time is not chosen, and
-    needs no hold-out.
-    """
+def todo(asked: Iterator[Task], records: Sequence[Record]) -> Iterator[Task]:
+    """Those of the tasks that no record answers. records may grow meanwhile."""
     for task in asked:
-        if any(all(r[k] == v for k, v in asdict(task).items()) for r in records):
-            continue
-        mine = [r for r in records if (r["set"], r["method"]) == (task.set, task.method)]
-        if task.split == "holdout" and any(r["seconds"] > 60 * max(minutes) for r in mine):
-            continue
-        yield task
+        if not any(all(r[k] == v for k, v in asdict(task).items()) for r in records):
+            yield task
 
 
 def run_ours(task: Task, root: Path, args: argparse.Namespace) -> Record:
-    """Train a recipe as `convlens train` does; its figures and its seconds."""
-    held_out = task.split == "holdout"
-    out = args.runs / task.set / f"{task.method}-s{task.seed}{'-holdout' if held_out else ''}"
+    """Train a recipe, or for some minutes, with `convlens train`; its figures and its seconds."""
+    given = "" if task.minutes is None else f"-{task.minutes:g}"
+    out = args.runs / task.set / f"{task.method}{given}-s{task.seed}"
     shutil.rmtree(out, ignore_errors=True)  # of a process that was cut
-    words = ["train", task.method, "--data", root, "--seed", task.seed, "--out", out]
-    words += ["--holdout", HOLDOUT] if held_out else []
+    what = ["--time", f"{60 * task.minutes:g}s"] if task.minutes is not None else [task.method]
+    words = ["train", *what, "--data", root, "--seed", task.seed, "--out", out]
     with tempfile.TemporaryDirectory() as cache:
         seconds = run([sys.executable, "-m", "convlens", *words], out, {"CONVLENS_CACHE": cache})
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    prefix = "last_holdout" if "last_holdout_accuracy" in metrics else task.split
-    if f"{prefix}_accuracy" not in metrics:
+    if f"{task.split}_accuracy" not in metrics:
         raise RuntimeError(f"{out}/metrics.json has no figures of {task.split}/")
     return {
-        **{name: metrics[f"{prefix}_{name}"] for name in (*FIGURES, "loss")},
+        **{name: metrics[f"{task.split}_{name}"] for name in (*FIGURES, "loss")},
+        "recipe": metrics["recipe"],
         "epochs": metrics["epochs"],
         "seconds": seconds,
         "versions": {"torch": metrics["torch"], "commit": metrics["commit"]},
@@ -273,22 +261,8 @@ def run(command: Sequence[object], out: Path, environment: dict[str, str]) -> fl
 
 
 def of(records: Sequence[Record], **wanted: object) -> list[Record]:
-    """The reported records with these values."""
-    return [
-        r
-        for r in records
-        if r["split"] != "holdout" and all(r[name] == value for name, value in wanted.items())
-    ]
-
-
-def chosen(records: Sequence[Record], name: str, minutes: float) -> str | None:
-    """The recipe to take on a set within so many minutes: the best on its hold-out."""
-    best: dict[str, float] = {}
-    for held in (r for r in records if r["split"] == "holdout" and r["set"] == name):
-        mine = of(records, set=name, method=held["method"])
-        if mine and all(r["seconds"] <= 60 * minutes for r in mine):
-            best[held["method"]] = held["accuracy"]
-    return max(best, key=lambda method: best[method]) if best else None
+    """The records with these values."""
+    return [r for r in records if all(r[name] == value for name, value in wanted.items())]
 
 
 def ahead(mine: Sequence[Record], others: Sequence[Sequence[Record]], figure: str) -> str:
@@ -304,40 +278,32 @@ def ahead(mine: Sequence[Record], others: Sequence[Sequence[Record]], figure: st
 def table(records: Sequence[Record], minutes: Sequence[float]) -> str:
     """Ours against the peers, set by set and time by time; then every recipe on every set."""
     names = list(dict.fromkeys(r["set"] for r in records))
-    head = ["set", "minutes", "figure", "ConvLens", *TITLES.values(), "ahead by, points"]
+    head = ["set", "minutes", "figure", *TITLES.values(), "ahead by, points"]
     lines = [head, [":--", "--:", ":--", *["--:"] * (len(head) - 3)]]
     for name in names:
         for given in minutes:
-            recipe = chosen(records, name, given)
-            mine = of(records, set=name, method=recipe) if recipe else []
+            mine = of(records, set=name, method=OWN, minutes=given)
             others = [of(records, set=name, method=peer, minutes=given) for peer in PEERS]
             if not any(others):
                 continue
             for figure in FIGURES:
-                ours = f"{mean(mine, figure, '{:.1%}')}, `{recipe}`" if recipe else "–"
-                theirs = [mean(rows, figure, "{:.1%}") for rows in others]
+                theirs = [mean(rows, figure, "{:.1%}") for rows in (mine, *others)]
                 lead = ahead(mine, [rows for rows in others if rows], figure) if mine else "–"
                 title = "accuracy" if figure == "accuracy" else "mean per class"
-                lines.append([name, f"{given:g}", title, ours, *theirs, lead])
+                lines.append([name, f"{given:g}", title, *theirs, lead])
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
 
-    head = ["set", "recipe", "seeds", "minutes", "hold-out", "accuracy", "mean per class", "loss"]
+    head = ["set", "recipe", "seeds", "minutes", "accuracy", "mean per class", "loss"]
     lines = [head, [":--", ":--", *["--:"] * (len(head) - 2)]]
     for name in names:
         for recipe in OURS:
             rows = of(records, set=name, method=recipe)
-            held = [
-                r
-                for r in records
-                if (r["set"], r["method"], r["split"]) == (name, recipe, "holdout")
-            ]
             if not rows:
                 continue
             longest = max(r["seconds"] for r in rows) / 60
             figures = [mean(rows, figure, "{:.1%}") for figure in FIGURES]
             loss = mean(rows, "loss", "{:.3f}")
-            held_out = mean(held, "accuracy", "{:.1%}")
-            cells = [str(len(rows)), f"{longest:.1f}", held_out, *figures, loss]
+            cells = [str(len(rows)), f"{longest:.1f}", *figures, loss]
             lines.append([name, f"`{recipe}`", *cells])
     text += "".join(f"| {' | '.join(line)} |\n" for line in lines)
     measured = "; ".join(f"{name}: `{of(records, set=name)[0]['split']}/`" for name in names)
@@ -378,7 +344,7 @@ def picture(records: Sequence[Record]) -> Figure:
         ax.set_visible(False)
     for ax, name in zip(panels, names, strict=False):
         ax.set_visible(True)
-        for method in (*OURS, *PEERS):
+        for method in (*OURS, *TIMED):
             mine = of(records, set=name, method=method)
             points = []
             for given in sorted({r["minutes"] or 0 for r in mine}):
@@ -395,9 +361,9 @@ def picture(records: Sequence[Record]) -> Figure:
                 continue
             x, y, error = zip(*points, strict=True)
             color = COLORS.get(method, BLUE)
-            style = "o-" if method in PEERS else "D"
+            style = "o-" if method in TIMED else "D"
             ax.errorbar(x, y, error, fmt=style, color=color, markersize=4, linewidth=1)
-            label = method if method in OURS else TITLES[method]
+            label = TITLES.get(method, method)
             ax.annotate(
                 label, (x[-1], y[-1]), (4, 4), textcoords="offset points", fontsize=6, color=color
             )
