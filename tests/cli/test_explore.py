@@ -20,7 +20,7 @@ def test_explore_serves_or_exports(toy_weights, toy_data, tmp_path, tell, monkey
 def test_explore_tells_what_is_missing(toy_weights, toy_data, refuse, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)  # as if it were not installed
     told = refuse("explore", toy_weights, "--data", toy_data)
-    assert told == "explore needs uvicorn; install it with `pip install 'convlens[explorer]'`"
+    assert told == "explore needs uvicorn; install it with `pip install starlette uvicorn`"
 
 
 def test_an_address_that_is_taken_is_told_with_its_options(toy_weights, toy_data, refuse):

@@ -162,7 +162,7 @@ def test_without_pyarrow_it_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(UserError) as problem:
         scan(path)
-    told = "is Parquet, which needs pyarrow; install it with `pip install 'convlens[parquet]'`"
+    told = "is Parquet, which needs pyarrow; install it with `pip install pyarrow`"
     assert str(problem.value) == f"{path} {told}"
 
 

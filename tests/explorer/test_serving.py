@@ -141,7 +141,7 @@ def test_an_address_that_cannot_be_used_is_told(explorer: Explorer):
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
 def test_a_missing_extra_is_told_before_anything_is_opened(monkeypatch, tmp_path, missing):
     monkeypatch.setitem(sys.modules, missing, None)  # as if it were not installed
-    sentence = f"explore needs {missing}; install it with `pip install 'convlens[explorer]'`"
+    sentence = f"explore needs {missing}; install it with `pip install starlette uvicorn`"
     with pytest.raises(UserError, match=re.escape(sentence)):
         serving.explore(tmp_path / "no-run")
 

@@ -166,7 +166,7 @@ def test_a_layer_may_not_be_called_what_the_file_calls_something_else(tmp_path):
 
 def test_without_the_extra_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"needs the package onnxruntime; pip install 'convlens\["):
+    with pytest.raises(UserError, match=r"needs onnxruntime; install it with `pip install onnx"):
         made("Users").export(tmp_path / "model.onnx")
 
 

@@ -145,7 +145,7 @@ def _chosen(options: BenchOptions) -> tuple[str, ...]:
             raise UserError(f"there is no row {name}; there are {', '.join(ROWS)} and growth")
     if not {*EXPLORER}.isdisjoint(chosen) and (missing := _missing()):
         raise UserError(
-            f'the explorer needs {missing}; install it with `pip install "convlens[explorer]"`'
+            f"the explorer needs {missing}; install it with `pip install starlette uvicorn`"
         )
     check_bounds(options)
     return chosen

@@ -96,23 +96,19 @@ def targets(result: Mapping[str, Any]) -> list[Row]:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """The table of bench.md, with machine and dates."""
+    """The table of bench.md, of what has been measured, with machine and dates."""
     lines = [
         f"Machine: {sentence(result['machine'])}.",
         "",
-        "| work | must | target | moonshot | measured | ours | peer | date |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| work | measured | ours | peer | date |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for row in targets(result):
         measured = result["rows"].get(row.name)
-        goals = " | ".join(goal(row, value) for value in (row.must, row.target, row.moonshot))
         if measured is None:
-            lines.append(f"| {row.title} | {goals} | not measured | | | |")
             continue
         sides = " | ".join(_side(measured.get(side)) for side in ("ours", "peer"))
-        lines.append(
-            f"| {row.title} | {goals} | {_value(row, measured)} | {sides} | {measured['date']} |"
-        )
+        lines.append(f"| {row.title} | {_value(row, measured)} | {sides} | {measured['date']} |")
     lines += ["", "Medians of pairs measured in turn; lowest and highest in brackets.", ""]
     if "growth" in result:
         lines += [

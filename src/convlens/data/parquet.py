@@ -74,8 +74,7 @@ def read_parquet(source: Path, reading: Reading, progress: bool = True) -> Listi
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise UserError(
-            f"{source} is Parquet, which needs pyarrow; install it with `pip install "
-            "'convlens[parquet]'`",
+            f"{source} is Parquet, which needs pyarrow; install it with `pip install pyarrow`",
             option="data",
         ) from None
     files = [source] if source.is_file() else shards(source)

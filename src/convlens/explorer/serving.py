@@ -142,7 +142,7 @@ def _check_installed() -> None:
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as missing:
         raise UserError(
-            f"explore needs {missing.name}; install it with `pip install 'convlens[explorer]'`"
+            f"explore needs {missing.name}; install it with `pip install starlette uvicorn`"
         ) from None
 
 

@@ -20,7 +20,7 @@ from convlens.errors import UserError
 try:
     import optuna  # noqa: F401
 except ImportError:
-    raise UserError("tune needs Optuna; install it with `pip install 'convlens[tune]'`") from None
+    raise UserError("tune needs Optuna; install it with `pip install optuna`") from None
 
 from convlens.tune.search import HOLDOUT, tune
 
