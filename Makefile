@@ -43,6 +43,7 @@ wheel: $(VENV)/installed-test  ## The package to hand over, in dist/
 
 reproduce: $(VENV)/installed  ## Trains all that the README quotes; goes on where it was cut
 	$(BIN)/convlens reproduce
+	$(BIN)/python docs/results.py
 	$(BIN)/convlens report
 
 report: $(VENV)/installed  ## The notebook with its HTML and PDF, from results/ and weights/

@@ -1,8 +1,10 @@
 """The names of `import convlens`: there when they are asked for, and not before."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,24 @@ def test_type_checkers_see_the_names_where_they_are():
     for name, module in seen.items():
         found = getattr(convlens, name)
         assert found is getattr(sys.modules[module], name)
+
+
+@pytest.mark.parametrize(
+    ("extra", "place"),
+    [
+        ("report", "reporting/notebook.py"),
+        ("explorer", "explorer/serving.py"),
+        ("explorer", "bench/command.py"),
+        ("export", "inference/export.py"),
+        ("tune", "tune/__init__.py"),
+        ("parquet", "data/parquet.py"),
+        ("track", "training/loggers.py"),
+    ],
+)
+def test_what_is_missing_is_named_by_names_that_an_index_knows(extra, place):
+    """convlens itself is on none, so `pip install 'convlens[…]'` may not work."""
+    source = (Path(convlens.__file__).parent / place).read_text("utf-8")
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # strings that go on in the next line
+    (advice,) = set(re.findall(r"`pip install ([^`]+)`", source))
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8"))
+    assert advice.split() == project["project"]["optional-dependencies"][extra]

@@ -81,6 +81,30 @@ def results_table(records: Sequence[Record]) -> str:
     return f"{text}\n{more}" if more else text
 
 
+def compact_table(records: Sequence[Record]) -> str:
+    """What a stranger asks first of the records of results/summary.json, a row a recipe.
+
+    Means over a recipe's seeds, the most accurate first, without errors: `results_table` has them.
+    """
+    titles = ["recipe", "network", "validation accuracy", "mean per class", "training time"]
+    names = dict.fromkeys(record["recipe"] for record in records)
+    groups = [[r for r in records if r["recipe"] == name] for name in names]
+    groups.sort(key=lambda mine: -statistics.mean(r["validation_accuracy"] for r in mine))
+    rows = [
+        [
+            markdown_code(mine[0]["recipe"]),
+            markdown(mine[0]["model"]),
+            *(
+                f"{statistics.mean(record[field] for record in mine):.1%}"
+                for field in ("validation_accuracy", "validation_mean_class_accuracy")
+            ),
+            _minutes(mine).replace(" on ", " min, ", 1),
+        ]
+        for mine in groups
+    ]
+    return _table(titles, [":--", ":--", "--:", "--:", "--:"], rows)
+
+
 def measures_table(records: Sequence[Record]) -> str:
     """Top-5 accuracy, macro precision, F1 and ROC-AUC of records, a row a recipe and split.
 

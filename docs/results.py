@@ -1,0 +1,47 @@
+"""Fills the tables of README.md and docs/ from results/: `python docs/results.py`.
+
+A table stands between `<!-- name -->` and `<!-- /name -->`; nobody writes in there by hand.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from convlens import formats
+from convlens.reporting.tables import compact_table
+
+ROOT = Path(__file__).parent.parent
+TABLES = {  # the page, the name of its table
+    ("README.md", "results"),
+    ("docs/results.md", "results"),
+    ("docs/speed.md", "bench"),
+    ("docs/accuracy.md", "ablation"),
+}
+
+
+def table(page: str, name: str) -> str:
+    """The table as it is to be: README's of the records, else the file that measuring has left."""
+    results = ROOT / "results"
+    if page == "README.md":
+        records = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+        return compact_table([formats.read_metrics(record) for record in records])
+    file = {"results": "summary.md"}.get(name, f"{name}.md")
+    return (results / file).read_text(encoding="utf-8")
+
+
+def filled(page: str, name: str) -> str:
+    """The page with that table in its place."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    text = (ROOT / page).read_text(encoding="utf-8")
+    between = re.escape(start) + ".*?" + re.escape(end)
+    return re.sub(between, lambda _: start + table(page, name) + end, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    for page, name in sorted(TABLES):
+        (ROOT / page).write_text(filled(page, name), encoding="utf-8")
+        print(f"filled     {name} in {page}")
+
+
+if __name__ == "__main__":
+    main()
