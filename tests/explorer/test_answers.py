@@ -64,7 +64,10 @@ def test_the_site_tells_what_there_is_to_see(explorer: Explorer):
         "parameters": 2432,
         "multiply_adds": 614400,
         "filters": True,
+        "reads": [-1],
+        "shortcut": None,
     }
+    assert [layer["reads"] for layer in run["layers"][1:]] == [[n] for n in range(6)]
     assert run["layers"][6]["field"] is None
     assert site["data"] == {"name": "toy", "train": 60, "validation": 20}
     assert len(site["images"]) == 20

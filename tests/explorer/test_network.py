@@ -84,6 +84,11 @@ def test_occlusion_is_red_exactly_where_the_class_becomes_less_probable(own, vgg
     red = cells[..., 0] > cells[..., 2]
     np.testing.assert_array_equal(red[visible], (seen.probability < whole)[visible])
     np.testing.assert_allclose(picture.caption["probability"], seen.probability, atol=1e-4)
+    first = draw(network, "occlusion-first", "t0", image, 2)
+    apart = arrays.occlusion(network.model, x, 2, stride=seen.square, temperature=1.5)
+    assert np.shape(first.caption["probability"]) == (4, 4)
+    np.testing.assert_allclose(first.caption["probability"], apart.probability, atol=1e-4)
+    assert first.pixels.shape == picture.pixels.shape
 
 
 def test_a_network_without_relu_modules_has_no_guided_backpropagation(own, vgg):

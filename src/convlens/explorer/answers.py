@@ -4,11 +4,8 @@
 classes, which are looked up in what the explorer holds; no part of it reaches the file system.
 """
 
-import json
-import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -16,7 +13,8 @@ import numpy as np
 
 from convlens.errors import UserError
 from convlens.explorer import pictures
-from convlens.explorer.attribution import METHODS, draw
+from convlens.explorer.attribution import METHODS, PREVIEWS, draw
+from convlens.explorer.forms import Answer, as_json, as_png
 from convlens.explorer.inside import Explorer
 from convlens.explorer.lookup import (
     NotThere,
@@ -27,30 +25,22 @@ from convlens.explorer.lookup import (
     stage_of,
     survey_of,
 )
+from convlens.explorer.marks import marks
 from convlens.explorer.pictures import Picture, short
 from convlens.explorer.site import describe
 from convlens.explorer.survey import NotYet, Survey
+from convlens.explorer.units import map_values, softmax, unit
 from convlens.inference.classifier import Classifier
 from convlens.inference.metrics import score
 from convlens.look.arrays.features import embedding, nearest
 
 NEIGHBORS = 8
-JSON, PNG = "application/json", "image/png"
 KINDS = {  # of the page's own files
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """body: the bytes. kind: the content type. final: the same path will never give another."""
-
-    body: bytes
-    kind: str
-    final: bool = True
 
 
 def page_files() -> dict[str, Answer]:
@@ -86,32 +76,6 @@ def slow(path: str) -> bool:
     return any(f"/{name}-" in path for name, method in METHODS.items() if method.slow)
 
 
-def as_json(content: Any, final: bool = True) -> Answer:
-    """Text, numbers, lists and mappings as an answer, in strict JSON and valid UTF-8.
-
-    A number that is not finite is null, and what a name has that is no character, a byte of another
-    encoding, is written out.
-    """
-    text = json.dumps(_plain(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Answer(text.encode(), JSON, final)
-
-
-def _plain(content: Any) -> Any:
-    if isinstance(content, str):
-        return content.encode("utf-8", "backslashreplace").decode()
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
-    if isinstance(content, dict):
-        return {_plain(str(name)): _plain(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    return content
-
-
-def _png(pixels: np.ndarray) -> Answer:
-    return Answer(pictures.png(pixels), PNG)
-
-
 # The answers
 
 
@@ -132,14 +96,21 @@ def progress(explorer: Explorer) -> Answer:
 
 def image(explorer: Explorer, run: str, name: str) -> Answer:
     """As that run's network is given it."""
-    return _png(pixels_of(explorer, name, network_of(explorer, run)))
+    return as_png(pixels_of(explorer, name, network_of(explorer, run)))
+
+
+def loaded(explorer: Explorer, run: str, name: str) -> Answer:
+    """As it is loaded for that run, with the margin that the network is not given."""
+    network = network_of(explorer, run)
+    pixels_of(explorer, name, network)  # which says where there is none
+    return as_png(explorer.images.pixels(name, network.loading))
 
 
 def validation_images(explorer: Explorer) -> Answer:
     """All of them as thumbnails in one picture."""
     if explorer.dataset is None:
         raise NotThere("there is no data set; start it with `convlens explore RUN --data DIR`")
-    return _png(pictures.thumbnails(explorer.dataset.validation.images))
+    return as_png(pictures.thumbnails(explorer.dataset.validation.images))
 
 
 def prediction(explorer: Explorer, run: str, name: str) -> Answer:
@@ -160,10 +131,10 @@ def layers(explorer: Explorer, run: str, name: str) -> Answer:
     network = network_of(explorer, run)
     seen = network.look(name, pixels_of(explorer, name, network))
     pairs = zip(seen.maps, seen.scales, strict=True)
-    return as_json([_statistics(maps[0], scale) for maps, scale in pairs])
+    return as_json([statistics(maps[0], scale) for maps, scale in pairs])
 
 
-def _statistics(maps: np.ndarray, scale: float) -> dict[str, Any]:
+def statistics(maps: np.ndarray, scale: float) -> dict[str, Any]:
     """Of a stage's maps, (C, h, w); the strongest has the largest maximum."""
     flat = maps.reshape(len(maps), -1)
     highest = flat.max(axis=1)
@@ -182,7 +153,7 @@ def layer(explorer: Explorer, run: str, name: str, number: str) -> Answer:
     network = network_of(explorer, run)
     stage = stage_of(network, number)
     seen = network.look(name, pixels_of(explorer, name, network))
-    return _png(pictures.sprite(seen.maps[stage][0], seen.scales[stage]))
+    return as_png(pictures.sprite(seen.maps[stage][0], seen.scales[stage]))
 
 
 def deconvolution(explorer: Explorer, run: str, name: str, number: str, map_: str) -> Answer:
@@ -193,7 +164,7 @@ def deconvolution(explorer: Explorer, run: str, name: str, number: str, map_: st
     if len(network.stages[stage].shape) != 3:
         raise NotThere(f"layer {network.layers[stage]} has no maps to project")
     values = network.deconvolution(pixels_of(explorer, name, network), stage, [chosen])[0]
-    return _png(projection(values))
+    return as_png(projection(values))
 
 
 def projection(values: np.ndarray) -> np.ndarray:
@@ -203,7 +174,7 @@ def projection(values: np.ndarray) -> np.ndarray:
 
 def attribution(explorer: Explorer, run: str, name: str, method: str, number: str) -> Answer:
     """What speaks for a class, as a picture."""
-    return _png(_attribution(explorer, run, name, method, number).pixels)
+    return as_png(_attribution(explorer, run, name, method, number).pixels)
 
 
 def caption(explorer: Explorer, run: str, name: str, method: str, number: str) -> Answer:
@@ -214,7 +185,7 @@ def caption(explorer: Explorer, run: str, name: str, method: str, number: str) -
 def _attribution(explorer: Explorer, run: str, name: str, method: str, number: str) -> Picture:
     network = network_of(explorer, run)
     target = class_of(network, number)
-    if method not in METHODS:
+    if method not in METHODS and method not in PREVIEWS:
         raise NotThere(f"there is no view {method}; there are {', '.join(METHODS)}")
     pixels = pixels_of(explorer, name, network)
     return draw(network, method, name, pixels, target)
@@ -345,10 +316,14 @@ ROUTES: list[tuple[re.Pattern, Callable[..., Answer]]] = [
         (r"api/progress\.json", progress),
         (r"images/validation\.png", validation_images),
         (rf"images/{NUMBER}/{IMAGE}\.png", image),
+        (rf"images/{NUMBER}/{IMAGE}-loaded\.png", loaded),
         (rf"{RUN}/{IMAGE}/prediction\.json", prediction),
         (rf"{RUN}/{IMAGE}/layers\.json", layers),
         (rf"{RUN}/{IMAGE}/layer-{NUMBER}\.png", layer),
         (rf"{RUN}/{IMAGE}/deconvolution-{NUMBER}-{NUMBER}\.png", deconvolution),
+        (rf"{RUN}/{IMAGE}/map-{NUMBER}-{NUMBER}\.json", map_values),
+        (rf"{RUN}/{IMAGE}/unit-{NUMBER}-{NUMBER}(?:-{NUMBER}-{NUMBER})?\.json", unit),
+        (rf"{RUN}/{IMAGE}/softmax-{NUMBER}\.json", softmax),
         (rf"{RUN}/{IMAGE}/neighbors\.json", neighbors),
         (rf"{RUN}/{IMAGE}/([a-z-]{{1,40}})-{NUMBER}\.png", attribution),
         (rf"{RUN}/{IMAGE}/([a-z-]{{1,40}})-{NUMBER}\.json", caption),
@@ -358,5 +333,6 @@ ROUTES: list[tuple[re.Pattern, Callable[..., Answer]]] = [
         (rf"{RUN}/history\.json", history),
         (rf"{RUN}/evaluation\.json", evaluation),
         (rf"{RUN}/embedding\.json", places),
+        (rf"{RUN}/marks\.json", marks),
     )
 ]

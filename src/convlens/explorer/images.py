@@ -9,6 +9,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from convlens.data.dataset import Dataset, Loading, Split
 from convlens.data.decode import complaint_of, decode_bytes, identify
@@ -58,6 +59,22 @@ class Images:
         name = "u" + hashlib.sha256(content).hexdigest()[:16]
         known = self._uploads.get(name)
         return known or self._uploads.put(name, self._decoded(name, content, sent))
+
+    def add_pixels(self, pixels: np.ndarray, keep: bool = True) -> Upload:
+        """A picture that is pixels already, uint8, (side, side, 3), of the whole that is loaded.
+
+        keep: whether it can be asked about by its name from now on.
+        """
+        name = "u" + hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
+        picture = Image.fromarray(pixels)
+        scaled = {
+            each: pixels
+            if each.size == len(pixels)
+            else np.asarray(picture.resize((each.size, each.size), Image.Resampling.BICUBIC))
+            for each in self.loadings
+        }
+        upload = Upload(name, scaled, *picture.size)
+        return self._uploads.put(name, upload) if keep else upload
 
     def _decoded(self, name: str, content: bytes, sent: bool) -> Upload:
         """Nothing is decoded before the pixels that the file announces are counted."""

@@ -5,6 +5,7 @@ asked of a copy, so that a second thread can wait for it while the first goes on
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,15 @@ from torch import Tensor, nn
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import Picture, scale_of, short
 from convlens.inference.classifier import Classifier
-from convlens.look.arrays.stages import Stage, stages
+from convlens.look.arrays.stages import IMAGE, Stage, stages
+from convlens.look.arrays.sums import Term, explain
 from convlens.models.hooks import hooked
+from convlens.models.trace import Trace, trace
 from convlens.training.run_folder import RunFolder
 
 PICTURES_KEPT = 256
 PASSES_KEPT = 24  # of single images of 64 pixels; a pass of ConvNet is 2 MB
+TRACES_KEPT = 64_000_000  # bytes, of passes with every result; one of ConvNet is 5 MB
 INPUTS_SHOWN = 9  # maps whose filters are shown of one that reads hundreds
 
 
@@ -68,6 +72,10 @@ def look_inside(model: nn.Module, x: Tensor, layers: list[str]) -> Pass:
     )
 
 
+def _bytes(ran: Trace) -> int:
+    return sum(step.value.nbytes for step in ran.steps)
+
+
 def _four(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape, 1, 1) if len(shape) == 2 else tuple(shape)
 
@@ -105,18 +113,21 @@ class Network:
         self.layers = [stage.name for stage in self.stages]
         self.reads_features = any(isinstance(m, nn.Linear) for m in self.model.modules())
         self.drawn: Kept[Picture] = Kept(PICTURES_KEPT)
+        self._traces: Kept[Trace] = Kept(TRACES_KEPT, _bytes)
         self._passes: Kept[Pass] = Kept(
             min(PASSES_KEPT, max(PASSES_KEPT * 64**2 // self.size**2, 4))
         )
 
     @classmethod
     def of_run(cls, run: Path) -> "Network":
-        """Of a run folder or a weights file. Raises UserError where it is none."""
+        """Of a run folder, or of a weights file, whose history lies in results/NAME/ beside its
+        folder where its run is among those that are quoted. Raises UserError where it is none."""
         folder = RunFolder(run)
         classifier = folder.classifier()
         history = summary = None
-        if (run / "history.csv").exists():
-            columns = folder.read_history()
+        kept = folder if run.is_dir() else RunFolder(run.parent.parent / "results" / run.stem)
+        if (kept.path / "history.csv").exists():
+            columns = kept.read_history()
             rows = np.stack(list(columns.values()), axis=1).tolist()
             history = {"columns": list(columns), "rows": rows}
         if folder.is_finished:
@@ -134,6 +145,14 @@ class Network:
             found = look_inside(self.model, self.normalized(image), self.layers)
             self._passes.put(name, found)
         return found
+
+    def explain(self, name: str, image: np.ndarray, stage: int, unit: Sequence[int]) -> Term:
+        """The sum behind a unit of a stage, (map, row, column) or (feature,)."""
+        found = self._traces.get(name)
+        if found is None:
+            found = self._traces.put(name, trace(self.model, self.normalized(image)))
+        known = {found.image: IMAGE} | {found.layers[layer]: layer for layer in self.layers}
+        return explain(found.layers[self.layers[stage]], unit, known)
 
     def deconvolution(self, image: np.ndarray, stage: int, maps: list[int]) -> np.ndarray:
         """Of each of `maps` what excites it most, (M, size, size, channels); 0 where nothing."""

@@ -7,6 +7,7 @@ from convlens.explorer.attribution import METHODS, methods_of
 from convlens.explorer.images import MOST_BYTES, MOST_PIXELS
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
+from convlens.look.arrays.stages import IMAGE
 
 
 def describe(explorer: Explorer) -> dict[str, Any]:
@@ -61,7 +62,21 @@ def _describe(number: int, network: Network) -> dict[str, Any]:
                 "parameters": stage.parameters,
                 "multiply_adds": stage.multiply_adds,
                 "filters": stage.convolution is not None,
+                "reads": [_number(network, name) for name in stage.reads],
+                "shortcut": stage.shortcut
+                and {
+                    "reads": [_number(network, name) for name in stage.shortcut.reads],
+                    "layer": stage.shortcut.layer,
+                    "kind": stage.shortcut.kind,
+                    "parameters": stage.shortcut.parameters,
+                    "multiply_adds": stage.shortcut.multiply_adds,
+                },
             }
             for stage in network.stages
         ],
     }
+
+
+def _number(network: Network, layer: str) -> int:
+    """Of a stage by its name; -1 is the image."""
+    return network.layers.index(layer) if layer != IMAGE else -1
