@@ -9,14 +9,30 @@
 # %% [markdown]
 # # Assignment 2: convolutional networks on small images
 #
-# Deep Learning Course. The headings below are those of the assignment's section 1.2, “Your
-# Implementation”; before them stand a summary, and what its ambiguous lines were taken to mean.
-#
-# `convlens report` executes this notebook. Every number in the text is computed from the results
-# folder by the cell that prints it, and every listing is read from the installed package, so neither
-# can go stale. Nothing is trained here: the cells read what `convlens reproduce` left in the folders
-# named below. To train everything anew, set `RETRAIN = True` (about an hour on two cores), or run
-# `convlens reproduce`, which continues where it was cut.
+# Deep Learning Course. The three questions stand under the headings of the assignment's section 1.2,
+# “Your Implementation”, each with code that runs: the networks, the loss, the training loop and the
+# plots, in plain PyTorch. The cells train the networks for a short while; the results are those of
+# full trainings by the package ConvLens, whose faster and more careful version of the same code is the
+# appendix. Every number in the text is computed by the cell that prints it, from the folders named
+# below; `convlens reproduce` fills them, and `convlens report` makes this notebook, its web page and
+# its PDF.
+
+# %% tags=["hide-input"]
+try:
+    import convlens  # noqa: F401
+except ImportError:
+
+    class Missing(ImportError):
+        """Shown as its sentence alone."""
+
+        def _render_traceback_(self):
+            return [str(self)]
+
+    raise Missing(
+        "This notebook needs Python 3.11 or newer, the package ConvLens and the folders results/ and "
+        "weights/ of its project: in that project's folder run `pip install '.[report]'`, then open "
+        "notebooks/assignment2.ipynb there."
+    ) from None
 
 # %% tags=["parameters"]
 RESULTS = "../results"
@@ -25,7 +41,7 @@ DATA = None
 READING = {}
 
 # %%
-RETRAIN = False
+TRAIN = 3  # epochs of the short trainings in the cells, about a minute in all; 0 leaves them out
 
 # %% tags=["hide-input"]
 import html
@@ -34,7 +50,6 @@ import io
 import json
 import math
 import shlex
-import subprocess
 import sys
 import textwrap
 from dataclasses import replace
@@ -42,13 +57,15 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Image, Markdown, display
 from PIL import Image as Picture
 
 from convlens import figures, formats, models, recipes
-from convlens.data import augment, batches, open_dataset
+from convlens.data import augment as augmentation
+from convlens.data import batches, open_dataset, trivial_augment
 from convlens.errors import UserError
 from convlens.escape import markdown_code, visible
 from convlens.files import read_csv
@@ -60,27 +77,26 @@ from convlens.look import assigned_images
 from convlens.look.arrays.activations import activations, map_statistics
 from convlens.look.arrays.deconvolution import deconvolution
 from convlens.look.arrays.filters import composite_filters, first_filters
-from convlens.look.arrays.layers import layer_table, to_text
+from convlens.look.arrays.layers import layer_table
 from convlens.look.arrays.top_patches import crop, top_activating_patches
 from convlens.models.hooks import conv_relu_layers
-from convlens.reporting.tables import ensembles_table
+from convlens.models.layers import convolution, drop_path, pooling
+from convlens.reporting import sentences
+from convlens.reporting.sentences import listed, percent, plural, table
 from convlens.training import criterion, ema, initialization, optim, schedule, step, trainer
 from convlens.training.run_folder import RunFolder
 
-torch.set_num_threads(1)  # one image at a time needs no more
+UserError._render_traceback_ = lambda problem: [str(problem)]  # the sentence is enough
 RESULTS, WEIGHTS = Path(RESULTS), Path(WEIGHTS)
-if RETRAIN:
-    places = ["--results", RESULTS.resolve(), "--weights", WEIGHTS.resolve()]
-    places += ["--data", Path(DATA).resolve()] if DATA else []
-    project = RESULTS.resolve().parent
-    command = [sys.executable, "-m", "convlens", "reproduce", *map(str, places)]
-    subprocess.run(command, cwd=project, check=True)
 
 # %% tags=["hide-input"]
 # Reading the results -------------------------------------------------------------------------
 
 if not (RESULTS / "summary.json").exists():
-    raise UserError(f"{RESULTS} holds no summary.json; `convlens reproduce` makes it")
+    raise UserError(
+        f"this notebook shows results that lie beside it, and {RESULTS} holds no summary.json; "
+        "`convlens reproduce` makes it"
+    )
 RECORDS = [
     formats.read_metrics(record)
     for record in json.loads((RESULTS / "summary.json").read_text(encoding="utf-8"))
@@ -91,8 +107,9 @@ for record in sorted(RECORDS, key=lambda record: record["seed"]):
     RUNS.setdefault(record["recipe"], record)
 ORDER = ["lenet5", "lenet5plus", "convnet", "resnet18", "resnet18_stride2"]
 ORDER = [name for name in ORDER if name in RUNS] + [name for name in RUNS if name not in ORDER]
+BEST = "convnet" if "convnet" in RUNS or "quick" not in RUNS else "quick"  # its coarse, short form
+OF_1 = ("lenet5", "lenet5plus", BEST)  # the networks of question 1
 MISSING = "*There is no record of `{}` in the results; `convlens reproduce` makes it.*"
-TIERS = {0.65: 5, 0.67: 8, 0.69: 12, 0.71: 15}  # validation accuracy: points, from the assignment
 
 
 def history(recipe):
@@ -122,13 +139,17 @@ def trained(recipe):
 
 
 @cache
+def given(recipe):
+    """The data set as a recipe's network is given it."""
+    return trained(recipe).open_dataset(DATA, progress=False, **READING)
+
+
+@cache
 def seen(recipe):
     """What a recipe's network makes of the validation images, its probabilities of the logits as
     they are, as the losses have them; None where there are no weights."""
     network = trained(recipe)
-    if network is None:
-        return None
-    return network.evaluate(network.open_dataset(DATA, progress=False, **READING)).at(temperature=1)
+    return None if network is None else network.evaluate(given(recipe)).at(temperature=1)
 
 
 def mean_per_class(recipe, split):
@@ -157,69 +178,16 @@ def settings(recipe):
         return replace(recipes.RECIPES[recipe](), epochs=RUNS[recipe]["epochs"])
 
 
-# Numbers in words ----------------------------------------------------------------------------
-
-NBSP = "\N{NO-BREAK SPACE}"
-
-
-def percent(share, digits=1):
-    return "–" if math.isnan(share) else f"{100 * share:.{digits}f}{NBSP}%"
-
-
-def error(share):
-    """Standard error of an accuracy on the validation images: √(p·(1−p)/n)."""
-    return math.sqrt(share * (1 - share) / N)
-
-
 def accuracy(recipe):
-    share = RUNS[recipe]["validation_accuracy"]
-    return f"{100 * share:.1f}{NBSP}±{NBSP}{100 * error(share):.1f}{NBSP}%"
-
-
-def compare(first, second):
-    """Points by which `second` is better in validation, and how many standard errors that is."""
-    a, b = (RUNS[recipe]["validation_accuracy"] for recipe in (first, second))
-    spread = math.hypot(error(a), error(b))
-    return 100 * (b - a), abs(b - a) / spread if spread else math.inf
-
-
-def in_errors(distance, recipe):
-    """ ", 2.0 standard errors": nothing for a recipe that is right on all images and so has none."""
-    spread = error(RUNS[recipe]["validation_accuracy"])
-    return f", {distance / spread:.1f} standard errors" if spread else ""
+    return sentences.with_error(RUNS[recipe]["validation_accuracy"], N)
 
 
 def difference(first, second):
-    points, ratio = compare(first, second)
-    if ratio >= 2:
-        verdict = f"{ratio:.1f} standard errors of the difference: more than chance"
-    else:
-        verdict = f"{ratio:.1f} standard errors of the difference: too little to tell from chance"
-    return f"{points:+.1f} points ({verdict})".replace("-", "−")
-
-
-def points_of(recipe):
-    return max(
-        (points for tier, points in TIERS.items() if RUNS[recipe]["validation_accuracy"] >= tier),
-        default=0,
-    )
+    return sentences.difference(RUNS[first], RUNS[second], N)
 
 
 def tier(recipe):
-    """The highest tier of the assignment's table that a result reaches."""
-    reached = [t for t in TIERS if RUNS[recipe]["validation_accuracy"] >= t]
-    if not reached:
-        return "none"
-    return f"{percent(max(reached), 0)}{NBSP}({TIERS[max(reached)]}{NBSP}points)"
-
-
-def names(words):
-    words = [markdown_code(word) for word in words]
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-
-
-def plural(count, noun):
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    return sentences.tier(RUNS[recipe])
 
 
 # Showing -------------------------------------------------------------------------------------
@@ -229,14 +197,6 @@ figure_number = 0
 
 def text(*paragraphs):
     display(Markdown("\n\n".join(paragraph for paragraph in paragraphs if paragraph)))
-
-
-def table(header, rows, align=""):
-    """A Markdown table; align: a character a column, "r" for numbers."""
-    align = align.ljust(len(header), "l")[: len(header)]
-    rules = ["---:" if side == "r" else ":---" for side in align]
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, rules, *rows)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
 
 
 def show_code(*objects):
@@ -260,6 +220,7 @@ def show(picture, caption):
     else:
         buffer = io.BytesIO()
         picture.savefig(buffer, dpi=150, bbox_inches="tight", metadata={"Software": None})
+        plt.close(picture)
         png = buffer.getvalue()
     figure_number += 1
     display(Image(png, alt=html.unescape(caption.replace("`", ""))))
@@ -269,7 +230,8 @@ def show(picture, caption):
 # %% tags=["hide-input"]
 # What is known of the images -----------------------------------------------------------------
 
-DATASET = open_dataset(DATA, progress=False, **READING)
+SIZE = next((Classifier.load(path).size for path in sorted(WEIGHTS.glob("*.safetensors"))), 64)
+DATASET = open_dataset(DATA, size=SIZE, progress=False, **READING)
 CLASSES = DATASET.classes
 COUNTS = np.bincount(DATASET.validation.labels, minlength=len(CLASSES))  # of validation images
 N, C = int(COUNTS.sum()), len(CLASSES)
@@ -346,35 +308,46 @@ missing = [
     if name not in RUNS and not recipe().follows_weights
 ]
 text(
+    sentences.of_the_demo(DATASET.name),
+    f"{C} classes; {plural(len(DATASET.train), 'training image')} and {plural(N, 'validation image')} "
+    f"of {SIZE}×{SIZE} pixels. "
+    + (
+        f"One row a recipe, of seed {RUNS[ORDER[0]]['seed']}, whose curves, pictures and weights the "
+        "rest of the report draws on."
+        if ORDER
+        else ""
+    ),
     table(header, rows, "l" + "r" * (len(header) - 2)),
-    f"Losses are mean cross-entropies in nats, against one-hot labels without smoothing. ± is the "
-    f"standard error √(p·(1−p)/n) of an accuracy p measured on the n = {N:,} validation images. "
-    f"“Mean per class” is the mean of the {C} validation accuracies of the single classes.",
+    f"Losses are mean cross-entropies in nats, against one-hot labels without smoothing. ± is, "
+    f"everywhere before the appendix, the standard error √(p·(1−p)/n) of an accuracy p measured on the "
+    f"n = {N:,} validation images. “Mean per class” is the mean of the {C} validation accuracies of "
+    "the single classes.",
+    seeds
+    and "Training draws at random too: "
+    + "; ".join(
+        f"over {len(v)} seeds `{name}` has a mean validation accuracy of {percent(v.mean())}, from "
+        f"{percent(v.min())} to {percent(v.max())}"
+        for name, v in seeds.items()
+    )
+    + ".",
     "All figures are of the networks as they are after the last epoch (their weight average, where "
     "the recipe keeps one). No epoch was picked on the validation images: during training they are "
     "looked at for the curves alone. The packaged recipes were settled on a hold-out carved from "
-    "`train/` (see `docs/LOG.md`)."
-    + "".join(
-        f" Over {len(v)} seeds `{name}` has a mean validation accuracy of {percent(v.mean())}, "
-        f"with a standard error of {100 * v.std(ddof=1) / math.sqrt(len(v)):.1f} points."
-        for name, v in seeds.items()
-    ),
+    "`train/` (see `docs/LOG.md`).",
     short
-    and f"{names(short)} {'has' if len(short) == 1 else 'have'} learned less than half of the training "
-    "images (the epochs stand in the last section): such rows show that everything runs, not what the "
+    and f"{listed(short)} {'has' if len(short) == 1 else 'have'} learned less than half of the training "
+    "images (the epochs stand in the last section before the appendix): such rows show that everything runs, not what the "
     "networks can do.",
     partial
-    and f"Short trials: {names(partial)} {'was' if len(partial) == 1 else 'were'} trained on a share of "
-    "the training images only, which the command in the last section tells; the training columns "
-    "are of that share.",
+    and f"Short trials: {listed(partial)} {'was' if len(partial) == 1 else 'were'} trained on a share of "
+    "the training images only, which the command in the last section before the appendix tells; the "
+    "training columns are of that share.",
     missing and MISSING.format("`, `".join(missing)),
 )
 if ORDER:
     show(
-        figures.compare(
-            [record for name in ORDER for record in RECORDS if record["recipe"] == name]
-        ),
-        "Accuracy of every recipe on both splits, and the tiers of the assignment's table.",
+        figures.compare([RUNS[name] for name in ORDER]),
+        "Accuracy of every recipe on both splits, as in the table, and the assignment's tiers.",
     )
 
 # %% tags=["hide-input"]
@@ -405,7 +378,7 @@ text(
     f"The networks are to tell {C} classes apart. "
     + (
         f"A validation class has between {smallest} and {plural(largest, 'image')}; the largest "
-        f"({names(CLASSES[i] for i in LARGEST)}) {'holds' if len(LARGEST) == 1 else 'hold'} "
+        f"({listed(CLASSES[i] for i in LARGEST)}) {'holds' if len(LARGEST) == 1 else 'hold'} "
         f"{percent(COUNTS[LARGEST].sum() / N, 0)} of all. "
         if largest > smallest
         else f"Every class has {plural(largest, 'validation image')}. "
@@ -431,7 +404,7 @@ text(
 #
 # | The assignment says | It was taken to mean |
 # | :--- | :--- |
-# | 5×5 convolutions, no padding named | Padding 2, so that a convolution keeps its map's size and both 4×4 pools divide it without a rest (64 → 16 → 4 at 64×64). Without padding the second pool would drop the edge of an 11×11 map, 47 % of it. |
+# | 5×5 convolutions, no padding named | Padding 2, so that a convolution keeps its map's size and both 4×4 pools divide it evenly (64 → 16 → 4 at 64×64). Without padding the second pool would drop the edge of an 11×11 map, 47 % of it. |
 # | a fully connected layer with 1021 neurons | Literally 1021, although 1024 numbers enter it at 64×64 and 1021 may be a slip of the pen. |
 # | a fully connected softmax layer | The layer is linear and gives logits; its softmax is `predict_proba`. The loss takes the logits, because the logarithm of a softmax is exact and stable only when both are computed together. |
 # | one-hot encoding for labels | Labels are one-hot vectors from the batch to the loss, which is −Σ target · log softmax(logits). |
@@ -447,34 +420,164 @@ text(
 #
 # ### (a) LeNet5
 #
-# The network, exactly the layers of the assignment. Batch norm and dropout are options that are off
-# here and on in part (b).
+# The images as tensors, and the labels as one-hot vectors; the short trainings use a part of the
+# training images.
 
-# %% tags=["hide-input"]
-show_code(models.lenet5, recipes.lenet5)
+# %%
+import torch.nn.functional as F
+from torch import nn
 
-# %% tags=["hide-input"]
-if network := trained("lenet5"):
-    text(
-        f"Its layers on an image of {network.size}×{network.size}; “field” is the receptive field "
-        "of one unit and “stride” the distance of neighboring fields, in pixels of the image.",
-        to_text(layer_table(network.model, network.size)),
-    )
+torch.manual_seed(0)
+rows = torch.randperm(len(DATASET.train))[:1500].sort().values.numpy()
+
+
+def tensors(images, labels):
+    """Images as floats, (N, 3, H, W), and their labels one-hot, (N, classes)."""
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2) / 255
+    return pixels, F.one_hot(torch.from_numpy(np.array(labels)).long(), C).float()
+
+
+x_train, y_train = tensors(DATASET.train.images[rows], DATASET.train.labels[rows])
+x_valid, y_valid = tensors(DATASET.validation.images[:], DATASET.validation.labels)
+mean, std = x_train.mean((0, 2, 3), keepdim=True), x_train.std((0, 2, 3), keepdim=True)
+x_train, x_valid = (x_train - mean) / std, (x_valid - mean) / std
 
 # %% [markdown]
-# Labels become one-hot in the batch, and stay so up to the loss. One loop trains every network of this
-# notebook, in steps that are all alike; one function scores every split.
+# The network, exactly the layers of the assignment. Batch norm and dropout are off here and on in
+# part (b); the softmax is in the loss.
+
+
+# %%
+class LeNet5(nn.Module):
+    def __init__(self, num_classes, size=64, improved=False):
+        super().__init__()
+        norm1d, norm2d = (nn.BatchNorm1d, nn.BatchNorm2d) if improved else (nn.Identity,) * 2
+        bias = not improved  # batch norm brings its own shift
+        self.conv1 = nn.Conv2d(3, 32, 5, padding=2, bias=bias)
+        self.bn1, self.relu1, self.pool1 = norm2d(32), nn.ReLU(), nn.MaxPool2d(4, 4)
+        self.conv2 = nn.Conv2d(32, 64, 5, padding=2, bias=bias)
+        self.bn2, self.relu2, self.pool2 = norm2d(64), nn.ReLU(), nn.MaxPool2d(4, 4)
+        self.drop1, self.drop2 = nn.Dropout(0.25 * improved), nn.Dropout(0.25 * improved)
+        self.fc1 = nn.Linear(64 * (size // 16) ** 2, 1021, bias=bias)
+        self.bn3, self.relu3 = norm1d(1021), nn.ReLU()
+        self.fc2 = nn.Linear(1021, 84, bias=bias)
+        self.bn4, self.relu4 = norm1d(84), nn.ReLU()
+        self.fc3 = nn.Linear(84, num_classes)
+
+    def forward(self, x):
+        x = self.pool1(self.relu1(self.bn1(self.conv1(x))))
+        x = self.pool2(self.relu2(self.bn2(self.conv2(x))))
+        x = self.relu3(self.bn3(self.fc1(self.drop1(x.flatten(1)))))
+        x = self.relu4(self.bn4(self.fc2(self.drop2(x))))
+        return self.fc3(x)  # logits; their softmax is the network's answer
+
+
+def layers_of(network):
+    """Each layer's name, kind, output for one image, and number of parameters."""
+    rows = []
+
+    def note(layer, inputs, output):
+        size = "×".join(map(str, output.shape[1:]))
+        rows.append((names[layer], type(layer).__name__, size, numbers(layer)))
+
+    def numbers(layer):
+        return f"{sum(parameter.numel() for parameter in layer.parameters()):,}"
+
+    names = {layer: name for name, layer in network.named_children()}
+    names = {k: v for k, v in names.items() if not isinstance(k, nn.Identity | nn.Dropout)}
+    hooks = [layer.register_forward_hook(note) for layer in names]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, SIZE, SIZE))
+    for hook in hooks:
+        hook.remove()
+    return [*rows, ("in all", "", "", numbers(network))]
+
+
+text(table(("layer", "kind", "output", "parameters"), layers_of(LeNet5(C, SIZE)), "llrr"))
+
+# %% [markdown]
+# The loss on one-hot labels, the score of a split, and the training loop, which all networks share.
+
+
+# %%
+def cross_entropy(logits, targets, smoothing=0.0):
+    """Mean of −Σ target · log softmax(logits), in nats."""
+    targets = (1 - smoothing) * targets + smoothing / targets.shape[1]
+    return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+@torch.no_grad()
+def score(network, x, y):
+    """Cross-entropy and accuracy in evaluation mode."""
+    network.eval()
+    logits = torch.cat([network(batch) for batch in x.split(64)])
+    right = logits.argmax(dim=1) == y.argmax(dim=1)
+    return cross_entropy(logits, y).item(), right.float().mean().item()
+
+
+def fit(network, epochs, learning_rate=1e-3, weight_decay=0.0, smoothing=0.0, change=None):
+    """Trains in place; after every epoch a row of losses and accuracies."""
+    optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=weight_decay)
+    rows = []
+    for epoch in range(1, epochs + 1):
+        network.train()
+        for batch in torch.randperm(len(x_train)).chunk(-(-len(x_train) // 128)):
+            x, y = x_train[batch], y_train[batch]
+            loss = cross_entropy(network(change(x) if change else x), y, smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        rows.append((epoch, *score(network, x_train, y_train), *score(network, x_valid, y_valid)))
+    return rows
+
 
 # %% tags=["hide-input"]
-show_code(
-    batches.one_hot,
-    batches.Batches,
-    trainer.Trainer.fit,
-    trainer.Trainer._train_epoch,
-    step.train_step,
-    criterion.Criterion,
-    metrics.score,
-)
+def full(recipe, network):
+    """The stored result in words; and what its weights do in the cells' own network."""
+    if recipe not in RUNS:
+        return MISSING.format(recipe)
+    run = RUNS[recipe]
+    told = (
+        f"The full training, `{recipe}`: {plural(run['epochs'], 'epoch')}, "
+        f"{percent(run['train_accuracy'])} of the training images and {accuracy(recipe)} of the "
+        "validation images."
+    )
+    if trained(recipe) is None:
+        return told
+    stored = trained(recipe).model.state_dict()
+    if any(stored[name].shape != value.shape for name, value in network.state_dict().items()):
+        return told  # of gray images
+    network.load_state_dict(stored)
+    x = trained(recipe).inputs(given(recipe).validation.images[:])
+    loss, right = score(network, x, y_valid)
+    return (
+        f"{told} Its stored weights, loaded into the network of the cell above: "
+        f"{percent(right)}, {loss:.3f} nats."
+    )
+
+
+def stem_stride(recipe):
+    """The stride of a ConvNet's first convolution, 2 for large images and in a coarse network."""
+    return trained(recipe).origin.options.get("stem_stride", 1) if trained(recipe) else 1
+
+
+def report_training(rows, recipe, network):
+    """The short training in this notebook beside the full one, whose network is like `network`."""
+    if rows:
+        text(
+            f"Trained here for {plural(len(rows), 'epoch')} on {plural(len(x_train), 'image')}:",
+            table(
+                ("epoch", "train loss", "train accuracy", "validation loss", "validation accuracy"),
+                [(e, f"{a:.3f}", percent(b), f"{c:.3f}", percent(d)) for e, a, b, c, d in rows],
+                "rrrrr",
+            ),
+        )
+    text(full(recipe, network))
+
+
+# %%
+torch.manual_seed(0)
+report_training(fit(LeNet5(C, SIZE), TRAIN), "lenet5", LeNet5(C, SIZE))
 
 # %% [markdown]
 # #### Results of (a)
@@ -502,46 +605,8 @@ def report_run(recipe):
         f"After {plural(run['epochs'], 'epoch')} the training accuracy is "
         + ("" if abs(gap) < 0.05 else f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} ")
         + ("equal to the validation accuracy. " if abs(gap) < 0.05 else "the validation accuracy. ")
-        + (after_lowest(recipe, curves) if curves is not None else ""),
+        + ("" if curves is None else sentences.after_lowest(run, curves, seen(recipe), N)),
     )
-
-
-def after_lowest(recipe, curves):
-    """What became of the validation loss after its lowest point, and of the accuracy meanwhile."""
-    losses, accuracies = curves["validation_loss"], curves["validation_accuracy"]
-    lowest = int(np.argmin(losses))
-    if lowest == len(losses) - 1:
-        return "The validation loss was still at its lowest in the last epoch."
-    start, end = percent(accuracies[lowest]), percent(accuracies[-1])
-    meanwhile = f"stayed at {end}" if start == end else f"went from {start} to {end}"
-    if losses[-1] - losses[lowest] < 0.05 * losses[lowest]:
-        return (
-            f"The validation loss was lowest after epoch {lowest + 1} and ended within 5 % of that, "
-            f"while the validation accuracy {meanwhile}."
-        )
-    return (
-        f"The validation loss was lowest after epoch {lowest + 1} ({losses[lowest]:.3f} nats) and rose "
-        f"to {losses[-1]:.3f} by the end, while the validation accuracy {meanwhile}. "
-        + how_sure(recipe, accuracies[-1] >= accuracies[lowest])
-    )
-
-
-def how_sure(recipe, accuracy_held):
-    """Whether a risen loss is over-fitting, by what the network's confidence is worth."""
-    answers = seen(recipe)
-    if answers is None:
-        return ""
-    confidence, right = float(answers.probabilities.max(axis=1).mean()), answers.accuracy
-    numbers = f"its mean confidence on these images is {percent(confidence)}, its accuracy {percent(right)}"
-    chance = 2 * error(right)
-    if confidence <= right + chance:
-        return f"That is no over-confidence: {numbers}."
-    gap = RUNS[recipe]["train_accuracy"] - RUNS[recipe]["validation_accuracy"]
-    told = f"The network is surer than it is right: {numbers}."
-    if gap <= chance:
-        return told
-    unseen = " that accuracy alone does not show" if accuracy_held else ""
-    return f"{told} That is over-fitting{unseen}."
 
 
 def show_curves(recipe):
@@ -562,40 +627,109 @@ else:
 # ### (b) Improving the accuracy
 #
 # Two steps. `lenet5plus` keeps every layer of LeNet5 and changes how it is trained, with the means the
-# assignment lists and with augmentation. `convnet` changes the network too: convolutions that look
-# closely before the map shrinks, residual blocks, and an average over the last map in place of large
-# fully connected layers.
+# assignment lists (batch norm, dropout, weight decay, a better initialization) and with augmentation:
 
-# %% tags=["hide-input"]
-show_code(models.convnet, recipes.lenet5plus, recipes.convnet)
+
+# %%
+def initialize(network):
+    """He et al. 2015: normal weights whose variance suits the ReLU."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            mode = "fan_out" if isinstance(layer, nn.Conv2d) else "fan_in"
+            nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
+
+
+def change(x):
+    """Each image mirrored or not, magnified by up to 1.2 and moved within what that cuts off."""
+    part = 1 - torch.rand(len(x)) * (1 - 1 / 1.2)  # of the side that is kept
+    theta = torch.zeros(len(x), 2, 3)
+    theta[:, 0, 0] = torch.where(torch.rand(len(x)) < 0.5, part, -part)
+    theta[:, 1, 1] = part
+    theta[:, :, 2] = (torch.rand(len(x), 2) * 2 - 1) * (1 - part)[:, None]
+    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), align_corners=False)
+
+
+torch.manual_seed(0)
+report_training(
+    fit(initialize(LeNet5(C, SIZE, improved=True)), TRAIN, 2e-3, 0.05, 0.05, change),
+    "lenet5plus",
+    LeNet5(C, SIZE, improved=True),
+)
 
 # %% [markdown]
-# Regularization, initialization, schedule and weight averaging. L1 and L2 penalties are options of
-# every recipe, also where it prefers decoupled weight decay.
+# A ConvNet changes the network too: convolutions that look closely before the map shrinks, residual
+# blocks, and an average over the last map in place of large fully connected layers.
+
+
+# %%
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut; a smaller map is reached by averaging 2×2 pixels."""
+
+    def __init__(self, inputs, channels):
+        super().__init__()
+        self.pool = nn.Identity() if inputs == channels else nn.AvgPool2d(2, ceil_mode=True)
+        self.conv1 = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Identity()
+        if inputs != channels:
+            projection = nn.Conv2d(inputs, channels, 1, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
+
+    def forward(self, x):
+        x = self.pool(x)
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class ConvNet(nn.Module):
+    def __init__(self, num_classes, stem_stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, stem_stride, padding=1, bias=False)
+        self.bn1, self.relu1 = nn.BatchNorm2d(32), nn.ReLU()
+        self.conv2 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
+        self.bn2, self.relu2 = nn.BatchNorm2d(64), nn.ReLU()
+        self.stage1, self.stage2 = ResidualBlock(64, 64), ResidualBlock(64, 128)
+        self.stage3, self.stage4 = ResidualBlock(128, 256), ResidualBlock(256, 320)
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(320, num_classes)
+
+    def forward(self, x):
+        x = self.relu1(self.bn1(self.conv1(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
+        x = self.stage4(self.stage3(self.stage2(self.stage1(x))))
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+text(table(("layer", "kind", "output", "parameters"), layers_of(ConvNet(C)), "llrr"))
+report_training([], BEST, ConvNet(C, stem_stride(BEST)))  # too slow to be trained here
 
 # %% tags=["hide-input"]
-show_code(optim, schedule, initialization, ema)
-
-# %% [markdown]
-# Augmentation works on whole batches, each image with random parameters of its own.
-
-# %% tags=["hide-input"]
-show_code(augment)
-if augmented := next((name for name in ("convnet", "lenet5plus") if name in RUNS), None):
+if augmented := next((name for name in OF_1[:0:-1] if name in RUNS), None):
     show(
         RESULTS / augmented / "batch.png",
         f"A training batch of `{augmented}` as the network sees it.",
     )
 
 # %% tags=["hide-input"]
-chosen = [name for name in ("lenet5", "lenet5plus", "convnet", "resnet18") if name in RUNS]
+chosen = [name for name in (*OF_1, "resnet18") if name in RUNS]
 flat = {}
 for name in chosen:
     if recipe := settings(name):
+        with torch.device("meta"):  # the layers, without their numbers
+            network = recipe.build(C)
         values = dict(vars(recipe))
-        values |= {f"{k.replace('_', ' ')}": v for k, v in values.pop("model_options").items()}
+        values["batch norm"] = any("BatchNorm" in type(m).__name__ for m in network.modules())
+        values["dropout"] = values.pop("model_options").get("dropout", 0.0)
+        values["label smoothing"] = values.pop("label_smoothing")
+        values["part of the side that is read (crop_pct)"] = values.pop("crop_pct")
+        values["weight averaging (ema_decay)"] = values.pop("ema_decay")
         values |= {f"augment: {k}": v for k, v in vars(values.pop("augment")).items()}
-        flat[name] = {k.replace("_", " "): v for k, v in values.items() if k != "name"}
+        flat[name] = {k.replace("_", " ") if "(" not in k else k: v for k, v in values.items()}
+        flat[name].pop("name")
 keys = list(dict.fromkeys(key for values in flat.values() for key in values))
 
 
@@ -609,19 +743,30 @@ def said(value):
 differing = [key for key in keys if len({said(values.get(key)) for values in flat.values()}) > 1]
 if len(flat) > 1:
     text(
-        "What differs between the recipes (– is off or not applicable; an option given on the command "
-        "line stands in the last section):",
+        "What differs between the recipes (– is off):",
         table(
             ("setting", *(f"`{name}`" for name in flat)),
-            [(key, *(said(values.get(key)) for values in flat.values())) for key in differing],
+            [
+                (
+                    markdown_code(key) if "(" not in key else key,
+                    *(said(v.get(key)) for v in flat.values()),
+                )
+                for key in differing
+            ],
         ),
+        "`crop_pct` is the part of an image's side, of its middle, that a network is given when it "
+        "answers: one that was trained on crops, which magnify, answers best at their magnification "
+        "(Touvron et al. 2019). Logits are divided by `temperature` before they are read as "
+        "probabilities; it was chosen on images held out of `train/` and changes no answer. "
+        "`ema_decay` is that of the moving average of the weights over the steps, which is what is "
+        "kept. The optimizer `muon` takes steps whose matrices are orthogonalized (Jordan et al. 2024).",
     )
 
 # %% [markdown]
 # #### Results of (b)
 
 # %% tags=["hide-input"]
-for name in ("lenet5plus", "convnet"):
+for name in OF_1[1:]:
     if name in RUNS:
         report_run(name)
         show_curves(name)
@@ -629,60 +774,27 @@ for name in ("lenet5plus", "convnet"):
         text(MISSING.format(name))
 
 # %% tags=["hide-input"]
-steps = [name for name in ("lenet5", "lenet5plus", "convnet") if name in RUNS]
-REASONS = {
-    "lenet5 lenet5plus": "The convolutions, pools and linear layers are the same; what differs is in the "
-    "table above.",
-    "lenet5plus convnet": "Here the network changes, and with it whatever the table above shows.",
-    "lenet5 convnet": "Network and training change together.",
-}
+steps = [name for name in OF_1 if name in RUNS]
 
 
-def gaps(first, second):
-    """How the distance between the splits changed from one recipe to the next, and on which side."""
-    fitted = [RUNS[name]["train_accuracy"] for name in (first, second)]
-    was, now = (
-        100 * (RUNS[name]["train_accuracy"] - RUNS[name]["validation_accuracy"])
-        for name in (first, second)
-    )
-    if min(fitted) < 0.5:
-        return (
-            "As long as training is this far from its end, the gap between the splits says little."
-        )
-    if abs(now - was) <= 1:
-        return f"The gap between training and validation accuracy stays at about {now:.0f} points."
-    change = 100 * (fitted[1] - fitted[0])
-    if now < was:
-        return (
-            f"The gap between training and validation accuracy shrinks from {was:.1f} to {now:.1f} "
-            "points: "
-            + (
-                "less is learned by heart, which is what regularization and augmentation are for."
-                if change < -1
-                else "the training images are fitted no less closely, and what is learned carries over "
-                "to more of the others."
-            )
-        )
-    return (
-        f"The gap between training and validation accuracy grows from {was:.1f} to {now:.1f} points: "
-        + (
-            "the training images are fitted more closely, and the others gain less."
-            if change > 1
-            else "the training images are fitted no more closely, and fewer of the others are told."
-        )
-    )
+def reason(first, second):
+    if (first, second) == ("lenet5", "lenet5plus"):
+        return "The convolutions, pools and linear layers are the same; what differs is in the table above."
+    if first == "lenet5":
+        return "Network and training change together."
+    return "Here the network changes, and with it whatever the table above shows."
 
 
 if steps:
-    sentences = [
-        f"- `{a}` → `{b}`: {accuracy(a)} → {accuracy(b)}, {difference(a, b)}. {REASONS[f'{a} {b}']} "
-        f"{gaps(a, b)}"
+    told = [
+        f"- `{a}` → `{b}`: {accuracy(a)} → {accuracy(b)}, {difference(a, b)}. {reason(a, b)} "
+        f"{sentences.gap_between_splits(RUNS[a], RUNS[b])}"
         for a, b in pairwise(steps)
     ]
     best_of_1 = max(steps, key=lambda name: RUNS[name]["validation_accuracy"])
     text(
         "#### What changed the accuracy, and by how much",
-        "\n".join(sentences),
+        "\n".join(told),
         len(steps) > 1
         and "Several settings change at once in a step, so these numbers credit the step as a whole, "
         "not its parts. The standard error of a difference is taken as if the two accuracies had been "
@@ -692,38 +804,75 @@ if steps:
             f"`{name}` with {percent(RUNS[name]['validation_accuracy'])} "
             + (
                 f"reaches {tier(name)}."
-                if points_of(name)
+                if sentences.points_of(RUNS[name])
                 else f"stays below {percent(0.65, 0)}, the lowest tier."
             )
             for name in steps
         ),
-        f"The best network of question 1 is `{best_of_1}`."
-        + (
-            f" It stands {100 * (RUNS[best_of_1]['validation_accuracy'] - 0.71):.1f} points above the "
-            f"highest tier{in_errors(RUNS[best_of_1]['validation_accuracy'] - 0.71, best_of_1)}."
-            if points_of(best_of_1) == 15
-            else ""
-        ),
+        f"The best network of question 1 is `{best_of_1}`. "
+        + sentences.above_the_tiers(RUNS[best_of_1], N),
     )
 
 # %% tags=["hide-input"]
+ENSEMBLES = []
 if (RESULTS / "ensembles.json").exists():
     ENSEMBLES = json.loads((RESULTS / "ensembles.json").read_text(encoding="utf-8"))
+
+
+def at_its_temperature(recipe):
+    """`seen` with the loss of the logits divided by the network's temperature."""
+    answers = seen(recipe)
+    return metrics.score(answers.logits / trained(recipe).temperature, answers.labels, CLASSES)
+
+
+def averages(recipe):
+    """Rows of a table: a recipe's network alone, at temperature 1 and at its own, and averages."""
+    known = [record for record in ENSEMBLES if record["recipe"] == recipe]
+    alone, tempered = seen(recipe), at_its_temperature(recipe)
+    rows = [("one, its logits as they are", alone.loss, alone.accuracy, alone.mean_class_accuracy)]
+    if trained(recipe).temperature != 1:
+        at = f"one, at its temperature of {trained(recipe).temperature:g}"
+        rows.append((at, tempered.loss, tempered.accuracy, tempered.mean_class_accuracy))
+    groups = {}
+    for record in known:
+        groups.setdefault((len(record["seeds"]), record["tta"]), []).append(record)
+    for (count, tta), mine in groups.items():
+        what = f"mean of {count}" if count > 1 else "one"
+        fields = ("loss", "accuracy", "mean_class_accuracy")
+        means = (np.mean([record[f"validation_{field}"] for record in mine]) for field in fields)
+        rows.append((f"{what}{', ten views (TTA)' * tta}", *means))
+    return rows
+
+
+averaged = [
+    name
+    for name in OF_1[1:]
+    if name in RUNS and trained(name) and any(r["recipe"] == name for r in ENSEMBLES)
+]
+if averaged:
+    found = {name: averages(name) for name in averaged}
     text(
         "#### What averaging adds",
         "Not part of the assignment: the mean of the probabilities of ten views of an image, shifted and "
         "mirrored (test-time augmentation, TTA), of several networks trained from different seeds, and "
-        "of both.",
-        ensembles_table(
-            [r for r in ENSEMBLES if r["recipe"] in ("lenet5plus", "convnet")], commands=False
+        "of both. Averages are of probabilities at the recipe's temperature:",
+        table(
+            ("recipe", "networks", "validation loss", "validation accuracy", "mean per class"),
+            [
+                (f"`{name}`", what, f"{loss:.3f}", sentences.with_error(right, N), percent(classes))
+                for name, rows in found.items()
+                for what, loss, right, classes in rows
+            ],
+            "llrrr",
         ),
-    )
-if (RESULTS / "ablation.md").exists():
-    text(
-        "#### What each technique is worth alone",
-        "One thing is changed at a time, on images held out of `train/`; `python "
-        "benchmarks/ablation.py` measures it.",
-        (RESULTS / "ablation.md").read_text(encoding="utf-8"),
+        *(
+            sentences.by_temperature(
+                name,
+                trained(name).temperature,
+                (seen(name).loss, at_its_temperature(name).loss, rows[-1][1]),
+            )
+            for name, rows in found.items()
+        ),
     )
 
 # %% [markdown]
@@ -789,23 +938,46 @@ if steps:
 # %% [markdown]
 # ## 1.2.2 Visualize layer activation
 #
-# A forward hook on the ReLU behind a convolution keeps what passes through, and is removed
+# A forward hook on the ReLU behind a convolution catches what passes through, and is removed
 # afterwards; drawing is apart from it.
 
-# %% tags=["hide-input"]
-show_code(
-    conv_relu_layers,
-    activations,
-    figures.activations,
-    first_filters,
-    figures.filters,
-)
+
+# %%
+def activation(network, layer, x):
+    """What `layer` puts out for the images x, (N, maps, h, w)."""
+    caught = []
+    hook = layer.register_forward_hook(lambda layer, inputs, output: caught.append(output))
+    with torch.no_grad():
+        network.eval()(x)
+    hook.remove()
+    return caught[0]
+
+
+def draw(image, maps):
+    """The image, and beside it all of its maps on one scale, 8 or 16 in a row."""
+    columns = 8 if len(maps) <= 32 else 16
+    rows = -(-len(maps) // columns)
+    part = columns / (columns + 2)  # of the width is the maps', the rest the image's
+    figure = plt.figure(figsize=(8, 8 * part * rows / columns))
+    whole, right = figure.subfigures(1, 2, width_ratios=(1 - part, part))
+    axes = whole.subplots()
+    axes.imshow(image)
+    axes.axis("off")
+    strongest = max(float(maps.quantile(0.995)), 1e-9)
+    for axes, values in zip(right.subplots(rows, columns).flat, maps, strict=False):
+        picture = axes.imshow(values, cmap="magma", vmin=0, vmax=strongest)
+    for axes in right.axes:
+        axes.axis("off")
+    right.subplots_adjust(0, 0, 0.94, 1, 0.06, 0.06)
+    figure.colorbar(picture, cax=figure.add_axes((0.975, 0.1, 0.01, 0.8))).ax.tick_params(
+        labelsize=6
+    )
+    return figure
 
 
 # %% tags=["hide-input"]
-
 with_weights = [name for name in ORDER if (WEIGHTS / f"{name}.safetensors").exists()]
-candidates = [name for name in with_weights if name in ("lenet5", "lenet5plus", "convnet")]
+candidates = [name for name in with_weights if name in OF_1]
 ranked = sorted(candidates, key=lambda name: -RUNS[name]["validation_accuracy"])
 LOOKED_AT = next(iter(ranked or with_weights), None)
 if LOOKED_AT is None:
@@ -813,31 +985,34 @@ if LOOKED_AT is None:
         "*The weights folder holds no network of these results, so there are no activations to show.*"
     )
 else:
+    network = trained(LOOKED_AT)
     text(
         f"The network is `{LOOKED_AT}`"
         + (
-            ", the best of question 1 whose weights are at hand."
+            ", the best of question 1 whose weights are at hand. "
             if ranked
-            else ", because no network of question 1 is at hand."
+            else ", because no network of question 1 is at hand. "
         )
+        + sentences.what_is_shown(LOOKED_AT, network.crop_pct, network.size)
     )
 
 # %%
 if LOOKED_AT:
-    network = trained(LOOKED_AT)
-    dataset = network.open_dataset(DATA, progress=False, **READING)
-    layers = conv_relu_layers(network.model, network.size)[:2]
-    paths, images = zip(*assigned_images(dataset), strict=True)  # uint8, (size, size, 3) each
-    maps = activations(network.model, network.inputs(images), layers)  # (2, 32 | 64, h, w)
-    image_names = [str(Path(path).with_suffix("")) for path in paths]
+    paths, images = zip(*assigned_images(DATASET), strict=True)  # uint8, (H, W, 3) each
+    x = network.inputs(images)  # normalized as in training
+    layers = conv_relu_layers(network.model, network.size)[:2]  # the names of two ReLUs
+    maps = {
+        layer: activation(network.model, network.model.get_submodule(layer), x) for layer in layers
+    }
     for layer, which in zip(layers, ("first", "second"), strict=False):
-        for image, values, name in zip(images, maps[layer], image_names, strict=True):
-            show(
-                figures.activations(
-                    image, values, f"{LOOKED_AT}, {layer}: {name}", percentile=99.5
-                ),
-                f"The {len(values)} activations of the {which} convolution, for {markdown_code(name)}.",
-            )
+        for image, values, path in zip(images, maps[layer], paths, strict=True):
+            caption = f"The {len(values)} activations of the {which} convolution, for"
+            show(draw(image, values), f"{caption} {markdown_code(Path(path).with_suffix(''))}.")
+
+# %% tags=["hide-input"]
+if LOOKED_AT:
+    maps = {layer: values.numpy() for layer, values in maps.items()}
+    image_names = [str(Path(path).with_suffix("")) for path in paths]
     show(
         figures.filters(first_filters(network.model)),
         f"The filters of the first convolution of `{LOOKED_AT}`, in the order of its maps.",
@@ -852,7 +1027,7 @@ if LOOKED_AT:
 # of picture it correlates with best, if by 0.5 or more.
 
 
-# %%
+# %% tags=["hide-input"]
 def simple_pictures(image, height, width):
     """Of each kind the pictures of `image`, uint8 (H, W, 3), that maps of that size may follow."""
     small = Picture.fromarray(image).resize((width, height), Picture.Resampling.BOX)
@@ -903,7 +1078,8 @@ if LOOKED_AT:
         for layer in layers
         for image, values, name in zip(images, maps[layer], image_names, strict=True)
     }
-    answers = network.probabilities(network.logits(np.stack(images)))  # (2, C)
+    as_it_answers = [image for _, image in assigned_images(given(LOOKED_AT))]
+    answers = network.probabilities(network.logits(np.stack(as_it_answers)))  # (2, C)
     silent = {layer: float((maps[layer] <= 0).mean()) for layer in layers}
     alike = {}  # cosine between the two images' vectors of map means
     for layer in layers:
@@ -1001,11 +1177,8 @@ if LOOKED_AT:
 # (expanded weights, Voss et al. 2021).
 
 # %% tags=["hide-input"]
-show_code(top_activating_patches, deconvolution, composite_filters)
-
-# %%
 if LOOKED_AT:
-    second = layers[-1]
+    second, dataset = layers[-1], given(LOOKED_AT)
     found = top_activating_patches(network, dataset.train.images, second)
     strongest = {  # of each image the four maps with the largest mean
         name: map_statistics(values).by_strength()[:4]
@@ -1079,7 +1252,7 @@ if LOOKED_AT:
     k = found.rows.shape[1]
     together, apart = np.mean(alike_patches), np.mean(alike_drawn)
     kinds, by_chance = np.mean(classes_patches), np.mean(classes_drawn)
-    fit = float(np.median(fits)) if fits else 0.0
+    agreement = float(np.median(fits)) if fits else 0.0
     asleep = len(found.values) - len(answering)
     shared = len(chosen) < sum(map(len, strongest.values()))
     text(
@@ -1109,12 +1282,12 @@ if LOOKED_AT:
             else " The strongest maps of the two images are not the same ones."
         ),
         "- *What the weights say by themselves.* The composite filter of a map correlates with the mean "
-        f"of its {k} patches by {fit:.2f} (median over the maps). "
+        f"of its {k} patches by {agreement:.2f} (median over the maps). "
         + (
             "The chain of both kernels thus tells roughly which colors and directions a map looks for; "
             "what it leaves open is the work of the ReLU between the layers, which lets a unit demand "
             "several things at once instead of adding them up."
-            if fit > 0.3
+            if agreement > 0.3
             else "The chain of both kernels alone does not tell what a map looks for: what stands between "
             "them, the ReLU above all, is not to be left out."
         ),
@@ -1123,13 +1296,58 @@ if LOOKED_AT:
         "training set.",
     )
 
+
 # %% [markdown]
 # ## 1.2.3 ResNet Implementation
 #
-# ResNet-18 after He et al. 2016, with labels one-hot as before, trained by the same loop.
+# ResNet-18 after He et al. 2016 (table 1 and figure 5, with projections where the shape changes), with
+# labels one-hot and the loop as before.
 
-# %% tags=["hide-input"]
-show_code(models.resnet18, recipes.resnet18, recipes.resnet18_stride2)
+
+# %%
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut."""
+
+    def __init__(self, inputs, channels, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = None
+        if stride != 1 or inputs != channels:
+            projection = nn.Conv2d(inputs, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(channels))
+
+    def forward(self, x):
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + shortcut)
+
+
+class ResNet18(nn.Module):
+    def __init__(self, num_classes, conv2_stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)  # conv_1
+        self.bn1, self.relu = nn.BatchNorm2d(64), nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)  # opens conv_2
+        self.layer1 = nn.Sequential(BasicBlock(64, 64, conv2_stride), BasicBlock(64, 64))
+        self.layer2 = nn.Sequential(BasicBlock(64, 128, 2), BasicBlock(128, 128))  # conv_3
+        self.layer3 = nn.Sequential(BasicBlock(128, 256, 2), BasicBlock(256, 256))  # conv_4
+        self.layer4 = nn.Sequential(BasicBlock(256, 512, 2), BasicBlock(512, 512))  # conv_5
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(512, num_classes)
+
+    def forward(self, x):
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+text(table(("layer", "kind", "output", "parameters"), layers_of(ResNet18(C)), "llrr"))
+
+# %%
+torch.manual_seed(0)
+report_training(fit(initialize(ResNet18(C)), TRAIN, change=change), "resnet18", ResNet18(C))
 
 # %% [markdown]
 # **The two readings of conv_2's stride.** The assignment writes “stride 2×2” at the end of conv_2's
@@ -1174,7 +1392,7 @@ for name in ("resnet18", "resnet18_stride2"):
     else:
         text(MISSING.format(name))
 if len(readings) == 2:
-    points, ratio = compare("resnet18_stride2", "resnet18")
+    points, ratio = sentences.distance(RUNS["resnet18_stride2"], RUNS["resnet18"], N)
     text(
         f"From the literal reading to the paper's, accuracy changes by "
         f"{difference('resnet18_stride2', 'resnet18')}. "
@@ -1200,7 +1418,7 @@ def cost(recipe):
 if "resnet18" in RUNS and steps:
     best = max(RUNS[name]["validation_accuracy"] for name in steps)
     resnet, rival = RUNS["resnet18"], RUNS[best_of_1]
-    points, ratio = compare(best_of_1, "resnet18")
+    points, ratio = sentences.distance(RUNS[best_of_1], RUNS["resnet18"], N)
     unfinished = [n for n in ("resnet18", best_of_1) if RUNS[n]["train_accuracy"] < 0.5]
     if ratio < 2:
         headline = "ResNet-18 neither wins nor loses"
@@ -1212,7 +1430,7 @@ if "resnet18" in RUNS and steps:
         f"By the assignment's table it "
         + (
             f"would reach {tier('resnet18')}."
-            if points_of("resnet18")
+            if sentences.points_of(RUNS["resnet18"])
             else "would stay below the lowest tier."
         )
     ]
@@ -1234,7 +1452,7 @@ if "resnet18" in RUNS and steps:
         )
     if unfinished:
         paragraphs.append(
-            f"But {names(unfinished)} had learned less than half of the training images when training "
+            f"But {listed(unfinished)} had learned less than half of the training images when training "
             "stopped, so this compares how fast the networks start, not how good they get."
         )
     elif ratio >= 2 and points < 0:
@@ -1307,10 +1525,46 @@ text(
 )
 
 # %% [markdown]
-# ## Appendix: the code of the other figures
+# ## Appendix: the package's code
 #
-# The two that carry most of the report; `batch`, `compare`, `per_class` and `worst` are made likewise,
-# in `convlens/figures/`.
+# What trained the networks whose results stand above, read from the installed package. First what each
+# technique is worth alone: one thing is changed at a time, on images held out of `train/`; `python
+# benchmarks/ablation.py` measures it.
 
 # %% tags=["hide-input"]
+if (RESULTS / "ablation.md").exists():
+    text((RESULTS / "ablation.md").read_text(encoding="utf-8"))
+
+# %% [markdown]
+# ### Networks
+
+# %% tags=["hide-input"]
+show_code(models.lenet5, models.convnet, models.resnet18, convolution, pooling, drop_path)
+
+# %% [markdown]
+# ### Recipes
+
+# %% tags=["hide-input"]
+show_code(recipes.lenet5, recipes.lenet5plus, recipes.convnet)
+show_code(recipes.resnet18, recipes.resnet18_stride2)
+
+# %% [markdown]
+# ### Batches, augmentation, loss and loop
+
+# %% tags=["hide-input"]
+show_code(batches.one_hot, batches.Batches, augmentation, trivial_augment, criterion)
+show_code(trainer.Trainer.fit, trainer.Trainer._train_epoch, step.train_step, metrics.score)
+
+# %% [markdown]
+# ### Optimizers, schedule, initialization and weight averaging
+
+# %% tags=["hide-input"]
+show_code(optim, schedule, initialization, ema)
+
+# %% [markdown]
+# ### What is seen inside
+
+# %% tags=["hide-input"]
+show_code(conv_relu_layers, activations, figures.activations, first_filters, figures.filters)
+show_code(top_activating_patches, deconvolution, composite_filters)
 show_code(figures.learning_curves, figures.confusion)

@@ -3,6 +3,7 @@
 import pytest
 
 from convlens.reporting.tables import (
+    compact_table,
     ensembles_table,
     mean,
     measures_table,
@@ -110,3 +111,13 @@ def test_an_ensemble_is_a_row_and_single_networks_share_one():
     ]
     short = ensembles_table([record], commands=False)
     assert short.splitlines()[0].endswith("| mean per class |") and "evaluate" not in short
+
+
+def test_the_compact_table_has_means_and_the_most_accurate_first():
+    """Also of records that lack what older versions did not measure."""
+    best = {**RECORD, "recipe": "convnet", "validation_accuracy": 0.9}
+    records = [{**r, "model": "LeNet5"} for r in (RECORD, {**RECORD, "seconds": 210}, best)]
+    assert compact_table(records).splitlines()[2:] == [
+        "| `convnet` | LeNet5 | 90.0% | 12.5% | 2 min, cpu, 2 threads |",
+        "| `lenet5` | LeNet5 | 25.0% | 12.5% | 2 min, cpu, 2 threads |",
+    ]

@@ -16,7 +16,7 @@ class LeNet5(nn.Module):
     fully connected layers (1021, 84, num_classes).
 
     Padding. The assignment names none. We pad by 2, so that a convolution keeps its map's size and
-    every pool divides its map without a rest: 64 → 16 → 4, and 64·4·4 = 1024 numbers enter the
+    every pool divides its map evenly: 64 → 16 → 4, and 64·4·4 = 1024 numbers enter the
     layer of 1021. With `padding=0` (LeCun's own; he padded the image instead, from 28 to 32) the
     second pool would meet an 11×11 map and drop its last three rows and columns, 47 % of it.
 

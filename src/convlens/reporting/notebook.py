@@ -165,7 +165,8 @@ def _check_packages() -> None:
             import_module(package)
         except ImportError as problem:
             raise UserError(
-                f"the report needs {problem.name}: pip install 'convlens[report]'"
+                f"the report needs {problem.name}; install it with `pip install nbformat nbclient "
+                "nbconvert ipykernel jupytext pypandoc-binary typst`"
             ) from None
 
 

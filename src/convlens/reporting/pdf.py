@@ -14,13 +14,42 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 TEMPLATE = Path(__file__).with_name("report.typ")
-# Sizes of figures in cm, on the page that the template sets up: wide ones are so low that two stand
-# on a page, tall ones may take a page to themselves.
-TEXT_WIDTH, WIDE_HEIGHT, TALL_HEIGHT = 17.0, 11.6, 21.5
+# Sizes of figures in cm, on the page that the template sets up. A figure stands at its place in the
+# text, and one that does not fit leaves the rest of its page empty: none is so tall that most of a
+# page could be.
+TEXT_WIDTH, WIDE_HEIGHT, TALL_HEIGHT = 17.0, 9.6, 15.0
 PIXELS_PER_CM = 40  # about 100 dpi, below which a figure is not blown up to the text's width
 PANDOC_MARKDOWN = (
     "markdown-raw_html-raw_attribute-raw_tex-tex_math_dollars-yaml_metadata_block-smart-citations"
 )
+
+FILTER = """\
+-- Pictures that are not the notebook's own leave their text: typst would stop at one that it cannot
+-- read, and text from files, as ablation.md, may name any.
+function Image(image)
+  if not image.src:match('^picture%-%d+%.png$') then return image.caption end
+end
+function Figure(figure)  -- would show the text a second time, as its caption
+  local pictures = 0
+  figure:walk({Image = function() pictures = pictures + 1 end})
+  if pictures == 0 then return figure.content end
+end
+-- A line that ends with a colon stays with the table or the listing that it leads to.
+function Blocks(blocks)
+  local kept = pandoc.List()
+  for number, block in ipairs(blocks) do
+    local after = blocks[number + 1]
+    local leads = block.t == 'Para' and pandoc.utils.stringify(block):match(':$')
+    if leads and after and (after.t == 'Table' or after.t == 'CodeBlock') then
+      kept:extend({pandoc.RawBlock('typst', '#block(sticky: true)['), block})
+      kept:insert(pandoc.RawBlock('typst', ']'))
+    else
+      kept:insert(block)
+    end
+  end
+  return kept
+end
+"""
 
 
 def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
@@ -28,6 +57,8 @@ def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
     import pypandoc
     import typst
 
+    lua = folder / "filter.lua"
+    lua.write_text(FILTER, encoding="utf-8")
     markdown = "\n\n".join(_markdown(notebook, title, folder))
     text = pypandoc.convert_text(
         markdown,
@@ -35,7 +66,7 @@ def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
         format=PANDOC_MARKDOWN,
         extra_args=[
             "--standalone",
-            f"--lua-filter={_own_pictures(folder)}",
+            f"--lua-filter={lua}",
             f"--template={TEMPLATE}",
             f"--metadata=title:{title}",
             "--syntax-highlighting=idiomatic",
@@ -51,26 +82,6 @@ def to_pdf(notebook: "NotebookNode", title: str, folder: Path) -> bytes:
     fonts.tell_once([word for word in dict.fromkeys(markdown.split()) if missing & set(word)])
     places = sorted({str(Path(font).parent) for font in found})
     return typst.compile(str(path), root=str(folder), font_paths=places)
-
-
-def _own_pictures(folder: Path) -> Path:
-    """A filter of pandoc's that leaves the text of pictures that are not the notebook's own.
-
-    typst would stop at one that it cannot read, and text from files, as ablation.md, may name any.
-    """
-    path = folder / "own-pictures.lua"
-    path.write_text(
-        "function Image(image)\n"
-        "  if not image.src:match('^picture%-%d+%.png$') then return image.caption end\n"
-        "end\n"
-        "function Figure(figure)\n"  # would show the text a second time, as its caption
-        "  local pictures = 0\n"
-        "  figure:walk({Image = function() pictures = pictures + 1 end})\n"
-        "  if pictures == 0 then return figure.content end\n"
-        "end\n",
-        encoding="utf-8",
-    )
-    return path
 
 
 def _own_characters() -> frozenset[str]:
