@@ -12,18 +12,18 @@ from pathlib import Path
 
 from PIL import Image
 
+from convlens.data import resolve
+
 PICTURES = Path(__file__).parent / "pictures"
 QUICK = Path("runs/gallery")
 
 # What `look` is asked for, and which of its pictures are kept under which name.
 LOOKS = {
-    "--view activations filters attribution occlusion invariance neighbors embedding "
-    "feature-visualization": {
+    "--view activations filters attribution invariance neighbors embedding feature-visualization": {
         "activations-accordion-image_0001-conv1": "activations-accordion-image_0001-conv1",
         "activations-camera-image_0001-conv2": "activations-conv2",
         "filters": "filters",
         "attribution-accordion-image_0001": "attribution",
-        "occlusion-camera-image_0001": "occlusion",
         "invariance": "invariance",
         "neighbors": "neighbors",
         "embedding": "embedding",
@@ -37,24 +37,30 @@ LOOKS = {
         "kernels-relu2": "kernels",
     },
     "--view patches --layer relu2": {"patches-relu2": "patches"},
-    "--view deconvolution --layer stage2.relu2": {"deconvolution-stage2.relu2": "deconvolution"},
+    "--view deconvolution --layer stage1.relu2": {"deconvolution-stage1.relu2": "deconvolution"},
+    # of most images the network is sure whatever the square hides; of this one it is not
+    "validation/headphone/image_0031.jpg --view occlusion": {
+        "occlusion-headphone-image_0031": "occlusion",
+    },
 }
 GROWTH = {"--view growth --layer stage1.relu2": {"growth-stage1.relu2": "growth"}}
 
 
 def main(weights: str = "weights/convnet.safetensors") -> None:
+    data, _ = resolve()
     if not (QUICK / "metrics.json").exists():
         convlens("train", "quick", "--snapshots", "--overwrite", "--out", str(QUICK))
-    for network, looks in (weights, LOOKS), (str(QUICK), GROWTH):
+    for network, looks in (Path(weights), LOOKS), (QUICK, GROWTH):
         for options, kept in looks.items():
             with tempfile.TemporaryDirectory() as folder:
-                convlens("look", network, *options.split(), "--out", folder)
+                look = ("look", str(network.resolve()), *options.split(), "--out", folder)
+                convlens(*look, "--data", str(data), cwd=data)  # where images have short names
                 for source, name in kept.items():
                     keep(Path(folder, f"{source}.png"), PICTURES / f"{name}.png")
 
 
-def convlens(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "convlens", *arguments], check=True)
+def convlens(*arguments: str, cwd: Path | None = None) -> None:
+    subprocess.run([sys.executable, "-m", "convlens", *arguments], check=True, cwd=cwd)
 
 
 def keep(source: Path, target: Path) -> None:

@@ -142,6 +142,6 @@ def embedding(
     ax.set(xlabel="first principal component of the features", ylabel="second", aspect="equal")
     ax.margins(0.06)
     ax.set_title(
-        f"the two hold {percent(share)} of the variance; framed in red: mistaken", fontsize=8
+        f"the two hold {percent(share)} of the variance; framed in orange: mistaken", fontsize=8
     )
     return figure
