@@ -3,6 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SHORT := runs/short
+KEPT := --runs $(SHORT)/runs --results $(SHORT)/results --weights $(SHORT)/weights
 
 .PHONY: help run test lint lint-page docs wheel reproduce report gallery bench peers clean
 
@@ -11,8 +12,10 @@ help:  ## What can be made
 
 run: $(VENV)/installed  ## The whole main job in its short form
 	rm -rf $(SHORT)
-	$(BIN)/convlens reproduce --epochs 3 --max-train-images 2000 --runs $(SHORT)/runs --results $(SHORT)/results --weights $(SHORT)/weights
-	$(BIN)/convlens look $(SHORT)/weights/convnet.safetensors --out $(SHORT)/looks
+	$(BIN)/convlens reproduce quick $(KEPT)
+	$(BIN)/convlens reproduce lenet5 --epochs 6 $(KEPT)
+	$(BIN)/convlens reproduce resnet18 --epochs 4 --max-train-images 3000 $(KEPT)
+	$(BIN)/convlens look $(SHORT)/weights/quick.safetensors --out $(SHORT)/looks
 	$(BIN)/convlens report --results $(SHORT)/results --weights $(SHORT)/weights --out $(SHORT)
 	@echo "done: notebook, HTML and PDF are $(SHORT)/assignment2.*, pictures are in $(SHORT)/looks and $(SHORT)/results"
 
@@ -49,8 +52,9 @@ reproduce: $(VENV)/installed  ## Trains all that the README quotes; goes on wher
 report: $(VENV)/installed  ## The notebook with its HTML and PDF, from results/ and weights/
 	$(BIN)/convlens report
 
-gallery: $(VENV)/installed  ## The pictures of docs/gallery.md, from weights/convnet.safetensors
+gallery: $(VENV)/installed-test  ## The pictures of docs/gallery.md and README, from weights/convnet.safetensors
 	$(BIN)/python docs/gallery.py
+	$(BIN)/python docs/moving.py
 
 bench: $(VENV)/installed  ## Ours against the loops people write today; needs a quiet machine
 	$(BIN)/convlens bench --long
