@@ -65,7 +65,8 @@ def test_the_version_is_told(tell):
 def test_train_without_a_recipe_tells_the_recipes(tell, refuse):
     told = tell("train", "--help")
     assert all(name in told for name in RECIPES)
-    assert refuse("train") == "train needs a recipe or --resume RUN"
+    needed = "train needs a recipe, --time TIME to choose one in, or --resume RUN"
+    assert refuse("train") == needed
     assert "convlens tune RECIPE --help shows" in tell("tune", "--help")
     assert refuse("tune") == "tune needs a recipe"
 

@@ -22,6 +22,7 @@ from convlens.training.config import RunConfig, make_config
 from convlens.training.device import Machine
 from convlens.training.distributed import World
 from convlens.training.loggers import COLUMNS, StepsCsv, _rows_until
+from convlens.training.pace import Pace
 from convlens.training.run import resume, train
 from convlens.training.run_folder import RunFolder
 from convlens.training.step import StepStats
@@ -220,7 +221,7 @@ def test_every_process_stops_when_one_does():
 
 def test_of_several_processes_the_first_writes_what_all_have_found(tmp_path):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.25)
-    state = SimpleNamespace(steps=2, step=0, history=[], optimizers=[optimizer])
+    state = SimpleNamespace(pace=Pace(1, 2), step=0, history=[], optimizers=[optimizer])
     # each process' loss is twice its share of the batch's; see StepStats
     found = [(torch.tensor(1.5), torch.tensor(3)), (torch.tensor(0.5), torch.tensor(4))]
     for rank, expected in (0, [COLUMNS, ["1", "1", "1.5", "0.6", "0.25"],

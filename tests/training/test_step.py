@@ -24,6 +24,7 @@ from convlens.training.device import Machine
 from convlens.training.distributed import ALONE
 from convlens.training.ema import ModelEma
 from convlens.training.optim import make_optimizers
+from convlens.training.pace import Pace
 from convlens.training.step import TrainState, train_step
 
 FP32 = Machine(torch.device("cpu"), "fp32", "for the test")
@@ -56,7 +57,7 @@ def state_of(model, recipe, teacher=None) -> TrainState:
         recipe=recipe,
         machine=FP32,
         world=ALONE,
-        steps=len(batches()),
+        pace=Pace(recipe.epochs, len(batches())),
     )
 
 
@@ -147,7 +148,9 @@ def test_steps_are_those_of_plain_torch(recipe):
     assert state.step == 3 and state.epoch == 1
     for ours, plain in (mine, theirs), (state.ema.module, average):
         for p, q in zip(ours.parameters(), plain.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-4, atol=2e-6)
+            # where a gradient is all but zero, AdamW makes a step of its rounding
+            atol = max(2e-6, 2e-3 * recipe.learning_rate)
+            torch.testing.assert_close(p, q, rtol=1e-4, atol=atol)
 
 
 def test_a_plain_step_is_plain_torchs_to_the_last_bit():

@@ -13,9 +13,10 @@ from convlens.training import criterion
 from convlens.training.config import RunConfig
 from convlens.training.device import Machine
 from convlens.training.distributed import World
+from convlens.training.epochs import best_epoch, is_kept
 from convlens.training.run_folder import RunFolder
 from convlens.training.splits import monitored_splits
-from convlens.training.trainer import Trainer, best_epoch, is_kept
+from convlens.training.trainer import Trainer
 
 FP32 = Machine(torch.device("cpu"), "fp32", "for the test")
 TIMED = ("seconds", "images_per_second")

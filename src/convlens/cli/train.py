@@ -1,6 +1,5 @@
 """`convlens train` and `tune`: a recipe becomes a run, or many short ones."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,30 +7,39 @@ from typing import TYPE_CHECKING
 from convlens.cli.metrics import print_folds, print_run
 from convlens.errors import UserError
 from convlens.logs import say
+from convlens.training.duration import process_began
 
 if TYPE_CHECKING:
     from convlens.cli.train_options import ResumeOptions, TrainOptions
+    from convlens.training.callbacks import Callback
     from convlens.training.distributed import World
+    from convlens.training.plan import Choice
 
 
 def train(arguments: Sequence[str]) -> None:
     """Train a recipe into a run folder, or --resume one."""
-    from convlens.cli.train_options import ResumeOptions, parse_train
+    from convlens.cli.train_options import ResumeOptions, parse_choices, parse_train
     from convlens.training.distributed import joined
 
     with joined() as world:
         if not arguments or arguments[0] in ("-h", "--help"):
-            usage = "convlens train RECIPE [OPTIONS]  or  convlens train --resume RUN"
+            usage = (
+                "convlens train RECIPE [OPTIONS]  or  convlens train --time TIME [OPTIONS]  or  "
+                "convlens train --resume RUN"
+            )
             _print_recipes(usage, "train")
             if arguments:
                 return
         asked = parse_train(arguments)
         if isinstance(asked, ResumeOptions):
             _resume(asked, world)
-        elif asked[0].config.folds and not asked[0].config.fold:
-            _cross_validate(*asked, world)
+            return
+        options, folder = asked
+        choices = parse_choices(arguments, options)
+        if options.config.folds and not options.config.fold:
+            _cross_validate(options, choices, folder, world)
         else:
-            _train(*asked, world)
+            _train(options, choices, folder, world)
 
 
 def _print_recipes(usage: str, verb: str) -> None:
@@ -46,31 +54,54 @@ def _print_recipes(usage: str, verb: str) -> None:
     say("A file that `convlens tune` wrote, best.yaml, is a recipe too.")
 
 
-def _train(asked: "TrainOptions", folder: Path, world: "World") -> None:
+def _train(
+    asked: "TrainOptions", choices: "tuple[Choice, ...]", folder: Path, world: "World"
+) -> None:
     from convlens.training import run as runs
+    from convlens.training.callbacks import Callbacks
 
-    run = runs.train(asked.config, out=folder, overwrite=asked.overwrite, world=world)
+    began = process_began()  # who waits counts from there
+    watching = Callbacks(_page_beside(asked.watch))
+    run = runs.train_one_of(choices, folder, asked.overwrite, watching, world, began)
     print_run(world.first(lambda: run.metrics))
     say(f"wrote      {folder}")
+
+
+def _page_beside(watch: bool) -> "list[Callback]":
+    """What shows a run while it trains, where that is asked for."""
+    if not watch:
+        return []
+    from convlens.explorer.beside import PageBeside
+
+    return [PageBeside()]
 
 
 def _resume(asked: "ResumeOptions", world: "World") -> None:
     from convlens.training import run as runs
 
     run = runs.resume(
-        asked.resume, epochs=asked.epochs, data=asked.data, log=asked.log, world=world
+        asked.resume,
+        epochs=asked.epochs,
+        data=asked.data,
+        log=asked.log,
+        callbacks=_page_beside(asked.watch),
+        world=world,
     )
     print_run(world.first(lambda: run.metrics))
     say(f"wrote      {asked.resume}")
 
 
-def _cross_validate(asked: "TrainOptions", folder: Path, world: "World") -> None:
-    from convlens.training.folds import cross_validate
+def _cross_validate(
+    asked: "TrainOptions", choices: "tuple[Choice, ...]", folder: Path, world: "World"
+) -> None:
+    from convlens.training.folds import cross_validate_one_of
 
     if asked.overwrite:
         raise UserError(f"--overwrite and --folds do not go together; remove {folder} instead")
-    config = dataclasses.replace(asked.config, folds=0)  # which says that a run is one of them
-    print_folds(cross_validate(config, asked.config.folds, out=folder, world=world))
+    if asked.watch:
+        raise UserError(f"--watch shows one run; `convlens explore {folder}` shows the folds")
+    began = process_began()
+    print_folds(cross_validate_one_of(choices, asked.config.folds, folder, world, began))
     say(f"wrote      {folder}")
 
 

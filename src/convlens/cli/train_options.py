@@ -16,7 +16,10 @@ from convlens.cli.options import Folder, read
 from convlens.errors import UserError
 from convlens.models import MODELS
 from convlens.recipes import RECIPES, Recipe, find_recipe
+from convlens.recipes.lengths import lengths
 from convlens.training.config import RunConfig
+from convlens.training.duration import in_words, seconds_of
+from convlens.training.plan import Choice, check_planned
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class TrainOptions:
     """The run folder; runs/RECIPE-sSEED if not given."""
     overwrite: bool = False
     """Replace the run that is in the run folder."""
+    watch: bool = False
+    """Show the run in the browser while it trains: curves, filters and maps, an epoch at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class ResumeOptions:
     """The data set, where it has moved since."""
     log: tuple[Literal["tensorboard", "csv"], ...] | None = None
     """Curves to write from now on, by default as before; TensorBoard gets the past epochs too."""
+    watch: bool = False
+    """Show the run in the browser while it trains: curves, filters and maps, an epoch at a time."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +71,54 @@ class TuneOptions:
 def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, Path] | ResumeOptions:
     """What the arguments after `convlens train` ask for: a new run and its folder, or an old one.
 
-    Raises UserError where there is no recipe. Bad options and --help end the program.
+    Without a recipe, but with a time, it is that of the first of `lengths`; see `parse_choices`.
+    Raises UserError where there is neither. Bad options and --help end the program.
     """
     if any(each == "--resume" or each.startswith("--resume=") for each in arguments):
         return read(ResumeOptions, arguments, "train")
-    if not arguments or arguments[0].startswith("-"):
-        raise UserError("train needs a recipe or --resume RUN")
-    name, recipe, rest = _recipe(arguments)
-    asked = read(TrainOptions, rest, f"train {name}", default=TrainOptions(RunConfig(recipe)))
+    if arguments and not arguments[0].startswith("-"):
+        name, recipe, rest = _recipe(arguments)
+        asked = _read_train(f"train {name}", recipe, rest)
+    elif "time" in _named(arguments):
+        asked = _read_train("train", lengths()[0].recipe, arguments)
+        name = in_words(seconds_of(asked.config.time or ""))
+    else:
+        raise UserError("train needs a recipe, --time TIME to choose one in, or --resume RUN")
+    check_planned(asked.config.time, _named(arguments))
     folder = f"runs/{name}-s{asked.config.seed}"
     if asked.config.folds and not asked.config.fold:
         folder += "-folds"
     return asked, asked.out or Path(folder)
+
+
+def parse_choices(arguments: Sequence[str], asked: TrainOptions) -> tuple[Choice, ...]:
+    """What may be trained: `asked`, as `parse_train` has read it, or without a recipe all that may
+    be the best in their time, with the same options."""
+    if not arguments[0].startswith("-"):
+        return (Choice(asked.config),)
+    return tuple(
+        Choice(
+            _read_train("train", each.recipe, arguments).config,
+            each.least_images,
+            each.most_images,
+            each.why,
+        )
+        for each in lengths()
+    )
+
+
+def _read_train(verb: str, recipe: Recipe, arguments: Sequence[str]) -> TrainOptions:
+    usual = TrainOptions(RunConfig(_with_options_named(recipe, arguments)))
+    return read(TrainOptions, arguments, verb, default=usual)
+
+
+def _named(arguments: Sequence[str]) -> set[str]:
+    """The options that are given, as Python names them."""
+    return {
+        each.removeprefix("--").partition("=")[0].replace("-", "_")
+        for each in arguments
+        if each.startswith("--")
+    }
 
 
 def parse_tune(arguments: Sequence[str], holdout: float) -> tuple[TuneOptions, Path]:
@@ -86,8 +129,13 @@ def parse_tune(arguments: Sequence[str], holdout: float) -> tuple[TuneOptions, P
     if not arguments or arguments[0].startswith("-"):
         raise UserError("tune needs a recipe")
     name, recipe, rest = _recipe(arguments)
-    usual = TuneOptions(RunConfig(recipe, holdout=holdout))
+    usual = TuneOptions(RunConfig(_with_options_named(recipe, rest), holdout=holdout))
     asked = read(TuneOptions, rest, f"tune {name}", default=usual)
+    if asked.config.time is not None:
+        raise UserError(
+            "`time` is how long a training may take, and a search is many; give `trials`",
+            option=("time", "trials"),
+        )
     return asked, asked.out or Path(f"runs/tune-{name}")
 
 
@@ -97,7 +145,7 @@ def _recipe(arguments: Sequence[str]) -> tuple[str, Recipe, Sequence[str]]:
     recipe = find_recipe(name)
     if name not in RECIPES:  # a file
         name = f"{recipe.name}-{Path(name).stem}"
-    return name, _with_options_named(recipe, rest), rest
+    return name, recipe, rest
 
 
 def _with_options_named(recipe: Recipe, arguments: Sequence[str]) -> Recipe:

@@ -54,6 +54,8 @@ class Recipe:
     """Share of the epochs, from the first, that train at early_size."""
     epochs: Annotated[int, Bounds(1)] = 30
     """Passes over the training set."""
+    steps_per_epoch: Annotated[int | None, Bounds(1)] = None
+    """Batches of an epoch at most, of other images each time; by default all that there are."""
     pretraining: Annotated[int, Bounds(0)] = 0
     """Epochs before those, in which the network learns, without labels, to tell by how many quarter
     turns an image is rotated."""

@@ -17,6 +17,8 @@ from convlens.fields import Bounds, check_bounds, flatten, from_dict, replace
 from convlens.files import as_unicode, on_disk
 from convlens.recipes import RECIPES, Recipe, find_recipe
 from convlens.training.device import Machine
+from convlens.training.duration import seconds_of
+from convlens.training.pace import check_changes
 
 # From a layer's name to its algorithms by map size, "8x8", as `Conv2d.algorithms` holds them.
 ConvolutionPlan = dict[str, dict[str, str]]
@@ -24,9 +26,13 @@ Hidden = tyro.conf.Suppress
 
 # Not options of the command that repeats a run: where the data lies, and what follows from others.
 BEGUN = ("weights_digest", "weights_mean", "weights_std")
-FOUND = ("data", "digest", "convolutions", *BEGUN)
+FOUND = ("data", "digest", "convolutions", "time", *BEGUN)
 # Beside these, what two runs may differ in that are the same run.
 BESIDE = (*FOUND, "log")
+# What follows from a `time`.
+PLANNED = frozenset({"epochs", "steps_per_epoch", "replanned"})
+# What is measured where nothing is asked for.
+MEASURED = ("device", "precision", "threads")
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,15 @@ class RunConfig(Reading):
     """cpu, cuda or mps; auto takes the fastest there is."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the training passes; auto measures which is faster."""
+    time: Annotated[str | None, arg(metavar="TIME")] = None
+    """How long the run may take, from its start to its last page: 90s, 5m, 1h30m. The number of
+    epochs follows, and without a recipe that too."""
+    replanned: Annotated[tuple[str, ...], arg(metavar="CHANGE …")] = ()
+    """What a run with a `time` changed on the way, for who repeats it: 4:6x50 means that after 4
+    epochs there were 6 of 50 steps each."""
+    threads: Annotated[int | None, Bounds(1)] = None
+    """Of a CPU that compute; by default a core each, and fewer as long as other programs need the
+    cores and fewer are faster. In fp32 a run depends on the number in its last bits."""
     snapshots: bool = False
     """Keep the weights after epochs 1, 2, 5, 10, 20, 40, …, to see how features grew."""
     log: tuple[Literal["tensorboard", "csv"], ...] = ()
@@ -105,6 +120,15 @@ class RunConfig(Reading):
                 "`distillation` and `teachers` go together; give both or neither",
                 option=("distillation", "teachers"),
             )
+        check_changes(self.replanned, self.recipe.epochs)
+        if self.time is not None:
+            seconds_of(self.time)
+            if self.recipe.pretraining:
+                raise UserError(
+                    "`time` and `pretraining` do not go together, for its epochs are not planned; "
+                    "give one of them",
+                    option=("time", "pretraining"),
+                )
         self._check_beginning()
 
     def _check_beginning(self) -> None:
@@ -149,12 +173,17 @@ class RunConfig(Reading):
             asked["weights"] = found["weights"]
         elif self.weights_digest and kept.weights_digest:
             found["weights"] = None  # another file, if under the same name
-        names = [n for n in asked.keys() | found.keys() if n.partition(".")[0] not in BESIDE]
+        ignored = {*BESIDE, *(() if self.time is None else PLANNED)}
+        names = [
+            name
+            for name in asked.keys() | found.keys()
+            if ignored.isdisjoint((name.partition(".")[0], name.removeprefix("recipe.")))
+        ]
         return sorted(
             name
             for name in names
             if asked.get(name) != found.get(name)
-            and not (name in ("device", "precision") and asked[name] == "auto")
+            and not (name in MEASURED and asked[name] in ("auto", None))
         )
 
     def open_dataset(self, data: Path | str | None = None) -> Dataset:
@@ -183,7 +212,7 @@ class RunConfig(Reading):
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
         values = dataclasses.asdict(self)
-        names = ("teachers", "log", "weights_mean", "weights_std")
+        names = ("teachers", "log", "replanned", "weights_mean", "weights_std")
         lists = {name: list(values[name]) for name in names}
         return {"format": formats.FORMAT, **values, **lists}
 
@@ -221,7 +250,7 @@ def _as_arguments(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):  # a flag, called no-… where it is on by default
         group, dot, flag = option.removeprefix("--").rpartition(".")
         return [option if value else f"--{group}{dot}no-{flag}"]
-    if isinstance(value, tuple) and name in ("teachers", "log"):
+    if isinstance(value, tuple) and name in ("teachers", "log", "replanned"):
         return [option, *value]
     return [option, str(value)]
 

@@ -13,11 +13,12 @@ from convlens.inference.classifier import Classifier
 from convlens.inference.metrics import Evaluation
 from convlens.reporting.card import model_card
 from convlens.reporting.run_pages import write_batch, write_curves, write_evaluation
+from convlens.training.epochs import best_epoch
 from convlens.training.record import find_near_duplicates, record, uncertainty
 from convlens.training.run_folder import RunFolder
 from convlens.training.splits import Monitored
 from convlens.training.step import TrainState
-from convlens.training.trainer import Trainer, best_epoch
+from convlens.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,9 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
     config = trainer.config
     classifier = trainer.classifier(state)
     found: dict[str, Any] = {}
-    near_duplicates = _near_duplicates(trainer, trainer.splits, folder)
+    near_duplicates = trainer.near_duplicates
+    if near_duplicates is None:
+        near_duplicates = folder.first(known_near_duplicates, trainer, trainer.splits)
     if config.has_holdout:
         evaluations = _calibrated(trainer, classifier, folder, "last")
         last = evaluations[config.monitored]
@@ -67,7 +70,8 @@ def _measure_test(
     """The figures of the test images; their pages go into test/ in the run's folder."""
     seen = trainer.world.evaluate(classifier, test)
     between = Monitored(trainer.splits.train, test, "test")
-    known = uncertainty("test", seen, _near_duplicates(trainer, between, folder))
+    near_duplicates = folder.first(known_near_duplicates, trainer, between)
+    known = uncertainty("test", seen, near_duplicates)
     folder.first(_write_test_pages, seen, test, folder)
     return {
         "test_loss": seen.loss,
@@ -83,11 +87,11 @@ def _write_test_pages(seen: Evaluation, test: Split, folder: RunFolder) -> None:
     write_evaluation(seen, test.images, pages)
 
 
-def _near_duplicates(trainer: Trainer, splits: Monitored, folder: RunFolder) -> InTrain:
+def known_near_duplicates(trainer: Trainer, splits: Monitored) -> InTrain:
     """As `find_near_duplicates`; not known where the files are not there any more: what a run has
     decoded is enough to end it."""
     try:
-        return folder.first(find_near_duplicates, trainer.dataset.root, splits)
+        return find_near_duplicates(trainer.dataset.root, splits)
     except (UserError, OSError) as problem:
         logger.info("not known  which images have near-duplicates: %s", problem)
         return InTrain(None, "the images cannot be read any more")

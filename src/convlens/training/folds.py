@@ -4,6 +4,8 @@ import dataclasses
 import html
 import logging
 import statistics
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from convlens.files import write_json
 from convlens.html import table
 from convlens.recipes import Recipe
 from convlens.reporting.tables import standard_error
-from convlens.training.config import RunConfig, make_config
+from convlens.training.config import RunConfig
 from convlens.training.distributed import ALONE, World
-from convlens.training.run import train_or_continue
+from convlens.training.duration import seconds_of
+from convlens.training.plan import Choice, choices_of
+from convlens.training.run import one_of_or_continue
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ class CrossValidation(dict[str, Any]):
 
 
 def cross_validate(
-    recipe: str | Path | Recipe | RunConfig,
+    recipe: str | Path | Recipe | RunConfig | None,
     folds: int,
     *,
     out: Path | str,
@@ -61,7 +65,7 @@ def cross_validate(
         folds: How many, at least 2.
         out: The folder of the folds.
         world: As `train` takes it.
-        **options: As `train` takes them.
+        **options: As `train` takes them; a `time` is for all folds together.
 
     Returns:
         The mean over the folds of each of MEASURES, of the last epoch, and its standard error, and
@@ -72,20 +76,34 @@ def cross_validate(
     Raises:
         UserError: as `train` does, and where `out` holds folds of other settings.
     """
-    folder = Path(out)
+    choices = choices_of(recipe, options)
+    return cross_validate_one_of(choices, folds, Path(out), world, time.perf_counter())
+
+
+def cross_validate_one_of(
+    choices: Sequence[Choice], folds: int, folder: Path, world: World, began: float
+) -> CrossValidation:
+    """As `cross_validate`, with choices as `train_one_of` takes them; the first fold chooses."""
     if folds < 2:
         raise UserError(f"`folds` {folds} is too small; the least is 2", option="folds")
-    config = make_config(recipe, options)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give another folder with `out`", option="out")
     records = []
     for fold in range(1, folds + 1):
         if world.rank == 0:
             logger.info("fold       %d of %d", fold, folds)
-        asked = dataclasses.replace(config, folds=folds, fold=fold)
-        run = train_or_continue(asked, folder / f"fold-{fold}", world=world)
+        now = time.perf_counter() if records else began
+        asked = [
+            dataclasses.replace(choice, config=_fold(choice.config, folds, fold, now - began))
+            for choice in choices
+        ]
+        run = one_of_or_continue(asked, folder / f"fold-{fold}", world, now)
         records.append(world.first(lambda run=run: run.metrics))
-    result = CrossValidation(format=formats.FORMAT, recipe=config.recipe.name, folds=folds)
+        if len(choices) > 1:  # it has been chosen now
+            recipe = world.first(lambda run=run: run.config).recipe
+            choices = [Choice(dataclasses.replace(choices[0].config, recipe=recipe))]
+    name = choices[0].config.recipe.name
+    result = CrossValidation(format=formats.FORMAT, recipe=name, folds=folds)
     for name, source in MEASURES.items():
         values = [record[source] for record in records if record[source] is not None]
         if len(values) < folds:  # near-duplicates are not known in every data set
@@ -95,3 +113,11 @@ def cross_validate(
     result["records"] = records
     world.first(write_json, folder / "cross-validation.json", dict(result))
     return result
+
+
+def _fold(config: RunConfig, folds: int, fold: int, passed: float) -> RunConfig:
+    """The configuration of one fold, with its share of the time that is left after `passed`."""
+    if config.time is not None:
+        left = max(0.0, seconds_of(config.time) - passed)
+        config = dataclasses.replace(config, time=f"{left / (folds - fold + 1):.0f}s")
+    return dataclasses.replace(config, folds=folds, fold=fold)

@@ -50,7 +50,7 @@ class StepsCsv(Callback):
 
     def begin(self, trainer: "Trainer", state: TrainState, folder: RunFolder | None) -> None:
         """Start the file, or cut it where the run continues."""
-        self.world, self.batch_size, self.steps = trainer.world, trainer.batches.size, state.steps
+        self.world, self.batch_size, self.pace = trainer.world, trainer.batches.size, state.pace
         self.waiting = []
         self.path = None if folder is None else folder.path / STEPS
         if self.path is not None and self.world.rank == 0:
@@ -60,7 +60,8 @@ class StepsCsv(Callback):
         """Keep the step; every twentieth and the epoch's last read the device and are written."""
         figures = torch.stack([stats.loss.double(), stats.correct.double()])
         self.waiting.append((state.step, highest_rate(state.optimizers), figures))
-        if len(self.waiting) >= EVERY or state.step % state.steps == 0:
+        self.pace = state.pace
+        if len(self.waiting) >= EVERY or self.pace.ends_epoch(state.step):
             self._write()
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class StepsCsv(Callback):
         sums = self.world.sum_(torch.stack([figures for *_, figures in self.waiting])).tolist()
         rows = [
             [
-                (step - 1) // self.steps + 1,
+                self.pace.epoch_of(step - 1) + 1,
                 step,
                 loss / self.world.size,
                 correct / self.batch_size,

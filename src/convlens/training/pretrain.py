@@ -23,6 +23,7 @@ from convlens.training.device import Machine
 from convlens.training.distributed import World
 from convlens.training.ema import ModelEma
 from convlens.training.optim import make_optimizers
+from convlens.training.pace import Pace
 from convlens.training.step import TrainState, train_step
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def pretrain(
             recipe=recipe,
             machine=machine,
             world=world,
-            steps=len(batches),
+            pace=Pace(recipe.epochs, len(batches)),
         )
         accuracy = 0.0
         for epoch in range(recipe.epochs):

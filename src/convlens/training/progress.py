@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from convlens.training.distributed import World
+from convlens.training.pace import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -20,13 +21,14 @@ EVERY = 20
 class Progress:
     """A context manager around the epochs.
 
-    epochs, steps (an epoch), batch_size: for rates and the time left. loss, accuracy: mean over the
-    current epoch so far and over all processes, as of the last reading, which the last step has.
+    batch_size: for rates. pace: of the current epoch, which the loop sets. loss, accuracy: mean
+    over this epoch so far and over all processes, as of the last reading, which the last step has.
     """
 
-    def __init__(self, epochs: int, steps: int, batch_size: int, world: World):
-        self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
-        self.world = world
+    pace: Pace
+
+    def __init__(self, world: World, batch_size: int):
+        self.world, self.batch_size = world, batch_size
         self.loss = self.accuracy = 0.0
         self.console = Console()
         self.bar = rich.progress.Progress(
@@ -62,7 +64,7 @@ class Progress:
 
         Over all processes they add up to the sum of the batches' losses and of the hits.
         """
-        last = step == self.steps - 1
+        last = step == self.pace.steps - 1
         if loss_sum.device.type != "cpu" and not last and step % EVERY:
             return
         seen = (step + 1) * self.batch_size
@@ -76,20 +78,20 @@ class Progress:
             "rate": seen / (time.perf_counter() - self.epoch_started),
         }
         if self.task is None:
-            self.task = self.bar.add_task("", total=self.steps, **fields)
+            self.task = self.bar.add_task("", total=self.pace.steps, **fields)
         self.bar.update(self.task, completed=step + 1, **fields)
 
     def end_epoch(self, row: dict[str, float], monitored: str) -> None:
         """Log the epoch's line: `row` as it goes to history.csv."""
         self.epochs_done += 1
         now = time.perf_counter()
-        left = (self.epochs - row["epoch"]) * (now - self.started) / self.epochs_done
+        left = (self.pace.epochs - row["epoch"]) * (now - self.started) / self.epochs_done
         if self.world.rank == 0:
             logger.info(
                 "epoch %3d/%d  train loss %.3f accuracy %.1f%%  %s loss %.3f accuracy %.1f%%  "
                 "%s images/s  %s left",
                 row["epoch"],
-                self.epochs,
+                self.pace.epochs,
                 row["train_loss"],
                 100 * row["train_accuracy"],
                 monitored,

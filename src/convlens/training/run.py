@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,21 @@ from convlens.fields import replace
 from convlens.recipes import Recipe
 from convlens.training.autotune import choose_algorithms
 from convlens.training.callbacks import Callback, Callbacks, EpochStats
-from convlens.training.config import RunConfig, absolute, make_config
+from convlens.training.config import RunConfig, absolute
+from convlens.training.cost import Clock, measure
 from convlens.training.criterion import load_teachers
 from convlens.training.device import choose
 from convlens.training.distributed import ALONE, World
+from convlens.training.duration import in_words, seconds_of
 from convlens.training.finish import finish
 from convlens.training.loggers import Log, make_loggers
+from convlens.training.plan import Choice, choices_of, choose_in_time
 from convlens.training.pretrained import begin_with_weights
 from convlens.training.result import Run
 from convlens.training.run_folder import RunFolder
 from convlens.training.step import TrainState
+from convlens.training.threads import using
+from convlens.training.timekeeper import Timekeeper
 from convlens.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -30,7 +36,7 @@ OnEpoch = Callable[[EpochStats], None]
 
 
 def train(
-    recipe: str | Path | Recipe | RunConfig,
+    recipe: str | Path | Recipe | RunConfig | None = None,
     *,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -42,15 +48,16 @@ def train(
     """Train a recipe into a new run folder.
 
     Args:
-        recipe: The name of a recipe, a file that holds one, a `Recipe`, or a whole configuration.
-        out: The run folder; runs/RECIPE-sSEED if not given.
+        recipe: The name of a recipe, a file that holds one, a `Recipe`, or a whole configuration;
+            with `time` it may be left out, and the one that is best in that time is taken.
+        out: The run folder; runs/RECIPE-sSEED if not given, without a recipe runs/TIME-sSEED.
         overwrite: Replace the run that is in the run folder.
         on_epoch: Is shown each epoch's `EpochStats` once it is kept; what it raises ends the run.
         callbacks: Are told when the run begins, of each step and epoch, and when it ends; one that
             raises `StopTraining` ends it early and whole.
         world: The processes that train together; every one calls this.
-        **options: Fields of `RunConfig` (`data`, `seed`, `holdout`, …) and of `Recipe` (`epochs`,
-            `learning_rate`, `augment={"flip": 0.5}`, …).
+        **options: Fields of `RunConfig` (`data`, `seed`, `holdout`, `time`, …) and of `Recipe`
+            (`epochs`, `learning_rate`, `augment={"flip": 0.5}`, …).
 
     Returns:
         The finished run.
@@ -65,25 +72,69 @@ def train(
         >>> run = cl.train("lenet5", data="photos", out="runs/mine", epochs=2)
         >>> run.classifier.predict("photos/validation", top=3)
     """
-    config = make_config(recipe, options)
-    watching = _watching(config, callbacks, on_epoch)
-    folder = RunFolder(out or Path("runs") / f"{config.recipe.name}-s{config.seed}", world)
+    began = time.perf_counter()
+    choices = choices_of(recipe, options)
+    return train_one_of(choices, out, overwrite, Callbacks(callbacks, on_epoch), world, began)
+
+
+def train_one_of(
+    choices: Sequence[Choice],
+    out: Path | str | None,
+    overwrite: bool,
+    callbacks: Callbacks,
+    world: World,
+    began: float,
+) -> Run:
+    """Train one of several configurations, the best in their time, into a new run folder.
+
+    Args:
+        choices: As `choices_of` gives them.
+        out: As `train` takes it, and so the next three.
+        overwrite: Likewise.
+        callbacks: Likewise.
+        world: Likewise.
+        began: When the time began to run, by `time.perf_counter`.
+    """
+    for choice in choices:
+        choice.config.check()
+    config = choices[0].config
+    seconds = None if config.time is None else seconds_of(config.time)
+    name = config.recipe.name
+    if seconds is not None and len(choices) > 1:  # it is not known yet
+        name = in_words(seconds)
+    folder = RunFolder(out or Path("runs") / f"{name}-s{config.seed}", world)
     if folder.was_begun:  # by a worker that torchrun has restarted
-        return _continue(folder, folder.read_config(), config.data, watching)
+        kept = folder.read_config()
+        return _continue(folder, kept, config.data, _watching(kept, callbacks.all))
     folder.check_free(overwrite)
+    with using(config.threads):
+        timekeeper: list[Callback] = []
+        if seconds is None:
+            trainer = make_trainer(config, world)
+        else:
+            clock = Clock(began, seconds)
+            trainer, cost = choose_in_time(choices, make_trainer, world, clock)
+            timekeeper = [Timekeeper(clock, cost)]
+        watching = _watching(trainer.config, [*timekeeper, *callbacks.all])
+        with folder.held():
+            folder.check_free(overwrite)  # once more: somebody may have been faster
+            folder.begin(trainer.config)
+            _announce(trainer)
+            return _execute(trainer, trainer.start(), folder, watching)
+
+
+def make_trainer(config: RunConfig, world: World) -> Trainer:
+    """What trains a configuration, on its data set and the machine that is chosen for it."""
     config = world.first(begin_with_weights, config)  # they may decide the images' size
     dataset = config.open_dataset()
     load_teachers(absolute(config.teachers), dataset.classes)  # before anything is written
     machine = world.first(choose, config.device, config.precision)
     config = config.resolved(dataset, machine)
     trainer = Trainer(config, dataset, machine, world)  # refuses what cannot be trained
-    plan = world.first(choose_algorithms, config.recipe, dataset.num_classes, machine, world.size)
+    recipe, classes, images = config.recipe, dataset.num_classes, len(dataset.train)
+    plan = world.first(choose_algorithms, recipe, classes, machine, world.size, images)
     trainer.config = dataclasses.replace(config, convolutions=plan)
-    with folder.held():
-        folder.check_free(overwrite)  # once more: somebody may have been faster
-        folder.begin(trainer.config)
-        _announce(trainer)
-        return _execute(trainer, trainer.start(), folder, watching)
+    return trainer
 
 
 def resume(
@@ -123,13 +174,14 @@ def resume(
                 f"`epochs` {epochs} is less than the {done} that {run} has finished",
                 option="epochs",
             )
-        config = dataclasses.replace(
-            config, recipe=dataclasses.replace(config.recipe, epochs=epochs)
-        )
+        # who says how many epochs does not ask for a time any more
+        recipe = dataclasses.replace(config.recipe, epochs=epochs)
+        config = dataclasses.replace(config, recipe=recipe, time=None, replanned=())
         config.check()
     if log is not None:
         config = replace(config, {"log": log})
-    return _continue(folder, config, data, _watching(config, callbacks, on_epoch))
+    watching = _watching(config, Callbacks(callbacks, on_epoch).all)
+    return _continue(folder, config, data, watching)
 
 
 def train_or_continue(
@@ -144,51 +196,68 @@ def train_or_continue(
 
     options: as `train` takes them. Raises UserError when `run` holds a run of other settings.
     """
+    began = time.perf_counter()
+    return one_of_or_continue(choices_of(recipe, options), run, world, began)
+
+
+def one_of_or_continue(
+    choices: Sequence[Choice], run: Path | str, world: World, began: float
+) -> Run:
+    """As `train_or_continue`, with choices as `train_one_of` takes them."""
     folder = RunFolder(run, world)
-    asked = make_config(recipe, options)
-    asked = dataclasses.replace(asked, teachers=absolute(asked.teachers))
-    asked = world.first(begin_with_weights, asked)
+    found = []
+    for choice in choices:
+        choice.config.check()
+        config = dataclasses.replace(choice.config, teachers=absolute(choice.config.teachers))
+        config = world.first(begin_with_weights, config)
+        found.append(dataclasses.replace(choice, config=config))
     if not folder.has_state:
-        return train(asked, out=run, overwrite=True, world=world)
+        return train_one_of(found, run, True, Callbacks(()), world, began)
     kept = folder.read_config()
-    if other := asked.differs_from(kept):
+    differences = [choice.config.differs_from(kept) for choice in found]
+    if all(differences):
+        names = (name.removeprefix("recipe.") for name in min(differences, key=len))
         raise UserError(
             f"{run} was trained with other settings than those asked for now "
-            f"({', '.join(name.removeprefix('recipe.') for name in other)}); remove it or name "
-            "another folder"
+            f"({', '.join(names)}); remove it or name another folder"
         )
     if folder.is_finished:
         return Run(run)
-    return _continue(folder, kept, asked.data, _watching(asked, (), None))
+    asked = found[differences.index([])].config
+    return _continue(folder, kept, asked.data, _watching(asked, ()))
 
 
-def _watching(
-    config: RunConfig, callbacks: Iterable[Callback], on_epoch: OnEpoch | None
-) -> Callbacks:
-    """Who is told of the run: the loggers that it asks for, and the caller's callbacks."""
-    return Callbacks([*make_loggers(config.log), *Callbacks(callbacks, on_epoch).all])
+def _watching(config: RunConfig, callbacks: Iterable[Callback]) -> Callbacks:
+    """Who is told of the run: the loggers that it asks for, and others."""
+    return Callbacks([*make_loggers(config.log), *callbacks])
 
 
 def _continue(
     folder: RunFolder, config: RunConfig, data: Path | str | None, watching: Callbacks
 ) -> Run:
     """From the last finished epoch; `data`: where the data set lies now, if it has moved."""
+    began = time.perf_counter()
     dataset = config.open_dataset(data)
     folder.first(_check_same_data, folder, config, dataset)
-    machine = folder.first(choose, config.device, config.precision)
     saved = folder.read_state()
     # A resumed run keeps its algorithms; runs of version 0.1 have them in their state.
     plan = config.convolutions or (saved or {}).get("convolutions", {})
     config = dataclasses.replace(
         config, data=str(dataset.place), digest=dataset.digest, convolutions=plan
     )
-    trainer = Trainer(config, dataset, machine, folder.world)
-    with folder.held():
-        _announce(trainer)
-        # Nothing in the folder is changed before it is known that the run can go on.
-        state = trainer.start() if saved is None else _restored(trainer, saved, folder)
-        folder.write_config(config)
-        return _execute(trainer, state, folder, watching)
+    with using(config.threads):
+        machine = folder.first(choose, config.device, config.precision)
+        trainer = Trainer(config, dataset, machine, folder.world)
+        if config.time is not None:
+            spent = sum(row["seconds"] for row in (saved or {"history": ()})["history"])
+            clock = Clock(began - spent, seconds_of(config.time))
+            watching = Callbacks([Timekeeper(clock, measure(trainer)), *watching.all])
+        with folder.held():
+            _announce(trainer)
+            # Nothing in the folder is changed before it is known that the run can go on.
+            state = trainer.start() if saved is None else _restored(trainer, saved, folder)
+            folder.write_config(config)
+            return _execute(trainer, state, folder, watching)
 
 
 def _restored(trainer: Trainer, saved: dict[str, Any], folder: RunFolder) -> TrainState:
@@ -216,8 +285,8 @@ def _execute(trainer: Trainer, state: TrainState, folder: RunFolder, watching: C
     folder.forget_metrics()
     try:
         trainer.fit(state, folder, callbacks=watching.all)
-        if state.epoch < trainer.recipe.epochs:
-            logger.info("stopped    after epoch %d of %d", state.epoch, trainer.recipe.epochs)
+        if len(state.history) < state.pace.epochs:
+            logger.info("stopped    after epoch %d of %d", len(state.history), state.pace.epochs)
         finish(trainer, state, folder)
         run = Run(folder.path)
         watching.end(run)

@@ -14,6 +14,7 @@ from convlens.training.device import Machine
 from convlens.training.distributed import World
 from convlens.training.ema import ModelEma
 from convlens.training.optim import descend, load_optimizer, penalty
+from convlens.training.pace import Pace
 from convlens.training.run_folder import Row
 from convlens.training.schedule import schedule, set_learning_rate
 
@@ -28,7 +29,8 @@ class TrainState:
 
     model: what is trained. network: the same, whose gradients are shared by several processes.
     prepare: augments. criterion: the loss. recipe: schedule, penalties and sizes. machine: device
-    and precision. steps: of an epoch. step: how many there have been. history: a row an epoch.
+    and precision. pace: how many steps an epoch has, and epochs the run. step: how many there have
+    been. history: a row an epoch.
     """
 
     model: nn.Module
@@ -40,18 +42,18 @@ class TrainState:
     recipe: Recipe
     machine: Machine
     world: World
-    steps: int
+    pace: Pace
     step: int = 0
     history: list[Row] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
         """Which epoch the next step belongs to, counted from 0."""
-        return self.step // self.steps
+        return self.pace.epoch_of(self.step)
 
     def progress_at(self, part: float) -> float:
         """The share of all steps that will have been after that part of the next one, [0, 1]."""
-        return (self.step + part) / (self.recipe.epochs * self.steps)
+        return self.pace.progress(self.step + part)
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs, beside the history."""
@@ -68,7 +70,7 @@ class TrainState:
         not what `state_dict` gave for such a network.
         """
         self.history = list(saved["history"])
-        self.step = len(self.history) * self.steps
+        self.step = self.pace.steps_until(len(self.history))
         self.model.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from convlens.data import Dataset
 from convlens.data.augment import augment
 from convlens.data.batches import Batches, mix_seed
 from convlens.data.normalize import Normalize
-from convlens.errors import Diverged, UserError
+from convlens.data.tools.near_duplicates.leak import InTrain
+from convlens.errors import UserError
 from convlens.inference.classifier import Classifier, Origin
 from convlens.inference.metrics import Evaluation
 from convlens.models.memory import channels_last
+from convlens.recipes import Recipe
 from convlens.training.autotune import apply_plan
 from convlens.training.callbacks import Callback, Callbacks, EpochStats
 from convlens.training.config import RunConfig
@@ -26,14 +29,17 @@ from convlens.training.criterion import Criterion, load_teachers, make_teacher
 from convlens.training.device import Machine
 from convlens.training.distributed import ALONE, World
 from convlens.training.ema import ModelEma
+from convlens.training.epochs import best_epoch, check_finite, diverged, is_kept
 from convlens.training.initialization import initialize
 from convlens.training.optim import highest_rate, make_optimizers
+from convlens.training.pace import Pace, read_change
 from convlens.training.pretrain import pretrain
 from convlens.training.pretrained import freeze, keep_frozen, read_weights
 from convlens.training.progress import Progress
-from convlens.training.run_folder import Row, RunFolder, is_finite
+from convlens.training.run_folder import RunFolder, is_finite
 from convlens.training.splits import monitored_splits
 from convlens.training.step import TrainState, train_step
+from convlens.training.threads import Threads
 from convlens.version import source_commit
 
 logger = logging.getLogger(__name__)
@@ -60,7 +66,6 @@ class Trainer:
 
     def __init__(self, config: RunConfig, dataset: Dataset, machine: Machine, world: World = ALONE):
         self.config, self.dataset, self.machine, self.world = config, dataset, machine, world
-        self.recipe = config.recipe
         loaded = monitored_splits(config, dataset)
         self.splits = loaded.center_crop(self.recipe.size)
         # A hold-out is for choosing, and test/ is never chosen on.
@@ -87,7 +92,18 @@ class Trainer:
                 + (", or start fewer" if world.size > 1 else ""),
                 option="batch_size",
             )
+        # which images that are monitored have one in train; None until somebody has looked
+        self.near_duplicates: InTrain | None = None
         self.teachers = load_teachers(config.teachers, dataset.classes, self.recipe.channels)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is trained, and how."""
+        return self.config.recipe
+
+    def untrained(self) -> TrainState:
+        """The state with random weights, whatever the run begins with."""
+        return self._state(self._build())
 
     def start(self) -> TrainState:
         """The state before the first step; pretrained, or with the weights that the run begins
@@ -112,6 +128,7 @@ class Trainer:
                 raise ValueError(f"an epoch without {min(missing)}")
             if not is_finite(row):
                 raise ValueError("an epoch that diverged")
+        state.pace = self.pace_at(len(history))
         state.load_state_dict({**saved, "history": history})
         return state
 
@@ -126,8 +143,9 @@ class Trainer:
         the state, changed.
 
         After every epoch `folder` holds the weights, the history and the full state, each replaced
-        atomically. On the CPU in fp32 a run stopped and continued ends bit-identical to one that
-        was not: all that is random in an epoch depends on the seed and the epoch alone.
+        atomically. On the CPU in fp32, with the same number of threads, a run stopped and continued
+        ends bit-identical to one that was not: all that is random in an epoch depends on the seed
+        and the epoch alone.
 
         Args:
             state: From `start` or `restore`.
@@ -139,12 +157,15 @@ class Trainer:
         Raises:
             Diverged: when a loss or a weight is not finite; the epoch before it is kept.
         """
-        recipe, batches = self.recipe, self.batches
-        classifier = self.classifier(state)
-        watching = Callbacks(callbacks, on_epoch)
+        batches, classifier = self.batches, self.classifier(state)
+        alone_on_cpu = self.machine.device.type == "cpu" and self.world.size == 1
+        threads = Threads(self.config.threads, adapts=alone_on_cpu)
+        watching = Callbacks([threads, *Callbacks(callbacks, on_epoch).all])
         watching.begin(self, state, folder)
-        with Progress(recipe.epochs, len(batches), batches.size, self.world) as progress:
-            for epoch in range(state.epoch, recipe.epochs):
+        epoch = state.epoch
+        with threads, Progress(self.world, batches.size) as progress:
+            while epoch < (pace := self.pace_at(epoch)).epochs:
+                state.pace = progress.pace = pace
                 started = time.perf_counter()
                 train_seconds, data_seconds = self._train_epoch(epoch, state, progress, watching)
                 self.world.average_buffers(state.model)
@@ -159,18 +180,26 @@ class Trainer:
                     f"{name}_loss": seen.loss,
                     f"{name}_accuracy": seen.accuracy,
                     f"{name}_mean_class_accuracy": seen.mean_class_accuracy,
-                    "images_per_second": len(batches) * batches.size / train_seconds,
+                    "images_per_second": pace.steps * batches.size / train_seconds,
                     "seconds": time.perf_counter() - started,
                 }
-                _check_finite(epoch, row, state)
+                check_finite(epoch, row, state)
                 state.history.append(row)
                 if folder is not None:
                     self._keep(folder, state, classifier)
                 progress.end_epoch(row, name)
                 watching.epoch(state, EpochStats(row, name, train_seconds, data_seconds))
+                epoch += 1
                 if watching.wants_to_stop(self.world):
                     break
         return state
+
+    def pace_at(self, epoch: int) -> Pace:
+        """How long the run is, as planned when that epoch, counted from 0, begins."""
+        whole = len(self.batches)
+        pace = Pace(self.recipe.epochs, min(self.recipe.steps_per_epoch or whole, whole))
+        made = [text for text in self.config.replanned if read_change(text)[0] <= epoch]
+        return pace.after(made, whole)
 
     def classifier(self, state: TrainState) -> Classifier:
         """The averaged network with all that is needed to use it; it follows further training."""
@@ -233,7 +262,7 @@ class Trainer:
             recipe=recipe,
             machine=self.machine,
             world=self.world,
-            steps=len(self.batches),
+            pace=self.pace_at(0),
         )
 
     def _train_epoch(
@@ -250,7 +279,7 @@ class Trainer:
         loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         data_seconds, waiting = 0.0, time.perf_counter()
-        for step, batch in enumerate(self.batches.epoch(epoch)):
+        for step, batch in enumerate(islice(self.batches.epoch(epoch), state.pace.steps)):
             data_seconds += time.perf_counter() - waiting
             stats = train_step(state, batch)
             data_seconds += stats.data_seconds
@@ -265,46 +294,9 @@ class Trainer:
 
     def _keep(self, folder: RunFolder, state: TrainState, classifier: Classifier) -> None:
         epoch = len(state.history)
-        if self.config.snapshots and is_kept(epoch, self.recipe.epochs):
+        if self.config.snapshots and is_kept(epoch, state.pace.epochs):
             folder.save_snapshot(classifier, epoch)
         # `validation/` is never chosen on: without a hold-out the best weights are the last.
         best = not self.config.has_holdout or best_epoch(state.history) == epoch
         content = {**state.state_dict(), "convolutions": self.config.convolutions}
         folder.save_epoch(classifier, state.history, content, best)
-
-
-def best_epoch(history: list[Row]) -> int:
-    """The epoch, counted from 1, of the highest accuracy on the hold-out; of equals the last."""
-    accuracies = [row["holdout_accuracy"] for row in history]
-    return max(range(len(history)), key=lambda i: (accuracies[i], i)) + 1
-
-
-def diverged(what: str, epoch: int, step: int) -> Diverged:
-    """What to say of a loss that is not finite in that epoch and step, both counted from 0."""
-    kept = "the run folder keeps the last good epoch" if epoch else "no epoch was kept"
-    return Diverged(
-        f"{what} in epoch {epoch + 1}, step {step + 1}: training has diverged; lower "
-        f"`learning_rate` and start again ({kept})",
-        option="learning_rate",
-    )
-
-
-def _check_finite(epoch: int, row: Row, state: TrainState) -> None:
-    """Raise Diverged for an epoch of which nothing may be kept."""
-    finite = all(
-        bool(tensor.isfinite().all())
-        for tensor in state.ema.module.state_dict().values()
-        if tensor.is_floating_point()
-    )
-    if not finite or not is_finite(row):
-        raise diverged("a weight or the loss is no number", epoch, state.steps - 1)
-
-
-def is_kept(epoch: int, last: int) -> bool:
-    """Whether a snapshot is taken after that epoch: 1, 2, 5, 10, 20, 40, 80, … and the last.
-
-    Features change fast at first and slowly later (Zeiler and Fergus 2014, fig. 4).
-    """
-    tens = epoch // 10
-    doubled = epoch % 10 == 0 and tens & (tens - 1) == 0
-    return doubled or epoch in (1, 2, 5, last)

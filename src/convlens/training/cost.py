@@ -1,0 +1,129 @@
+"""What a run costs on this machine, in seconds, and how much time there is."""
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from itertools import chain, count, islice
+
+from convlens.training.measuring import Measurements
+from convlens.training.pace import Pace
+from convlens.training.step import train_step
+from convlens.training.trainer import Trainer
+
+AIM = 0.97  # share of the time that is planned for, so that what comes in between does not end late
+# No run is longer than the longest that has been measured: so many epochs, or images seen. (Where
+# ConvLens chooses, `recipes.lengths` has its own number.)
+MOST_EPOCHS, MOST_IMAGES = 60, 460_000
+
+TIMED_STEPS = 3
+EVALUATED = 256  # images
+PAGES_KEPT = "seconds of the last pages"
+PAGES = 6.0  # where they are not known yet
+KEEPING = 0.3  # likewise
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How much time there is. began: by `time.perf_counter`. seconds: from then to the end."""
+
+    began: float
+    seconds: float
+
+    @property
+    def left(self) -> float:
+        """Seconds to the end that is aimed at."""
+        return self.began + AIM * self.seconds - time.perf_counter()
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self.began
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes, in seconds.
+
+    Attributes:
+        step: Of a step.
+        image: Of an image that is evaluated.
+        monitored: Images that are evaluated after each epoch.
+        last: Images that are evaluated at the end.
+        keeping: What an epoch leaves on the disk.
+        pages: The last pages.
+        most: Steps in all, at most.
+    """
+
+    step: float
+    image: float
+    monitored: int
+    last: int
+    keeping: float = KEEPING
+    pages: float = PAGES
+    most: int = sys.maxsize
+
+    @property
+    def epoch(self) -> float:
+        """Of an epoch beside its steps."""
+        return self.monitored * self.image + self.keeping
+
+    @property
+    def end(self) -> float:
+        """After the last epoch."""
+        return self.last * self.image + self.pages
+
+    def of(self, pace: Pace, steps: int) -> float:
+        """From after so many steps, at the end of an epoch, to the run's end."""
+        epochs = pace.epochs - pace.epoch_of(steps)
+        return (pace.total - steps) * self.step + epochs * self.epoch + self.end
+
+    def fit(self, left: float, whole: int, epochs: int, done: int = 0) -> tuple[int, int]:
+        """Epochs, and steps of each, that `left` seconds are enough for; (0, 0) where none are.
+
+        Args:
+            left: Seconds.
+            whole: Steps of an epoch that sees all images.
+            epochs: At least, if each has a step.
+            done: Steps that there have been.
+        """
+        room, most = left - self.end, self.most - done
+        wanted = max(epochs, math.ceil(room / (whole * self.step + self.epoch)))
+        for number in range(min(wanted, math.ceil(most / whole)), 0, -1):
+            steps = min(self._steps(room, number), whole, math.ceil(most / number))
+            if steps >= 1:
+                if number > epochs and (number - 1) * whole > number * steps:
+                    return number - 1, whole  # whole epochs, for what another one's end costs
+                return number, steps
+        return 0, 0
+
+    def _steps(self, room: float, epochs: int) -> int:
+        return math.floor((room / epochs - self.epoch) / self.step)
+
+
+def measure(trainer: Trainer, most_images: int = MOST_IMAGES) -> Cost:
+    """What a run costs now, from a few steps and answers of its own; every process calls it.
+
+    most_images: seen in training, for a data set of which MOST_EPOCHS are fewer.
+    """
+    state, world = trainer.untrained(), trainer.world
+    state.network.train()
+    batches = chain.from_iterable(map(trainer.batches.epoch, count()))
+    train_step(state, next(batches)).loss.item()  # memory is got in the first; waits for the device
+    started = time.perf_counter()
+    for batch in islice(batches, TIMED_STEPS):
+        train_step(state, batch).loss.item()
+    step = (time.perf_counter() - started) / TIMED_STEPS
+    splits = trainer.splits
+    some = splits.train.images[:EVALUATED]
+    classifier = trainer.classifier(state)
+    started = time.perf_counter()
+    classifier.logits(some)
+    image = (time.perf_counter() - started) / len(some) / world.size
+    # with a hold-out the best epoch is measured too, which may not be the last
+    last = (len(splits.train) + len(splits.monitored)) * (1 + trainer.config.has_holdout)
+    last += len(trainer.test or ())
+    pages = Measurements(trainer.machine.device).values.get(PAGES_KEPT, PAGES)
+    epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
+    most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
+    return Cost(step, image, len(splits.monitored), last, pages=pages, most=most)

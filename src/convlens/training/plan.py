@@ -1,0 +1,150 @@
+"""A run that has so long: what is trained, and for how many epochs."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convlens.errors import UserError
+from convlens.recipes import Recipe
+from convlens.recipes.lengths import lengths
+from convlens.training.config import PLANNED, RunConfig, make_config
+from convlens.training.cost import AIM, MOST_IMAGES, Clock, Cost, measure
+from convlens.training.distributed import World
+from convlens.training.duration import in_words
+from convlens.training.finish import known_near_duplicates
+from convlens.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+LEAST_EPOCHS = 3  # that a run is planned with: after each it can be planned anew
+LEAST_STEPS = 10  # that make a run, where there are so many in an epoch
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration, from and up to how many images seen in training it is the best, and why."""
+
+    config: RunConfig
+    least_images: int = 0
+    most_images: int = MOST_IMAGES
+    why: str = "as asked"
+
+
+def choices_of(
+    recipe: str | Path | Recipe | RunConfig | None, options: Mapping[str, Any]
+) -> tuple[Choice, ...]:
+    """What `train` may train: the recipe with these options, or without one all that may be best.
+
+    Raises UserError for options that do not fit, as `make_config`, and where there is neither a
+    recipe nor a time.
+    """
+    if isinstance(seconds := options.get("time"), int | float):
+        options = {**options, "time": f"{seconds:g}s"}
+    check_planned(options.get("time"), options)
+    if recipe is not None:
+        return (Choice(make_config(recipe, options)),)
+    if options.get("time") is None:
+        raise UserError("give a recipe, or with `time` how long it may take", option="time")
+    return tuple(
+        Choice(make_config(each.recipe, options), each.least_images, each.most_images, each.why)
+        for each in lengths()
+    )
+
+
+def check_planned(seconds: str | None, asked: Iterable[str]) -> None:
+    """Raise UserError where a time is given and, among the options asked for, what follows from
+    it."""
+    if seconds is not None and (both := sorted(PLANNED.intersection(asked))):
+        raise UserError(
+            f"`time` and `{both[0]}` do not go together: the time decides how long a run is; give "
+            "one of them",
+            option=("time", both[0]),
+        )
+
+
+def plan(trainer: Trainer, cost: Cost, clock: Clock) -> RunConfig:
+    """The run's configuration with the epochs that there is time for.
+
+    Raises UserError, with the least time that it takes, where that is none.
+    """
+    whole = len(trainer.batches)
+    enough = min(LEAST_STEPS, whole)
+    for least_epochs in LEAST_EPOCHS, 1:
+        epochs, steps = cost.fit(clock.left, whole, least_epochs)
+        if epochs * steps >= enough:
+            break
+    else:
+        passed = clock.passed
+        least = math.ceil((passed + cost.epoch + cost.end + enough * cost.step) / AIM) + 1
+        raise UserError(
+            f"`time` {trainer.config.time} is too short: {passed:.0f} s have passed, and "
+            f"{trainer.recipe.name} on these images takes {least} s at least on this machine; give "
+            "more",
+            option="time",
+        )
+    length = {"epochs": epochs, "steps_per_epoch": steps if steps < whole else None}
+    return replace(trainer.config, recipe=replace(trainer.recipe, **length), replanned=())
+
+
+def choose_in_time(
+    choices: Sequence[Choice],
+    make: Callable[[RunConfig, World], Trainer],
+    world: World,
+    clock: Clock,
+) -> tuple[Trainer, Cost]:
+    """What trains the best choice that there is time for, its length planned, and what it costs.
+
+    choices: cheaper ones first; the next is looked at where the one before it can see as many
+    images as the next needs to be better. make: makes a trainer of a configuration. Raises
+    UserError, with the least time, where there is too little for the first.
+    """
+    chosen: tuple[Trainer, Cost, str] | None = None
+    for choice in choices:
+        if chosen is not None and _images(chosen[0]) < choice.least_images:
+            break
+        trainer = make(choice.config, world)
+        # what the end needs and no plan can foresee is done now
+        trainer.near_duplicates = (
+            world.first(known_near_duplicates, trainer, trainer.splits)
+            if chosen is None
+            else chosen[0].near_duplicates
+        )
+        cost = measure(trainer, choice.most_images)
+        try:
+            trainer.config = world.first(plan, trainer, cost, clock)
+        except UserError:
+            if chosen is None:
+                raise
+            break
+        if _images(trainer) < choice.least_images:
+            break
+        chosen = trainer, cost, choice.why
+    assert chosen is not None  # the first needs no images
+    trainer, cost, why = chosen
+    trainer.config = world.first(plan, trainer, cost, clock)  # looking at others took time
+    if world.rank == 0:
+        _announce(trainer, cost, clock, why)
+    return trainer, cost
+
+
+def _images(trainer: Trainer) -> int:
+    """Images that a run sees in training, the same one many times."""
+    return trainer.pace_at(0).total * trainer.batches.size
+
+
+def _announce(trainer: Trainer, cost: Cost, clock: Clock, why: str) -> None:
+    pace, whole = trainer.pace_at(0), len(trainer.batches)
+    logger.info(
+        "time       %s: %.0f s have passed, a step takes %.3g s, the end about %.0f s",
+        *(in_words(clock.seconds), clock.passed, cost.step, cost.end),
+    )
+    share = "" if pace.steps == whole else f" of the {whole} that all images make"
+    longest = ", as long as any that has been measured" * (pace.total >= cost.most)
+    logger.info(
+        "plan       %s, %d epoch%s of %d steps%s%s: %s",
+        *(trainer.recipe.name, pace.epochs, "s" * (pace.epochs > 1), pace.steps),
+        *(share, longest, why),
+    )

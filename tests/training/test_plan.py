@@ -1,0 +1,287 @@
+"""A run that has so long, on a machine whose times are decreed: it ends in time, and says how."""
+
+import shlex
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from convlens.cli.train_options import parse_train
+from convlens.errors import UserError
+from convlens.recipes import RECIPES
+from convlens.recipes.lengths import lengths
+from convlens.training import cost as cost_module
+from convlens.training import run as run_module
+from convlens.training import trainer as trainer_module
+from convlens.training.config import RunConfig
+from convlens.training.cost import Clock, Cost
+from convlens.training.distributed import ALONE, World
+from convlens.training.duration import in_words, seconds_of
+from convlens.training.folds import cross_validate
+from convlens.training.pace import Pace
+from convlens.training.plan import choices_of, choose_in_time
+from convlens.training.run import resume, train
+from convlens.training.schedule import schedule
+
+TINY = {"size": 16, "batch_size": 8, "schedule": "cosine", "device": "cpu", "precision": "fp32"}
+BATCHES = 7  # of toy data: 60 images
+
+
+class Machine:
+    """What everything takes, in seconds that only pass by decree.
+
+    step: of training. image: of an image that is evaluated. pages: the last of a run. factors: by
+    which steps take longer from a moment on, as beside other programs.
+    """
+
+    def __init__(self):
+        self.now, self.step, self.image, self.pages = 1000.0, 1.0, 0.02, 6.0
+        self.factors = {}
+
+    def train(self):
+        self.now += self.step * next(
+            (f for t, f in sorted(self.factors.items(), reverse=True) if self.now >= t), 1.0
+        )
+
+
+@pytest.fixture
+def machine(monkeypatch, toy_data):
+    machine = Machine()
+    began = machine.now
+    monkeypatch.setattr(time, "perf_counter", lambda: machine.now)
+
+    def taking(module, name, seconds):
+        real = getattr(module, name)
+
+        def slow(*arguments, **options):
+            answer = real(*arguments, **options)
+            machine.now += seconds(*arguments)
+            return answer
+
+        monkeypatch.setattr(module, name, slow)
+
+    def step(state, batch):
+        machine.train()
+        return real_step(state, batch)
+
+    real_step = trainer_module.train_step
+    monkeypatch.setattr(trainer_module, "train_step", step)
+    monkeypatch.setattr(cost_module, "train_step", step)
+    taking(World, "evaluate", lambda world, classifier, split: machine.image * len(split))
+    taking(run_module, "finish", lambda *_: machine.pages)
+    machine.took = lambda: machine.now - began
+    machine.run = lambda folder, given, **options: train(
+        "lenet5", data=toy_data, out=folder, time=given, **{**TINY, **options}
+    )
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("5m", 300), ("1h30m", 5400), ("300", 300), ("1.5h", 5400), ("2 min", 120)],
+)
+def test_a_time_is_read_as_a_person_writes_it(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5x", "m5", "-5m", "1m2h", "5m ago", "five"])
+def test_what_is_no_time_is_told(text):
+    with pytest.raises(UserError, match="is no time; write it as 90s, 5m or 1h30m"):
+        seconds_of(text)
+
+
+@given(st.integers(0, 10**6))
+def test_a_time_in_words_is_read_as_the_same(seconds):
+    assert seconds_of(in_words(seconds)) == seconds
+
+
+@given(
+    step=st.floats(0.001, 10),
+    image=st.floats(0, 0.1),
+    whole=st.integers(1, 2000),
+    left=st.floats(1, 1e5),
+    most=st.integers(1, 10**6),
+)
+def test_what_fits_is_no_longer_than_the_time_and_wastes_little_of_it(
+    step, image, whole, left, most
+):
+    cost = Cost(step, image, monitored=50, last=500, most=most)
+    epochs, steps = cost.fit(left, whole, 3)
+    if not epochs:
+        assert most == 0 or left < cost.end + cost.epoch + 1.001 * step
+        return
+    pace = Pace(epochs, steps)
+    assert steps <= whole
+    assert cost.of(pace, 0) <= left * (1 + 1e-9)
+    as_long_as_can_be = epochs * steps >= min(most, whole * epochs)
+    assert as_long_as_can_be or cost.of(Pace(epochs, steps + 1), 0) > left * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("given", ["100s", "4m"])
+def test_a_run_ends_in_its_time_with_its_learning_rate(machine, tmp_path, given, told, capsys):
+    run = machine.run(tmp_path / "run", given)
+    seconds = seconds_of(given)
+    assert 0.9 * seconds <= machine.took() <= seconds
+    lines = capsys.readouterr().out.splitlines()
+    time_line, plan_line = (next(x for x in lines if x.startswith(w)) for w in ("time", "plan"))
+    assert time_line.startswith(
+        f"time       {in_words(seconds)}: 4 s have passed, a step takes 1 s"
+    )
+    epochs, steps = run.config.recipe.epochs, run.config.recipe.steps_per_epoch or BATCHES
+    assert plan_line == (
+        f"plan       lenet5, {epochs} epochs of {steps} steps"
+        f"{'' if steps == BATCHES else f' of the {BATCHES} that all images make'}: as asked"
+    )
+    rate = run.config.recipe.learning_rate
+    last = schedule("cosine", 1 - 0.5 / (epochs * steps), run.config.recipe.warmup)
+    planned_once = not run.config.replanned
+    assert not planned_once or run.history["learning_rate"][-1] == pytest.approx(rate * last)
+    assert run.history["learning_rate"][-1] < 0.05 * rate
+
+
+@pytest.mark.parametrize(
+    "factors", [{1030: 3.0}, {1004: 0.4}, {1020: 4.0, 1060: 1.0}], ids=["slow", "fast", "while"]
+)
+def test_a_run_beside_other_programs_ends_in_time_and_its_command_repeats_it(
+    machine, tmp_path, toy_data, factors
+):
+    machine.factors = factors
+    run = machine.run(tmp_path / "run", "120s")
+    assert 108 <= machine.took() <= 126
+    config, rates = run.config, run.history["learning_rate"]
+    assert config.replanned
+    assert rates[-1] < 0.05 * config.recipe.learning_rate
+    command = run.metrics["command"]
+    assert f"--replanned {' '.join(config.replanned)}" in command and "--time" not in command
+    machine.factors = {}
+    asked, _ = parse_train(shlex.split(command)[2:])
+    again = train(asked.config, data=toy_data, out=tmp_path / "again")
+    mine, theirs = (load_file(each.folder / "last.safetensors") for each in (run, again))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert again.history["learning_rate"].tolist() == rates.tolist()
+
+
+def test_a_run_that_is_resumed_has_what_is_left_of_its_time(machine, tmp_path):
+    class Cut(Exception):
+        pass
+
+    def cut(stats):
+        if stats.epoch == 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        machine.run(tmp_path / "run", "100s", on_epoch=cut)
+    machine.now += 10_000
+    before = machine.now
+    run = resume(tmp_path / "run")
+    spent = run.history["seconds"][:2].sum()
+    assert 88 <= spent + machine.now - before <= 100
+    assert run.history["learning_rate"][-1] < 0.05 * run.config.recipe.learning_rate
+
+
+@pytest.mark.parametrize("given", ["0", "1s", 12])
+def test_too_short_a_time_is_told_with_the_least_which_is_enough(machine, tmp_path, given):
+    with pytest.raises(UserError, match="is too short: 4 s have passed, and") as told:
+        machine.run(tmp_path / "run", given)
+    assert not (tmp_path / "run").exists()
+    least = int(str(told.value).split("takes ")[1].split(" s")[0])
+    assert 15 <= least <= 25
+    machine.run(tmp_path / "run", f"{least}s")
+
+
+def test_no_run_is_longer_than_what_has_been_measured(machine, toy_data):
+    def planned(given):
+        choices = choices_of("lenet5", {"data": toy_data, "time": given, **TINY})
+        clock = Clock(machine.now, seconds_of(given))
+        return choose_in_time(choices, run_module.make_trainer, ALONE, clock)[0].pace_at(0)
+
+    longest = planned("9999h")
+    assert longest.total * 8 == pytest.approx(cost_module.MOST_IMAGES, rel=0.01)
+    assert planned("10h").total < longest.total
+
+
+def test_the_folds_share_the_time(machine, tmp_path, toy_data):
+    options = {"data": toy_data, "out": tmp_path / "cv", "time": "3m", **TINY}
+    result = cross_validate("lenet5", 3, **options)
+    assert 0.88 * 180 <= machine.took() <= 180
+    assert len(result["records"]) == 3
+    took = machine.took()
+    cross_validate("lenet5", 3, **options)  # they are kept, whatever their lengths were
+    assert machine.took() == took
+
+
+# The choice of a recipe
+
+
+class Fake:
+    """A trainer of 60 batches of 128, whose steps cost what its network's maps do."""
+
+    def __init__(self, config):
+        self.config, self.recipe = config, config.recipe
+        self.splits, self.near_duplicates = None, None
+        self.batches = type("Batches", (), {"size": 128, "__len__": lambda self: 60})()
+
+    def pace_at(self, epoch):
+        recipe = self.config.recipe
+        return Pace(recipe.epochs, recipe.steps_per_epoch or 60)
+
+
+@pytest.mark.parametrize(
+    ("given", "recipe", "stem_stride", "epochs"),
+    [
+        ("45s", "quick", 2, 4),
+        ("2m", "quick", 2, 15),
+        ("5m", "convnet", 2, 40),
+        ("10m", "convnet", 2, 77),
+        ("15m", "convnet", None, 33),
+        ("10h", "convnet", None, 60),
+    ],
+)
+def test_the_longer_it_may_take_the_finer_is_the_network(
+    monkeypatch, given, recipe, stem_stride, epochs
+):
+    monkeypatch.setattr(time, "perf_counter", lambda: 10.0)
+    steps = {2: 0.1, 1: 0.4}
+
+    def measure(trainer, most_images):
+        fine = trainer.config.recipe.model_options.get("stem_stride", 1)
+        most = max(60 * 60, most_images // 128)
+        return Cost(steps[fine], 0.001, 911, 8677, most=most)
+
+    monkeypatch.setattr("convlens.training.plan.measure", measure)
+    monkeypatch.setattr("convlens.training.plan.known_near_duplicates", lambda *_: None)
+    choices = choices_of(None, {"time": given, "seed": 3, "learning_rate": 0.01})
+    clock = Clock(0.0, seconds_of(given))
+    trainer, _ = choose_in_time(choices, lambda config, world: Fake(config), ALONE, clock)
+    chosen = trainer.config.recipe
+    assert (chosen.name, chosen.model_options.get("stem_stride")) == (recipe, stem_stride)
+    assert chosen.epochs == pytest.approx(epochs, abs=4)
+    assert (trainer.config.seed, chosen.learning_rate) == (3, 0.01)
+
+
+def test_the_choices_are_recipes_that_can_be_repeated():
+    first, *others = lengths()
+    assert first.least_images == 0 and all(each.least_images > 0 for each in others)
+    for length in (first, *others):
+        command = RunConfig(length.recipe).command()
+        assert parse_train(shlex.split(command)[2:])[0].config.recipe == length.recipe
+        assert length.recipe.name in RECIPES
+
+
+@pytest.mark.parametrize("option", ["epochs", "steps_per_epoch", "replanned"])
+def test_a_time_and_what_follows_from_it_are_refused_together(option):
+    with pytest.raises(UserError, match=f"`time` and `{option}` do not go together"):
+        train("lenet5", time="5m", **{option: 3})
+
+
+def test_without_a_recipe_a_time_is_needed():
+    with pytest.raises(UserError, match="give a recipe, or with `time` how long it may take"):
+        train()
+
+
+def test_pretraining_is_not_planned(toy_data):
+    with pytest.raises(UserError, match="`time` and `pretraining` do not go together"):
+        train("lenet5", time="5m", pretraining=2, data=toy_data)
