@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -21,6 +22,7 @@ import convlens
 from convlens.data.batches import batches_of
 from convlens.data.dataset import Dataset
 from convlens.data.place import cache_home
+from convlens.data.tools.near_duplicates.leak import known_in_train
 from convlens.explorer.network import Network, look_inside
 from convlens.files import make_folder, replacing, sweep
 from convlens.look.arrays.top_patches import Strongest, TopPatches, boxes_of
@@ -43,7 +45,7 @@ class NotYet(Exception):
 
 @dataclass
 class Task:
-    """name: for the progress bar. done, total: images; all are done once the answer is to be had."""
+    """name: for the progress bar. done, total: images; all are done once the answer is there."""
 
     name: str
     total: int
@@ -107,6 +109,14 @@ class Survey:
         known = {name: i for i, name in enumerate(self.network.classifier.class_names)}
         numbers = np.array([known.get(name, -1) for name in self.dataset.classes])
         return numbers[self.dataset.split(split).labels]
+
+    @cached_property
+    def near(self) -> np.ndarray | None:
+        """Which validation images have a near-duplicate in train, bool, (N,), where training or
+        `data audit` has looked for them; else None."""
+        dataset = self.dataset
+        found = known_in_train(dataset.root, dataset.train, dataset.validation)
+        return None if found is None else found.images
 
     @property
     def done(self) -> bool:

@@ -45,6 +45,33 @@ class InTrain:
         return np.flatnonzero(~self.images)
 
 
+def known_in_train(root: Path, train: Split, validation: Split) -> InTrain | None:
+    """What `near_duplicates_in_train` has found of these files before; None where it has not."""
+    with contextlib.suppress(OSError):  # files that are there no more
+        return _read(_kept_at(root, train, validation), validation)
+    return None
+
+
+def _read(kept: Path, validation: Split) -> InTrain | None:
+    with contextlib.suppress(OSError, ValueError):  # never kept, or damaged
+        states = np.load(kept)
+        if states.shape == (len(validation),):
+            return _told(states)
+    return None
+
+
+def _kept_at(root: Path, train: Split, validation: Split) -> Path:
+    """A file that is named by the names, sizes and dates of all others."""
+    key = hashlib.sha256(str(VERSION).encode())
+    for split in train, validation:
+        for path in split.paths:
+            stat = (root / on_disk(path)).stat()
+            known_by = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+            key.update(f"{path}\0{known_by}\n".encode("utf-8", "replace"))
+        key.update(b"\n")
+    return cache_home() / f"near-duplicates-{key.hexdigest()[:16]}.npy"
+
+
 def near_duplicates_in_train(
     root: Path, train: Split, validation: Split, progress: bool = True
 ) -> InTrain:
@@ -54,18 +81,9 @@ def near_duplicates_in_train(
     were loaded at. It takes seconds, so what is found is kept in `cache_home()` for as long as the
     files do not change.
     """
-    key = hashlib.sha256(str(VERSION).encode())
-    for split in train, validation:
-        for path in split.paths:
-            stat = (root / on_disk(path)).stat()
-            known_by = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-            key.update(f"{path}\0{known_by}\n".encode("utf-8", "replace"))
-        key.update(b"\n")
-    kept = cache_home() / f"near-duplicates-{key.hexdigest()[:16]}.npy"
-    with contextlib.suppress(OSError, ValueError):  # never kept, or damaged
-        states = np.load(kept)
-        if states.shape == (len(validation),):
-            return _told(states)
+    kept = _kept_at(root, train, validation)
+    if (known := _read(kept, validation)) is not None:
+        return known
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         first, second = (
             np.stack(list(pool.map(lambda path: decode(root / on_disk(path), SIDE), split.paths)))
