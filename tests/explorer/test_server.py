@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import socket
 import threading
@@ -140,6 +141,22 @@ def test_an_uploaded_image_can_be_asked_about(client: httpx.Client):
     assert response.json() == {"id": name, "width": 30, "height": 20}
     probabilities = client.get(f"/api/0/{name}/prediction.json").json()["probabilities"]
     assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_changed_picture_is_answered_and_named_if_it_is_to_be_kept(client: httpx.Client):
+    pixels = bytes(range(256)) * 3  # a square of 16 pixels, RGB
+    told = client.post("/api/0/touched?layers=0,2", content=pixels)
+    assert (told.status_code, told.headers["content-type"]) == (200, "application/octet-stream")
+    head = json.loads(told.content[4 : 4 + int.from_bytes(told.content[:4], "little")])
+    assert (head["id"], head["layers"], len(head["statistics"])) == (None, [0, 2], 7)
+    kept = client.post("/api/0/touched?layers=&keep", content=pixels).content
+    name = json.loads(kept[4 : 4 + int.from_bytes(kept[:4], "little")])["id"]
+    said = client.get(f"/api/0/{name}/prediction.json").json()["probabilities"]
+    assert said == head["probabilities"]
+    assert client.post("/api/0/touched", content=pixels[:-1]).status_code == 415
+    assert client.post("/api/1/touched", content=pixels).status_code == 404
+    foreign = {"Origin": "http://evil.example"}
+    assert client.post("/api/0/touched", content=pixels, headers=foreign).status_code == 403
 
 
 def test_bad_uploads_are_refused_each_for_its_reason(client: httpx.Client, monkeypatch):

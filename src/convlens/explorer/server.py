@@ -33,6 +33,7 @@ from convlens.explorer.images import MOST_BYTES, TooLarge
 from convlens.explorer.inside import Explorer
 from convlens.explorer.kept import Kept
 from convlens.explorer.survey import NotYet
+from convlens.explorer.touched import touched
 
 KEPT_BYTES = 128_000_000  # of answers
 WAITING = {"quick": 128, "slow": 16}  # questions in a lane, at most
@@ -106,13 +107,21 @@ class Service:
     @contextlib.asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Surveys run while the server does."""
-        self.explorer.watch(self._give_way)
+        self.begin()
         try:
             yield
         finally:
-            self.explorer.close()
-            self.quick.close()
-            self.slow.close()
+            self.close()
+
+    def begin(self) -> None:
+        """Begin the surveys, in the background."""
+        self.explorer.watch(self._give_way)
+
+    def close(self) -> None:
+        """Answer no more."""
+        self.explorer.close()
+        self.quick.close()
+        self.slow.close()
 
     def _give_way(self) -> None:
         """Before the survey's next batch, let those be answered who wait; but not forever."""
@@ -141,17 +150,33 @@ class Service:
             await asyncio.wait_for(self.reading.acquire(), TURN_SECONDS)
         except TimeoutError:
             raise Busy from None
-        try:
-            content = await asyncio.wait_for(_read(request), UPLOAD_SECONDS)
-        except TimeoutError:
-            raise HTTPException(
-                408, "the image did not arrive in time; try again", {"Connection": "close"}
-            ) from None
-        else:  # still holding its place, so that few uploads are in memory at once
+        try:  # holding its place, so that few uploads are in memory at once
+            content = await _received(request)
             upload = await self.quick.ask(request, self.explorer.images.add, content)
         finally:
             self.reading.release()
         return _json({"id": upload.name, "width": upload.width, "height": upload.height})
+
+
+    async def touch(self, request: Request) -> Response:
+        """The pixels of a picture that was changed on the page as the body; nothing of it is kept
+        unless `keep` is asked for."""
+        content = await _received(request)
+        words = request.query_params
+        layers = [int(each) for each in words.get("layers", "").split(",") if each.isdecimal()]
+        run, keep = request.path_params["run"], "keep" in words
+        found = await self.quick.ask(request, touched, self.explorer, run, content, layers, keep)
+        return Response(found.body, media_type=found.kind)
+
+
+async def _received(request: Request) -> bytes:
+    """The body, if it arrives in time."""
+    try:
+        return await asyncio.wait_for(_read(request), UPLOAD_SECONDS)
+    except TimeoutError:
+        raise HTTPException(
+            408, "the image did not arrive in time; try again", {"Connection": "close"}
+        ) from None
 
 
 async def _read(request: Request) -> bytes:
@@ -332,6 +357,7 @@ def application(
     app = Starlette(
         routes=[
             Route("/images", service.post, methods=["POST"]),
+            Route("/api/{run:int}/touched", service.touch, methods=["POST"]),
             Route("/{path:path}", service.get, methods=["GET"]),
         ],
         exception_handlers=HANDLERS,
