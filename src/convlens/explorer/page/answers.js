@@ -1,6 +1,14 @@
-// Asking the server, or the files of a static site: both answer the same paths.
+// Asking the server, or a copy of the page in one file: both answer the same paths.
 
 import { h } from "./dom.js";
+
+// What the page has instead of a server where it was written as one file.
+const inDocument = document.querySelector("#copy");
+const copy =
+  inDocument && import("./copy.js").then(({ Copy }) => Copy.open(inDocument.textContent));
+inDocument?.remove(); // some megabytes
+
+const NOT_HERE = 501; // status of what a copy cannot tell
 
 /** What went wrong in one sentence for the reader. status: HTTP's, or 0 where nobody answered. */
 export class Problem extends Error {
@@ -39,6 +47,30 @@ export async function picture(path, { signal, news } = {}) {
   });
 }
 
+/** The bytes at `path`. */
+export async function fetched(path, options = {}) {
+  return (await request(path, options)).arrayBuffer();
+}
+
+/** Has an <img> show the picture at `path`. */
+export async function showPicture(element, path) {
+  if (!copy) {
+    element.src = path;
+    return;
+  }
+  element.dataset.path = path;
+  const answer = await reach(path, {});
+  const address = answer.ok ? URL.createObjectURL(await answer.blob()) : "";
+  if (element.dataset.path === path) element.src = address;
+}
+
+/** An <img> of the picture at `path`. */
+export function photograph(path, attributes) {
+  const element = h("img", attributes);
+  showPicture(element, path);
+  return element;
+}
+
 const kept = new Map();
 
 /** Like `ask` or `picture`, for what stays the same while the page is open: asked for once. */
@@ -53,6 +85,24 @@ export async function upload(file, { signal, news } = {}) {
   const headers = { "X-Requested-With": "convlens" };
   const answer = await request("images", { method: "POST", body: file, headers, signal }, news);
   return answer.json();
+}
+
+/** What a run makes of a picture's RGB bytes: {probabilities, statistics, id, maps}, in which maps
+ *  are the pictures of `layers`, by their numbers. keep: makes an image of it, whose name is id. */
+export async function touched(run, bytes, { layers, keep = false, signal, news }) {
+  const headers = { "X-Requested-With": "convlens" };
+  const path = `api/${run}/touched?layers=${layers.join(",")}${keep ? "&keep" : ""}`;
+  const answer = await request(path, { method: "POST", body: bytes, headers, signal }, news);
+  const body = await answer.arrayBuffer();
+  let at = 4 + new DataView(body).getUint32(0, true);
+  const told = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, at - 4)));
+  const drawn = told.lengths.map((length) => {
+    const blob = new Blob([new Uint8Array(body, at, length)], { type: "image/png" });
+    at += length;
+    return createImageBitmap(blob);
+  });
+  const bitmaps = await Promise.all(drawn);
+  return { ...told, maps: new Map(told.layers.map((l, i) => [l, bitmaps[i]])) };
 }
 
 async function request(path, options, news) {
@@ -78,6 +128,7 @@ function pause(seconds, refused) {
 }
 
 async function reach(path, options) {
+  if (copy) return (await copy).answer(path, options);
   try {
     return await fetch(path, options);
   } catch (error) {
@@ -130,6 +181,7 @@ export async function during(element, signal, work) {
 
 function trouble(error, again) {
   const sentence = error instanceof Problem ? error.message : "The page cannot draw this";
+  if (error.status === NOT_HERE) return h("p", { class: "trouble note" }, `${sentence}.`);
   return h(
     "div",
     { class: "trouble", role: "alert" },

@@ -18,6 +18,12 @@ export function brief(value) {
   return value.toFixed(Math.min(digits, 6)).replace("-", "−");
 }
 
+/** All digits that the network computes with. */
+export function exact(value) {
+  if (!Number.isFinite(value)) return "–";
+  return String(Number(value.toPrecision(7))).replace(/-/g, "−");
+}
+
 /** 3 512 000 as "3.5 M". */
 export function rounded(count) {
   for (const [unit, letter] of [
@@ -32,4 +38,13 @@ export function rounded(count) {
 
 export function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+/** Seconds as "45 s", "3 min" or "2 h 5 min". */
+export function duration(seconds) {
+  if (!Number.isFinite(seconds)) return "–";
+  if (seconds < 60) return `${Math.round(seconds)}\u00a0s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes}\u00a0min`;
+  return `${Math.floor(minutes / 60)}\u00a0h ${minutes % 60}\u00a0min`;
 }
