@@ -172,7 +172,7 @@ BAD = {
     "export NOWHERE": "NOWHERE does not exist; give a run folder or a .safetensors file",
     "export WEIGHTS --out new.pt2": "--out new.pt2 must end in .onnx for --format onnx",
     "export WEIGHTS --out new.onnx --layers relu9": "LeNet5 has no layer 'relu9'",
-    "explore WEIGHTS --images a.png": "--images are chosen for --export DIR; the page itself takes",
+    "explore WEIGHTS --images a.png": "--images are chosen for --export; the page itself takes",
     "explore WEIGHTS --data OTHER --export new": "WEIGHTS was not trained on the class ape",
     "report --results EMPTY": "EMPTY holds no summary.json",
 }

@@ -202,7 +202,7 @@ def test_what_needs_the_data_set_waits_for_it_and_is_then_what_the_views_say(exp
         np.testing.assert_allclose(numbers, getattr(seen, name), rtol=1e-3)
     embedding = told(explorer, "api/0/embedding.json")
     assert np.shape(embedding["points"]) == (20, 2)
-    assert 0 < embedding["share"] <= 1
+    assert embedding["share"] is None  # for it is t-SNE's
 
 
 def test_neighbors_are_the_nearest_and_never_the_image_itself(explorer: Explorer):
@@ -389,6 +389,7 @@ def test_no_path_but_those_of_the_routes_is_answered(path):
 def test_only_what_takes_long_is_slow():
     assert slow("api/0/v0/occlusion-3.png")
     assert slow("api/1/u0123456789abcdef/integrated-gradients-3.json")
+    assert slow("api/0/embedding.json")
     assert not slow("api/0/v0/grad-cam-3.png")
     assert not slow("api/0/v0/layers.json")
 

@@ -1,12 +1,12 @@
-"""A static copy holds what the server answers, byte for byte, or nothing at all."""
+"""A copy in one file holds what the server answers, byte for byte, or nothing at all."""
 
+import base64
+import gzip
 import io
 import json
+import logging
 import os
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,123 +14,157 @@ import pytest
 from PIL import Image
 
 from convlens.errors import UserError
-from convlens.explorer.answers import NotThere, answer, page_files
+from convlens.explorer.answers import answer, page_files
 from convlens.explorer.export import write_page
+from convlens.explorer.export_progress import ExportProgress
 from convlens.explorer.inside import Explorer
 
 
-def files_in(folder: Path) -> dict[str, bytes]:
+def packed_in(page: Path) -> tuple[dict, bytes]:
+    """The head of a page's pack, and the bytes behind it."""
+    (text,) = re.findall(rb'<script type="text/plain" id="copy">(.*?)</script>', page.read_bytes())
+    content = gzip.decompress(base64.b64decode(text))
+    end = 4 + int.from_bytes(content[:4], "little")
+    return json.loads(content[4:end]), content[end:]
+
+
+def files_in(page: Path) -> dict[str, bytes]:
+    head, content = packed_in(page)
     return {
-        file.relative_to(folder).as_posix(): file.read_bytes()
-        for file in folder.rglob("*")
-        if file.is_file()
+        path: content[file["start"] : file["start"] + file["length"]]
+        for path, file in head["files"].items()
     }
 
 
-def pixels_of(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)), float)
+def site_of(page: Path) -> dict:
+    return json.loads(files_in(page)["api/site.json"])
 
 
-def test_every_file_is_what_the_server_answers(explorer: Explorer, tmp_path: Path):
-    out = write_page(explorer, tmp_path / "deep" / "page")
-    files = files_in(out)
-    own = page_files()
-    assert {name: files.pop(name) for name in own} == {n: f.body for n, f in own.items()}
+def test_every_answer_is_what_the_server_answers(explorer: Explorer, tmp_path: Path):
+    page = write_page(explorer, tmp_path / "deep" / "page.html")
+    head, _ = packed_in(page)
+    files = files_in(page)
     site = json.loads(files.pop("api/site.json"))
-    projections = [path for path in files if "/deconvolutions-" in path]
-    for path in set(files) - set(projections):
-        assert answer(explorer, path).body == files[path], path
-    assert (site["static"], site["upload"]) == (True, None)
+    for path in set(files) - {"images/0/training", "images/validation.png"}:
+        expected = answer(explorer, path).body
+        if "/deconvolution-" in path:  # made in batches there, so equal but for rounding
+            both = files[path], expected
+            ours, theirs = (np.asarray(Image.open(io.BytesIO(body)), int) for body in both)
+            assert abs(ours - theirs).max() <= 1
+        else:
+            assert expected == files[path], path
     live = json.loads(answer(explorer, "api/site.json").body)
-    for same in "runs", "data", "methods", "version":
+    assert site["static"] is True
+    for same in "runs", "data", "methods", "version", "upload":
         assert site[same] == live[same]
 
-    # all that the page may ask for is there
-    names = [image["id"] for image in site["images"]]
-    assert site["examples"] == names
-    assert len(names) == len(set(names)) >= 4
+    # a few images are prepared whole, the rest of the mistakes can be opened
     evaluation = json.loads(files["api/0/evaluation.json"])
     columns = (evaluation[key] for key in ("labels", "predicted", "probability"))
-    wrong = [
-        (-share, f"v{row}")
+    wrong = sorted(
+        (-share, int(row))
         for row, (label, predicted, share) in enumerate(zip(*columns, strict=True))
         if label != predicted
-    ]
+    )
     assert len(wrong) > 4  # for nobody has trained the network
-    assert {name for _, name in sorted(wrong)[:4]} <= set(names)
+    names = [image["id"] for image in site["images"]]
+    assert {f"v{row}" for _, row in wrong} <= set(names)
+    assert {f"v{row}" for _, row in wrong[:4]} <= set(site["examples"]) == set(site["targets"])
     for name in names:
+        assert f"images/0/{name}-loaded.png" in files
+        assert head["labels"][0][name] == evaluation["labels"][int(name[1:])]
+    for name in site["examples"]:
         row = int(name[1:])
         wanted = {evaluation["labels"][row], evaluation["predicted"][row]}
         assert set(site["targets"][name]) == wanted
         for method in site["runs"][0]["methods"]:
-            for target in wanted:
-                assert f"api/0/{name}/{method}-{target}.png" in files
-        statistics = json.loads(files[f"api/0/{name}/layers.json"])
-        for number, layer in enumerate(site["runs"][0]["layers"]):
-            assert f"api/0/{name}/layer-{number}.png" in files
-            projected = f"api/0/{name}/deconvolutions-{number}.png"
-            assert (projected in files) == (len(layer["shape"]) == 3)
-            highest = statistics[number]["max"]
-            if layer["filters"]:
-                assert all(f"api/0/filter-{number}-{m}.json" in files for m in range(len(highest)))
-            if projected not in files or name != names[0]:
-                continue
-            all_of_them = pixels_of(files[projected])
-            for map_ in range(0, len(highest), 7):
-                row, column = divmod(map_, statistics[number]["columns"])
-                found = all_of_them[16 * row :, 16 * column :][:16, :16]
-                expected = answer(explorer, f"api/0/{name}/deconvolution-{number}-{map_}.png")
-                # made in batches there, so equal but for rounding
-                np.testing.assert_allclose(found, pixels_of(expected.body), atol=1)
+            slow = method in ("integrated-gradients", "occlusion")
+            made = {evaluation["predicted"][row]} if slow else wanted
+            there = {target for target in wanted if f"api/0/{name}/{method}-{target}.png" in files}
+            assert there == made
+        strongest = json.loads(answer(explorer, f"api/0/{name}/layers.json").body)[0]["order"][0]
+        assert f"api/0/{name}/deconvolution-0-{strongest}.png" in files
+
+    # all training images that answers name lie in one picture
+    related = set()
     for path, body in files.items():
         if "patches-" in path:
-            for of_map in json.loads(body)["maps"]:
-                assert all(f"images/0/{patch['image']}.png" in files for patch in of_map)
+            related |= {patch["image"] for of_map in json.loads(body)["maps"] for patch in of_map}
         if path.endswith("neighbors.json"):
-            assert all(f"images/0/{each['image']}.png" in files for each in json.loads(body))
+            related |= {each["image"] for each in json.loads(body)}
+    assert related == set(head["training"][0])
+    sheet = np.asarray(Image.open(io.BytesIO(files["images/0/training"])), float)
+    side = head["sizes"][0]["thumbnail"]
+    assert side == 16
+    place = len(related) // 2
+    row, column = divmod(place, sheet.shape[1] // side)
+    pixels = explorer.pixels(head["training"][0][place], explorer.networks[0])
+    drawn = sheet[row * side :, column * side :][:side, :side]
+    assert abs(drawn.mean(axis=(0, 1)) - pixels.mean(axis=(0, 1))).max() < 12  # it is compressed
+
+
+def test_the_page_s_own_files_are_in_it_and_nothing_is_asked_for(explorer, toy_data, tmp_path):
+    image = toy_data / "train" / "blue_disc" / "image_0001.png"
+    page = write_page(explorer, tmp_path / "page.html", [image]).read_text()
+    (maps,) = re.findall('<script type="importmap">(.*?)</script>', page)
+    scripts = json.loads(maps)["imports"]
+    own = {f"page/{name}" for name in page_files() if name.endswith(".js")}
+    assert set(scripts) == own
+    for name, address in scripts.items():
+        kind, _, text = address.partition(",")
+        assert kind == "data:text/javascript;base64", name
+        named = re.findall(r'(?:from |import\()"(.*?)"', base64.b64decode(text).decode())
+        assert set(named) <= own
+    bare = page.replace(maps, "")
+    assert re.findall(r'(?:src|href)="(?!data:)(.*?)"', bare) == []
 
 
 def test_images_of_the_user_s_own(explorer: Explorer, tmp_path: Path):
     Image.new("RGB", (30, 20), "red").save(tmp_path / "mine.png")
-    out = write_page(explorer, tmp_path / "page", [tmp_path / "mine.png"])
-    (image,) = json.loads((out / "api" / "site.json").read_text())["images"]
+    page = write_page(explorer, tmp_path / "page.html", [tmp_path / "mine.png"])
+    (image,) = site_of(page)["images"]
     assert (image["path"], image["label"]) == ("mine.png", None)
     assert image["id"].startswith("u")
-    assert (out / "images/0" / f"{image['id']}.png").exists()
+    assert f"images/0/{image['id']}-loaded.png" in files_in(page)
 
 
 def test_a_page_is_replaced_and_nothing_else_is(explorer: Explorer, tmp_path: Path):
     image = tmp_path / "mine.png"
     Image.new("RGB", (30, 20), "red").save(image)
-    out = tmp_path / "page"
-    out.mkdir()  # an empty folder will do
-    write_page(explorer, out, [image])
-    (out / "api" / "old.json").write_text("{}")
-    write_page(explorer, out, [image])
-    assert not (out / "api" / "old.json").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "page"]
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "other.txt").write_text("all my work")
+    for _ in range(2):  # a folder takes it as its index.html, and so again
+        assert write_page(explorer, folder, [image]) == folder / "index.html"
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "other.txt"]
 
-    precious = tmp_path / "thesis"
-    precious.mkdir()
-    (precious / "chapter.txt").write_text("all my work")
-    for folder in precious, image:
+    precious = tmp_path / "thesis.html"
+    precious.write_text("<!doctype html><title>all my work</title>")
+    for out in precious, image / "page.html":
         with pytest.raises(UserError, match="something else than an exported page"):
-            write_page(explorer, folder, [image])
-    assert (precious / "chapter.txt").read_text() == "all my work"
+            write_page(explorer, out, [image])
+    assert "all my work" in precious.read_text()
 
 
 def test_a_failure_leaves_the_old_page_and_no_other(explorer: Explorer, tmp_path, monkeypatch):
     image = tmp_path / "mine.png"
     Image.new("RGB", (30, 20), "red").save(image)
-    out = write_page(explorer, tmp_path / "page", [image])
-    before = files_in(out)
+    page = write_page(explorer, tmp_path / "page.html", [image])
+    before = page.read_bytes()
     monkeypatch.setattr(
-        "convlens.explorer.export._deconvolutions", lambda *_: (_ for _ in ()).throw(OSError(28))
+        "convlens.explorer.export.document", lambda *_: (_ for _ in ()).throw(OSError(28))
     )
     with pytest.raises(OSError):
-        write_page(explorer, out, [image])
-    assert files_in(out) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "page"]
+        write_page(explorer, page, [image])
+    assert page.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "page.html"]
+
+
+def test_without_a_terminal_a_line_tells_how_far_it_is(caplog, monkeypatch):
+    monkeypatch.setattr(ExportProgress, "PAUSE", -1.0)
+    with caplog.at_level(logging.INFO), ExportProgress() as progress:
+        progress.at("preparing views", 1500, 4000)
+    assert caplog.messages == ["page       preparing views: 1,500 of 4,000"]
 
 
 def test_an_image_that_cannot_be_read_is_named(explorer: Explorer, tmp_path: Path):
@@ -168,7 +202,7 @@ def test_pipes_and_devices_in_a_folder_do_not_hold_it_up(explorer, tmp_path):
         write_page(explorer, tmp_path / "page", [folder])
     (folder / "pipe.png").unlink()
     out = write_page(explorer, tmp_path / "page", [folder])
-    assert len(json.loads((out / "api" / "site.json").read_text())["images"]) == 1
+    assert len(site_of(out)["images"]) == 1
 
 
 def test_an_image_s_name_may_be_anything(explorer: Explorer, tmp_path: Path):
@@ -177,9 +211,8 @@ def test_an_image_s_name_may_be_anything(explorer: Explorer, tmp_path: Path):
     for number, path in enumerate(paths):
         with path.open("wb") as file:
             Image.new("RGB", (30, 20), (number, 0, 0)).save(file, "png")
-    out = write_page(explorer, tmp_path / "page", paths)
-    site = json.loads((out / "api" / "site.json").read_bytes().decode("utf-8"))
-    assert [image["path"] for image in site["images"]] == [
+    page = write_page(explorer, tmp_path / "page.html", paths)
+    assert [image["path"] for image in site_of(page)["images"]] == [
         "caf\\udce9.png",
         "\x1b[31mred\n.png",
         "\u202egnp.exe.png",
@@ -187,61 +220,18 @@ def test_an_image_s_name_may_be_anything(explorer: Explorer, tmp_path: Path):
     ]
 
 
-def test_what_a_killed_export_left_is_removed_by_the_next(explorer: Explorer, tmp_path: Path):
-    image = tmp_path / "mine.png"
-    Image.new("RGB", (30, 20), "red").save(image)
-    process = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    dead = process.stdout.strip()
-    for name in f".page.{dead}.0123abcd.tmp", f".other.{dead}.0123abcd.tmp":
-        (tmp_path / name / "api").mkdir(parents=True)
-    alive = tmp_path / f".page.{os.getppid()}.0123abcd.tmp"
-    alive.mkdir()
-    write_page(explorer, tmp_path / "page", [image])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, "mine.png", "page"]
-
-
-def test_an_export_that_is_killed_leaves_the_old_page(
-    explorer: Explorer, toy_weights, toy_data, tmp_path
-):
-    image = toy_data / "train" / "blue_disc" / "image_0001.png"
-    out = write_page(explorer, tmp_path / "page", [image])
-    before = files_in(out)
-    command = [
-        sys.executable,
-        "-m",
-        "convlens",
-        "explore",
-        toy_weights,
-        "--data",
-        toy_data,
-        "--images",
-        image,
-        "--export",
-        out,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list(tmp_path.glob(".page.*.tmp/api/0")):
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert list(tmp_path.glob(".page.*.tmp"))
-    assert files_in(out) == before
-    write_page(explorer, out, [image])
-    assert [path.name for path in tmp_path.iterdir()] == ["page"]
-
-
 def test_two_runs_are_written_side_by_side(own, vgg, unet, tmp_path: Path):
+    """Of one that the page cannot run, all that is shown of the images is prepared."""
     explorer = own(vgg, unet)
     Image.new("RGB", (30, 20), "red").save(tmp_path / "mine.png")
-    out = write_page(explorer, tmp_path / "page", [tmp_path / "mine.png"])
-    files = files_in(out)
+    page = write_page(explorer, tmp_path / "page.html", [tmp_path / "mine.png"])
+    files, (head, _) = files_in(page), packed_in(page)
+    site = site_of(page)
+    (image,) = site["examples"]
+    assert site["upload"] is None
+    assert [network is None for network in head["networks"]] == [False, True]
     for run in 0, 1:
         assert f"api/{run}/patches-0.json" in files
         assert f"api/{run}/embedding.json" in files
-    with pytest.raises(NotThere):
-        answer(explorer, "api/2/history.json")
+        for path in ("prediction.json", "layers.json", "layer-0.png"):
+            assert (f"api/{run}/{image}/{path}" in files) == (run == 1)

@@ -154,5 +154,5 @@ def test_a_page_is_written_without_the_extra(toy_weights, toy_data, tmp_path, mo
     out = serving.export_page(
         toy_weights, toy_weights, out=tmp_path / "page", data=toy_data, images=[image]
     )
-    assert out == tmp_path / "page"
-    assert (out / "api" / "1" / "history.json").exists()
+    assert out == tmp_path / "page" / "index.html"
+    assert b"<title>ConvLens</title>" in out.read_bytes()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from convlens.cli.options import Folder, Run, RunData, read
+from convlens.cli.options import Run, RunData, read
 from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.logs import say
@@ -30,19 +30,24 @@ class ExploreOptions(Reading):
     by another name than this computer's is asked for a token."""
     browser: bool = False
     """Open the page in the browser."""
-    export: Folder = None
-    """Instead of serving, write the page with all its views into this folder, for any file server;
-    a page that --export wrote there before is replaced."""
+    export: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Instead of serving, write the page as one file, which opens without a server and runs the
+    network itself: page.html, or a folder for its index.html. A page written there before is
+    replaced."""
     images: tuple[Path, ...] = ()
     """For --export: files or folders; else a few validation images and the worst mistakes."""
 
 
 def explore(arguments: Sequence[str]) -> None:
-    """Serve a page on which to look inside a network, or two side by side, until it is stopped."""
+    """Serve a page on which to look inside a network, or two side by side, until it is stopped.
+
+    Of a run that trains, and of a folder of runs, the page shows them as they go.
+    """
     options = read(ExploreOptions, arguments, "explore", explore.__doc__)
     if options.images and options.export is None:
-        raise UserError("--images are chosen for --export DIR; the page itself takes any image")
-    from convlens.explorer import serving
+        raise UserError("--images are chosen for --export; the page itself takes any image")
+    say(f"opening    {' and '.join(map(str, filter(None, (options.run, options.other))))}")
+    from convlens.explorer import serving  # with torch, which takes seconds
 
     runs, data = (options.run, options.other), options.data
     reading = asdict(options.reading)

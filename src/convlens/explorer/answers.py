@@ -33,8 +33,10 @@ from convlens.explorer.units import map_values, softmax, unit
 from convlens.inference.classifier import Classifier
 from convlens.inference.metrics import score
 from convlens.look.arrays.features import embedding, nearest
+from convlens.look.arrays.tsne import tsne
 
 NEIGHBORS = 8
+MOST_PLACED = 2000  # images by t-SNE, whose time grows with their square
 KINDS = {  # of the page's own files
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -73,7 +75,8 @@ def answer(explorer: Explorer, path: str) -> Answer:
 
 def slow(path: str) -> bool:
     """Whether the answer takes longer than a click should."""
-    return any(f"/{name}-" in path for name, method in METHODS.items() if method.slow)
+    attributed = any(f"/{name}-" in path for name, method in METHODS.items() if method.slow)
+    return attributed or path.endswith("/embedding.json")
 
 
 # The answers
@@ -291,13 +294,16 @@ def _measures(classifier: Classifier, logits: np.ndarray, labels: np.ndarray) ->
 
 
 def places(explorer: Explorer, run: str) -> Answer:
-    """Where the features of the validation images lie in two dimensions."""
+    """Where the features of the validation images lie in two dimensions: by t-SNE, and of very many
+    in those two in which they differ most, with the `share` of their variance."""
     network, survey = network_of(explorer, run), survey_of(explorer, run)
     vectors = survey.seen("validation").features
     if vectors is None:
         raise NotThere(f"{network.name} has no linear layer, before which features are read")
     if not np.isfinite(vectors - vectors.mean(axis=0)).all():
         raise NotThere(f"{network.name} finds features that are not finite numbers")
+    if len(vectors) <= MOST_PLACED:
+        return as_json({"points": [short(point) for point in tsne(vectors)], "share": None})
     points, share = embedding(vectors)
     return as_json({"points": [short(point) for point in points], "share": round(share, 4)})
 

@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,12 @@ from convlens.errors import UserError
 from convlens.explorer.addresses import address_of, as_prefix, is_loopback, listen
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
+from convlens.explorer.runs import find_runs, is_run, is_training
 from convlens.fields import from_dict
 
 if TYPE_CHECKING:
     import uvicorn
+    from starlette.types import ASGIApp
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +42,11 @@ def explore(
 ) -> None:
     """Serve a page on which to look inside a network, or two side by side, until it is stopped.
 
-    It ends with Ctrl-C; in a notebook, when the cell is interrupted.
+    It ends with Ctrl-C; in a notebook, when the cell is interrupted. Of a run that trains, or has
+    not finished its first epoch, and of a folder of runs the page shows them as they go.
 
     Args:
-        run: A run folder or a weights file.
+        run: A run folder, a weights file, or a folder of runs.
         other: A second one, shown beside the first on the same images.
         data: The data set; else the run's own, else as in training.
         host: The address to listen at; all but this computer's own ask for a token.
@@ -57,8 +60,20 @@ def explore(
         UserError: for what cannot be opened, an address that cannot be listened at, and where the
             extra "explorer" is not installed.
     """
-    _check_installed()  # before minutes are spent on opening a data set
-    serve(open_explorer(run, other, data=data, **reading), host, port, root_path, browser)
+    check_installed()  # before minutes are spent on opening a data set
+    if other is None and _is_live(Path(run)):
+        watch([Path(run)], host, port, root_path, browser, data=data, **reading)
+    else:
+        serve(open_explorer(run, other, data=data, **reading), host, port, root_path, browser)
+
+
+def _is_live(path: Path) -> bool:
+    """Whether it is for the page of runs: one that trains, one without weights, or a folder."""
+    if not path.is_dir():
+        return False
+    if is_run(path):
+        return is_training(path) or not (path / "best.safetensors").exists()
+    return bool(find_runs(path))
 
 
 def export_page(
@@ -70,19 +85,20 @@ def export_page(
     images: Sequence[Path | str] = (),
     **reading: Any,
 ) -> Path:
-    """Write that page with all its views into a folder, for any file server.
+    """Write that page as one file, which opens without a server and runs the network itself.
 
     Args:
         run, other, data, reading: As `explore` takes them.
-        out: The folder; a page that was written there before is replaced.
+        out: The file, named .html, or a folder, in which it is index.html; a page that was written
+            there before is replaced.
         images: Files or folders; by default a few validation images and the worst mistakes.
 
     Returns:
-        The folder.
+        The file.
 
     Raises:
-        UserError: for what cannot be opened, an image that cannot be read and a folder that holds
-            something else.
+        UserError: for what cannot be opened, an image that cannot be read, and where something
+            else is there already.
     """
     return write_page(open_explorer(run, other, data=data, **reading), Path(out), images)
 
@@ -117,10 +133,54 @@ def serve(
     Raises:
         UserError: where the address cannot be bound to, and where the extra is not installed.
     """
-    _check_installed()
+    check_installed()
+    from convlens.explorer.server import application
+
+    _serve(lambda *guard: application(explorer, *guard), host, port, root_path, browser)
+
+
+def watch(
+    roots: Sequence[Path],
+    host: str,
+    port: int,
+    root_path: str = "",
+    browser: bool = False,
+    *,
+    data: Path | str | None = None,
+    **reading: Any,
+) -> None:
+    """Serve the page of runs until the user stops it.
+
+    Args:
+        roots: Run folders, and folders that hold some.
+        host, port, root_path, browser, data, reading: As `explore` takes them.
+
+    Raises:
+        UserError: as `serve`.
+    """
+    check_installed()
+    from convlens.explorer.live import Live, live_application
+
+    live = Live(roots, data, from_dict(Reading, reading))
+
+    def made(*guard: Any) -> "ASGIApp":
+        return live_application(live, *guard)
+
+    _serve(made, host, port, root_path, browser, live.end_with)
+
+
+def _serve(
+    make: "Callable[..., ASGIApp]",
+    host: str,
+    port: int,
+    root_path: str,
+    browser: bool,
+    begin: "Callable[[uvicorn.Server], None]" = lambda server: None,
+) -> None:
+    """make: an application by the Guard's token, prefix and own. begin: is told of the server."""
     import uvicorn
 
-    from convlens.explorer.server import application, configuration
+    from convlens.explorer.server import configuration
 
     prefix, loopback = as_prefix(root_path), is_loopback(host)
     token = None if loopback and not prefix else secrets.token_urlsafe(16)
@@ -132,11 +192,13 @@ def serve(
         logger.warning("explore    %s (Ctrl-C ends it)", address)
         if browser:  # which waits for the server, for the socket listens already
             webbrowser.open(address)
-        app = application(explorer, token, prefix, own=loopback)
-        _run(uvicorn.Server(configuration(app)), listening)
+        server = uvicorn.Server(configuration(make(token, prefix, loopback)))
+        begin(server)
+        _run(server, listening)
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """UserError unless what a server needs is there."""
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401

@@ -62,7 +62,7 @@ export class Growing {
     this.slot.replaceChildren(
       h(
         "div",
-        { class: "grown" },
+        { class: "grown-epoch" },
         h(
           "div",
           { class: "grown-top" },

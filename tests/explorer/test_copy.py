@@ -1,0 +1,227 @@
+"""The page as one file, opened as a file: it asks nobody and runs the network itself."""
+
+import csv
+import io
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from convlens.explorer.export import write_page
+from convlens.explorer.inside import Explorer
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+if CHROMIUM is None and os.environ.get("CI") != "true":
+    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
+
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", *CAMERA]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def explorer(toy_weights, toy_data, tmp_path_factory) -> Iterator[Explorer]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield Explorer.open([toy_weights], toy_data)
+
+
+@pytest.fixture(scope="module")
+def page_file(explorer, tmp_path_factory) -> Path:
+    """The toy network's page; a few of its mistakes are not in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convlens.explorer.chosen.OPENED", 3)
+        return write_page(explorer, tmp_path_factory.mktemp("copy") / "my page.html")
+
+
+@pytest.fixture
+def page(browser, page_file) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if "http" in request.url else None)
+    page.goto(page_file.as_uri())
+    yield settled(page)
+    context.close()
+    assert said == []
+
+
+def settled(page: Page) -> Page:
+    deadline, quiet = time.monotonic() + 20, 0
+    while quiet < 2:
+        drawn = "!!document.querySelector('main > *') && !document.querySelector('[aria-busy]')"
+        quiet = quiet + 1 if page.evaluate(drawn) else 0
+        assert time.monotonic() < deadline, "the page is still at work"
+        page.wait_for_timeout(20)
+    return page
+
+
+def shares_of(page: Page) -> dict[str, str]:
+    """What the bars say, by class."""
+    bars = page.locator(".bars li")
+    names = (
+        text.split("true class")[0].strip() for text in bars.locator(".name").all_inner_texts()
+    )
+    return dict(zip(names, bars.locator(".share").all_inner_texts(), strict=True))
+
+
+def expected_shares(explorer: Explorer, pixels: np.ndarray) -> dict[str, float]:
+    network = explorer.networks[0]
+    shares = network.classifier.probabilities(network.classifier.logits(pixels[None]))[0]
+    return dict(zip(network.classifier.class_names, shares.tolist(), strict=True))
+
+
+def check_shares(told: dict[str, str], expected: dict[str, float], within: float = 0.06) -> None:
+    found = {
+        name: float(share.split("\N{NO-BREAK SPACE}")[0].lstrip("<"))
+        for name, share in told.items()
+    }
+    assert found == pytest.approx({name: 100 * expected[name] for name in told}, abs=within)
+
+
+def test_everything_is_in_the_file_and_the_page_runs_the_network(page, explorer):
+    network = explorer.networks[0]
+    first = explorer.examples()[0]
+    pixels = explorer.pixels(first, network)
+    check_shares(shares_of(page), expected_shares(explorer, pixels))
+    seen = network.look(first, pixels)
+    strongest = seen.maps[0][0].max(axis=(1, 2)).argsort()[::-1]
+    tile = page.locator(".tile[data-layer='0']").first
+    assert tile.get_attribute("data-map") == str(strongest[0])
+    tile.click()
+    panel = settled(page).locator(".panel")
+    assert panel.locator(".kernels canvas").count() == 4
+    assert panel.locator(".patches canvas").count() == 9
+    expect(panel.locator(".slot canvas.large")).to_be_visible()  # the deconvolution
+    page.keyboard.press("Escape")
+    for view, shown in (
+        ("attribution", ".attribution canvas"),
+        ("neighbors", ".neighbors img"),
+    ):
+        page.get_by_role("link", name=view.capitalize()).click()
+        expect(settled(page).locator(shown).first).to_be_visible()
+    for view in ("Training", "Confusion", "Classes", "Embedding"):
+        page.locator("nav").get_by_role("link", name=view).click()
+        settled(page)
+    assert page.locator(".trouble").count() == 0
+
+
+def test_mistakes_that_are_not_in_the_file_carry_a_cue(page, explorer):
+    page.locator("nav").get_by_role("link", name="Mistakes").click()
+    settled(page)
+    survey = explorer.surveys[0]
+    wrong = survey.seen("validation").logits.argmax(axis=1) != survey.labels("validation")
+    absent = page.locator(".gallery .absent")
+    there = page.locator(".gallery a").count()
+    assert there >= 7  # four that are prepared, three that open, mistakes among the examples
+    assert absent.count() == wrong.sum() - there > 0
+    assert "not in this copy" in absent.first.inner_text()
+    links = page.locator(".gallery a")
+    rows = [link.get_attribute("href").split("/")[2] for link in links.all()[4:]]
+    examples = explorer.examples()
+    links.nth(4 + next(i for i, row in enumerate(rows) if row not in examples)).click()
+    expect(settled(page).locator(".verdict")).to_contain_text("Wrong")
+    page.get_by_role("link", name="Neighbors").click()
+    expect(page.locator(".neighbors .trouble")).to_contain_text("convlens explore shows it")
+    assert page.get_by_role("button", name="Try again").count() == 0
+
+
+def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_path):
+    image = np.random.default_rng(3).integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "mine.png")
+    page.keyboard.press("c")
+    page.get_by_label("An image of yours").set_input_files(tmp_path / "mine.png")
+    expect(page.locator(".what h1")).to_have_text("mine.png")
+    settled(page)
+    check_shares(
+        shares_of(page), expected_shares(explorer, explorer.networks[0].classifier.decode(image))
+    )
+    assert page.locator(".tile").count() > 0
+
+    page.keyboard.press("c")
+    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Take the picture").click()
+    expect(page.locator(".what h1")).to_have_text("camera.png")
+    assert settled(page).locator(".bars li").count() == 5
+    assert page.locator("video").count() == 0  # it is off
+
+    (tmp_path / "notes.png").write_text("no image", encoding="utf-8")
+    page.keyboard.press("c")
+    page.get_by_label("An image of yours").set_input_files(tmp_path / "notes.png")
+    expect(page.locator(".chooser .trouble")).to_contain_text("not an image")
+
+
+def test_images_are_filtered_ticked_and_saved(page, explorer):
+    page.locator("nav").get_by_role("link", name="Images").click()
+    settled(page)
+    survey = explorer.surveys[0]
+    labels, predicted = survey.labels("validation"), survey.seen("validation").logits.argmax(axis=1)
+    items = page.locator(".gallery li")
+    assert items.count() == len(labels)
+    page.get_by_label("Answer").select_option("wrong")
+    expect(items).to_have_count(int((labels != predicted).sum()))
+    page.get_by_label("Class", exact=True).fill("DISC")
+    disc = explorer.networks[0].classifier.class_names.index("blue_disc")
+    rows = np.flatnonzero((labels == disc) & (predicted != disc))
+    expect(items).to_have_count(len(rows))
+    page.get_by_label("Sure from, %").fill("100")
+    expect(items).to_have_count(0)
+    page.get_by_label("Sure from, %").fill("0")
+
+    page.get_by_role("button", name="Tick all of these").click()
+    expect(page.locator("main .facts")).to_contain_text(f"{len(rows)} ticked")
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save as CSV").click()
+    table = list(csv.reader(saving.value.path().read_text().splitlines()))
+    assert table[0][:4] == ["path", "class", "predicted", "probability"]
+    assert {row[1] for row in table[1:]} == {"blue_disc"}
+    assert len(table) == 1 + len(rows)
+
+    page.get_by_role("button", name="Untick all").click()
+    page.get_by_label("Class", exact=True).fill("")
+    page.locator(".gallery li:has(a) input").first.check()
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save the images").click()
+    with zipfile.ZipFile(saving.value.path()) as archive:
+        (name,) = archive.namelist()
+        assert archive.testzip() is None
+        assert Image.open(io.BytesIO(archive.read(name))).size == (16, 16)
+    assert name.split("/")[0] in explorer.networks[0].classifier.class_names
+
+
+def test_a_view_begins_at_its_top_and_keeps_the_reader_s_place(page):
+    page.set_viewport_size({"width": 390, "height": 500})
+    page.locator("nav").get_by_role("link", name="Mistakes").click()
+    settled(page)
+    last = page.locator(".gallery a").last
+    last.scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    assert place > 300
+    last.click()
+    settled(page)
+    assert page.evaluate("scrollY") == 0
+    assert page.locator("h1").evaluate("h => h === document.activeElement")
+    page.go_back()
+    settled(page)
+    deadline = time.monotonic() + 5
+    while abs(page.evaluate("scrollY") - place) > 2:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)

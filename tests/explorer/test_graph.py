@@ -1,0 +1,181 @@
+"""A network as a browser runs it: the page's own scripts in Node, against torch."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from convlens.data.decode import to_square
+from convlens.data.normalize import Normalize
+from convlens.explorer.export import _network
+from convlens.explorer.graph import Unknown, graph_of
+from convlens.explorer.network import Network
+from convlens.explorer.pack import Pack
+from convlens.inference import Classifier
+from convlens.models import ConvNet, LeNet5, ResNet18
+
+PAGE = Path(__file__).parents[2] / "src" / "convlens" / "explorer" / "page"
+NODE = shutil.which("node")
+if NODE is None and os.environ.get("CI") != "true":
+    pytest.skip("needs Node.js", allow_module_level=True)
+
+COLORS = Normalize([0.2, 0.25, 0.3], [0.25, 0.2, 0.3])
+GRAY = Normalize([0.4], [0.2])
+SMALL = (8, 12, 16, 20)
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, Normalize]] = {
+    "lenet5": (lambda: LeNet5(5, size=32), 32, COLORS),
+    "lenet5 of gray images": (lambda: LeNet5(5, size=41, padding=0, in_channels=1), 41, GRAY),
+    "lenet5 with norms": (lambda: LeNet5(5, size=32, batch_norm=True, dropout=0.3), 32, COLORS),
+    "convnet": (lambda: ConvNet(5, widths=SMALL, dropout=0.1, drop_path=0.2), 27, COLORS),
+    "convnet with gates": (
+        lambda: ConvNet(
+            5, widths=SMALL, depths=(1, 2, 1, 1), stem_stride=2, squeeze_excite=True, in_channels=1
+        ),
+        32,
+        GRAY,
+    ),
+    "resnet18": (lambda: ResNet18(5), 32, COLORS),
+    "resnet18 that strides": (lambda: ResNet18(5, conv2_stride=2, drop_path=0.1), 40, COLORS),
+}
+# What the page makes of a pack: what the network says, each stage, what is shown, a map's filter.
+RUN = """
+const [{ Copy }, shown] = await Promise.all(
+  ["copy", "pass"].map((name) => import(`${process.argv[1]}/${name}.js`)));
+const { readFileSync, writeFileSync } = await import("node:fs");
+const copy = new Copy(new Uint8Array(readFileSync("pack")));
+const [network] = copy.networks;
+const pixels = new Uint8Array(readFileSync("pixels"));
+const told = [];
+for (const lanes of [true, false]) {
+  const { Forward } = await import(`${process.argv[1]}/forward.js`);
+  const { Plain } = await import(`${process.argv[1]}/kernel.js`);
+  const { forward } = network;
+  if (!forward.product.lanes) throw new Error("WebAssembly has no lanes here");
+  if (!lanes) forward.product = new Plain();
+  const { logits, stages } = forward.run(pixels, 3);
+  told.push({
+    logits: [...logits],
+    stages: stages.map(({ data }) => [...data]),
+    statistics: stages.map(shown.statistics),
+    probabilities: shown.probabilities(logits, network.temperature),
+    sprite: [...shown.sprite(stages[0], 0.5).pixels],
+  });
+}
+const filter = network.ofStage[1] ? network.filter(1, 3) : null;
+writeFileSync("told.json", JSON.stringify({ told, filter }));
+"""
+
+
+@pytest.fixture
+def in_node(tmp_path: Path) -> Callable[[str], None]:
+    """in_node(script): runs it as a module in `tmp_path`, with the page's folder as argument."""
+
+    def run(script: str) -> None:
+        command = [str(NODE), "--input-type=module", "-e", script, PAGE.as_posix()]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+def network_of(model: nn.Module, size: int, normalize: Normalize) -> Network:
+    """With norms as after some training."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.3, 0.3)
+    names = tuple(f"class {c}" for c in range(5))
+    return Network(Classifier(model.eval(), names, normalize, size=size, temperature=1.7), "net")
+
+
+def packed(network: Network) -> bytes:
+    pack = Pack()
+    pack.head["networks"].append(_network(network, graph_of(network), pack))
+    return pack.content()
+
+
+def check(network: Network, in_node: Callable[[str], None], folder: Path) -> dict:
+    """What Node says is what torch says."""
+    image = np.random.default_rng(0).integers(0, 256, (network.size, network.size, 3), np.uint8)
+    (folder / "pack").write_bytes(packed(network))
+    (folder / "pixels").write_bytes(image.tobytes())
+    in_node(RUN)
+    told = json.loads((folder / "told.json").read_text())
+    seen = network.look("", image)
+    shares = network.classifier.probabilities(seen.logits)[0]
+    for answer in told["told"]:
+        largest = abs(seen.logits).max()
+        np.testing.assert_allclose(answer["logits"], seen.logits[0], atol=1e-4 * largest, rtol=0)
+        np.testing.assert_allclose(answer["probabilities"], shares, atol=1e-4)
+        for values, maps, statistics in zip(
+            answer["stages"], seen.maps, answer["statistics"], strict=True
+        ):
+            close = {"atol": 1e-4 * abs(maps).max(), "rtol": 0}
+            np.testing.assert_allclose(values, maps.ravel(), **close)
+            flat = maps.reshape(maps.shape[1], -1)
+            np.testing.assert_allclose(statistics["max"], flat.max(axis=1), atol=1e-3)
+            assert sorted(statistics["order"]) == list(range(len(flat)))
+    return told
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_says_the_same_in_a_browser(name, in_node, tmp_path):
+    torch.manual_seed(1)
+    make, size, normalize = NETWORKS[name]
+    network = network_of(make(), size, normalize)
+    told = check(network, in_node, tmp_path)
+    expected = network.filter(1, 3)
+    assert (told["filter"] is None) == (expected is None)
+    if expected is not None:
+        filter_ = told["filter"]
+        assert (filter_["of"], filter_["kernel"]) == (expected["of"], expected["kernel"])
+        assert [i["map"] for i in filter_["inputs"]] == [i["map"] for i in expected["inputs"]]
+        for ours, theirs in zip(filter_["inputs"], expected["inputs"], strict=True):
+            np.testing.assert_allclose(ours["weights"], theirs["weights"], atol=1e-3)
+
+
+def test_a_user_s_own_network_runs_where_the_page_knows_its_steps(vgg, unet, in_node, tmp_path):
+    check(network_of(vgg, 24, COLORS), in_node, tmp_path)
+    with pytest.raises(Unknown, match="upsample_nearest2d"):
+        graph_of(network_of(unet, 24, COLORS))
+
+
+def test_weights_of_half_precision_come_through_as_they_are():
+    values = torch.randn(1000).half().float().numpy()
+    pack = Pack()
+    pack.tensors([values])
+    planes = np.frombuffer(pack.parts[0], np.uint8).reshape(3, -1).astype(np.uint32)
+    bits = planes[0] << 8 | planes[1] << 16 | planes[2] << 24
+    np.testing.assert_array_equal(bits.view(np.float32), values)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_an_image_becomes_the_square_that_pillow_makes(fit, in_node, tmp_path):
+    random = np.random.default_rng(2)
+    for width, height in ((90, 61), (33, 20), (31, 31)):
+        image = random.integers(0, 256, (height, width, 4), np.uint8)
+        image[..., 3] = 255
+        (tmp_path / "image").write_bytes(image.tobytes())
+        in_node(
+            f"""
+            const {{ square }} = await import(`${{process.argv[1]}}/resample.js`);
+            const {{ readFileSync, writeFileSync }} = await import("node:fs");
+            const data = new Uint8ClampedArray(readFileSync("image"));
+            const image = {{ data, width: {width}, height: {height} }};
+            writeFileSync("square", square(image, 24, "{fit}"));
+            """
+        )
+        ours = np.frombuffer((tmp_path / "square").read_bytes(), np.uint8).reshape(24, 24, 4)
+        theirs = to_square(Image.fromarray(image[..., :3]), 24, fit)
+        assert abs(ours[..., :3].astype(int) - theirs).max() <= 1
+        assert (ours[..., 3] == 255).all()

@@ -1,0 +1,279 @@
+"""Runs as they are on disk, and their page while they train."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import uvicorn
+from playwright.sync_api import Page, expect, sync_playwright
+
+from convlens.explorer import serving
+from convlens.explorer.beside import PageBeside
+from convlens.explorer.growth import Growth
+from convlens.explorer.live import Live, live_application
+from convlens.explorer.runs import Runs, find_runs, is_training
+from convlens.explorer.server import configuration
+from convlens.inference import Classifier
+from convlens.training.run_folder import RunFolder
+
+
+@pytest.fixture
+def begun(finished_run: Path) -> Path:
+    """The run as it was before its first epoch was over."""
+    for name in ("metrics.json", "history.csv", "state.pt"):
+        (finished_run / name).unlink()
+    for weights in finished_run.glob("*.safetensors"):
+        weights.unlink()
+    return finished_run
+
+
+@pytest.fixture
+def interrupted(finished_run: Path) -> Path:
+    """The run as it was after its first epoch of two."""
+    (finished_run / "metrics.json").unlink()
+    lines = (finished_run / "history.csv").read_text().splitlines()
+    (finished_run / "history.csv").write_text("\n".join(lines[:2]) + "\n")
+    return finished_run
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+
+HOLD = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def trained_by() -> Iterator[Callable[[Path], subprocess.Popen]]:
+    """trained_by(run): another program that holds the run as a trainer does."""
+    programs = []
+
+    def start(run: Path) -> subprocess.Popen:
+        command = [sys.executable, "-c", HOLD, run / ".lock"]
+        program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        programs.append(program)
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"held\n"
+        return program
+
+    yield start
+    for program in programs:
+        program.communicate()
+
+
+def test_what_is_told_of_a_run_before_during_and_after(begun, trained_by):
+    runs = Runs([begun])
+    (run,) = runs.all()
+    assert (run["state"], run["epoch"], run["epochs"]) == ("stopped", 0, 2)
+    assert (run["name"], run["recipe"], run["network"]) == ("run", "lenet5plus", "LeNet5")
+    assert not run["opens"]
+    program = trained_by(begun)
+    assert is_training(begun)
+    assert runs.all()[0]["state"] == "training"
+    program.kill()  # whose lock's file stays
+    program.wait()
+    assert not is_training(begun)
+
+
+def test_the_time_that_is_left_follows_from_the_epochs_that_were(interrupted, trained_by):
+    history = RunFolder(interrupted).read_history()
+    (run,) = Runs([interrupted]).all()
+    assert (run["state"], run["epoch"], run["left"]) == ("stopped", 1, None)
+    assert run["accuracy"] == history["validation_accuracy"][0]
+    assert run["speed"] == history["images_per_second"][0]
+    trained_by(interrupted)
+    os.utime(interrupted / "history.csv")  # the epoch is over at this moment
+    left = Runs([interrupted]).all()[0]["left"]
+    assert 0 <= left <= history["seconds"][0]
+
+
+def test_runs_are_found_below_a_folder_and_keep_their_numbers(finished_run, tmp_path):
+    root = tmp_path / "runs"
+    for name in "b", "folds/a":
+        shutil.copytree(finished_run, root / name)
+    (root / ".hidden").mkdir()
+    assert find_runs(root) == [root / "b", root / "folds" / "a"]
+    runs = Runs([root])
+    assert [run["name"] for run in runs.all()] == ["b", "folds/a"]
+    assert {run["state"] for run in runs.all()} == {"finished"}
+    before = runs.all()[0]["stamp"]
+    shutil.rmtree(root / "b")
+    gone, other = runs.all()
+    assert (gone["state"], gone["stamp"] == before, other["name"]) == ("gone", False, "folds/a")
+    (other_path := root / "folds" / "a" / "config.yaml").write_text("}{")
+    assert runs.all()[1]["state"] == "damaged"
+    assert runs.path(1) == other_path.parent
+
+
+def test_growth_shows_the_last_epoch_s_network(finished_run, own_cache):
+    now = Growth(finished_run).now()
+    assert now["epoch"] == 2
+    assert now["image"]["class"] == "blue_disc"
+    classifier = Classifier.load(finished_run / "last.safetensors")
+    image = RunFolder(finished_run).open_dataset(*classifier.loading).validation.images[:1]
+    shares = classifier.probabilities(classifier.logits(image))[0]
+    best = classifier.class_names[shares.argmax()]
+    assert now["classes"][0] == {"name": best, "share": pytest.approx(shares.max(), rel=1e-5)}
+    assert [layer["name"] for layer in now["layers"]] == ["relu1", "pool1", "relu2", "pool2"]
+    assert all(layer["picture"].startswith("data:image/png;base64,") for layer in now["layers"])
+
+
+@contextlib.contextmanager
+def living(*roots: Path) -> Iterator[str]:
+    live = Live(roots)
+    server = uvicorn.Server(configuration(live_application(live)))
+    live.end_with(server)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_an_epoch_that_ends_is_an_event(begun, finished_run, toy_data):
+    """The page hears of it and is answered what there is; before, it is told that there is none."""
+    with living(begun) as base, httpx.Client(base_url=base, timeout=30) as client:
+        assert "live.js" in client.get("/").text
+        early = client.get("/api/0/growth.json")
+        assert (early.status_code, early.json()["error"]) == (
+            404,
+            "no epoch has been finished yet",
+        )
+        assert client.get("/api/0/history.json").json() == {"columns": [], "rows": []}
+        assert client.get("/api/7/history.json").status_code == 404
+        with client.stream("GET", "/api/events") as events:
+            assert events.headers["content-type"].startswith("text/event-stream")
+            lines = (line.partition(": ")[2] for line in events.iter_lines() if "data: " in line)
+            assert json.loads(next(lines))[0]["epoch"] == 0
+            columns = "epoch,learning_rate,train_loss,validation_loss,validation_accuracy,seconds"
+            (begun / "history.csv").write_text(f"{columns}\n1,0.1,2.0,1.5,0.25,3.5\n")
+            (run,) = json.loads(next(lines))
+            assert (run["epoch"], run["accuracy"], run["loss"]) == (1, 0.25, 1.5)
+        assert client.get("/api/0/history.json").json()["rows"][0][-1] == 3.5
+        assert client.get("/inside/0/api/site.json").status_code == 404  # it has no weights yet
+        assert client.get("/no-such-file.js").status_code == 404
+        began = time.monotonic()
+    assert time.monotonic() - began < 5  # nobody waits for the events' end
+
+
+def test_a_finished_run_is_looked_into_below_the_page(finished_run, toy_data):
+    with living(finished_run) as base, httpx.Client(base_url=base, timeout=60) as client:
+        client.get("/api/runs.json")
+        assert client.get("/inside/0").headers["location"] == "0/"
+        assert "main.js" in client.get("/inside/0/").text
+        site = client.get("/inside/0/api/site.json").json()
+        assert [run["name"] for run in site["runs"]] == ["run"]
+        image = (toy_data / "validation" / "blue_disc" / "image_0001.png").read_bytes()
+        sent = client.post("/inside/0/images", content=image, headers={"Host": base[7:-1]})
+        assert sent.json()["width"] == 64
+
+
+@pytest.mark.parametrize("kind", ["begun", "folder", "finished"])
+def test_explore_opens_the_page_that_fits(kind, request, finished_run, monkeypatch):
+    """Of a run before its first epoch, and of a folder of runs, that of runs."""
+    asked = []
+    monkeypatch.setattr(serving, "watch", lambda roots, *_, **__: asked.append(roots))
+    monkeypatch.setattr(serving, "serve", lambda explorer, *_: asked.append(explorer))
+    if kind == "begun":
+        request.getfixturevalue("begun")
+    path = finished_run.parent if kind == "folder" else finished_run
+    serving.explore(path)
+    (shown,) = asked
+    assert shown == [path] if kind != "finished" else shown.networks[0].name == "run"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_page_beside_a_run_ends_with_it_and_is_the_first_process_s(rank, tmp_path, monkeypatch):
+    started: list[subprocess.Popen] = []
+    asked: list[list[str]] = []
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options) -> subprocess.Popen:
+        asked.append(command)
+        started.append(popen([sys.executable, "-c", "import time; time.sleep(60)"], **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    beside = PageBeside()
+    trainer = SimpleNamespace(world=SimpleNamespace(rank=rank))
+    beside.begin(trainer, None, RunFolder(tmp_path / "run"))
+    beside.close()
+    assert len(started) == 1 - rank
+    for command, process in zip(asked, started, strict=True):
+        assert command[-5:] == ["convlens", "explore", str(tmp_path / "run"), "--port", "0"]
+        assert process.poll() is not None
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """An empty page, which may write nothing to its console."""
+    if CHROMIUM is None and os.environ.get("CI") != "true":
+        pytest.skip("needs Chromium: apt-get install chromium")
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        yield page
+        browser.close()
+    assert said == []
+
+
+def test_the_page_goes_along_with_a_run_that_trains(page, interrupted, trained_by, tmp_path):
+    history = (interrupted / "history.csv").read_text()
+    shutil.copytree(interrupted, other := tmp_path / "other")
+    finished = history.splitlines()
+    (other / "metrics.json").write_text("{}")
+    with living(tmp_path) as base:
+        trained_by(interrupted)
+        page.goto(base)
+        rows = page.locator("tbody tr")
+        expect(rows).to_have_count(2)
+        assert rows.locator("th").all_inner_texts() == ["other", "run"]
+        running = rows.nth(1)
+        expect(running).to_contain_text("trains")
+        expect(running).to_contain_text("1 of 2")
+        expect(rows.nth(0).get_by_role("link", name="look inside")).to_be_visible()
+        assert running.get_by_role("link").count() == 0  # its weights change
+        boxes = page.locator("tbody input")
+        assert [box.is_checked() for box in boxes.all()] == [False, True]
+        expect(page.locator(".chart")).to_have_count(2)
+        expect(page.locator(".grown h2")).to_have_text("What run sees")
+        expect(page.locator(".grown-layers figure")).to_have_count(4)
+        expect(page.locator(".grown")).to_contain_text("After epoch 1")
+
+        second = finished[1].split(",")
+        second[0] = "2"
+        (interrupted / "history.csv").write_text("\n".join([*finished, ",".join(second)]) + "\n")
+        os.utime(interrupted / "last.safetensors")
+        expect(running).to_contain_text("2 of 2")
+        expect(page.locator(".grown")).to_contain_text("After epoch 2")
+        page.get_by_label("Epoch").fill("0")  # back to the one before
+        expect(page.locator(".grown")).to_contain_text("After epoch 1")
+
+        boxes.nth(0).check()
+        expect(page.locator(".chart").first.locator("path.curve")).to_have_count(2)
+        assert page.locator(".legend").first.inner_text().split() == ["other", "run"]
+        page.get_by_role("button", name="Epoch").click()
+        assert rows.locator("th").all_inner_texts() == ["run", "other"]
