@@ -1,5 +1,6 @@
 """The benchmark's exactness: equal networks, right arithmetic, right judgment; never its speed."""
 
+import contextlib
 import importlib
 import json
 import subprocess
@@ -8,6 +9,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -271,6 +273,14 @@ def test_bad_input_is_told_in_a_sentence(toy_data, tmp_path):
         bench(BenchOptions(("lenet5",), data=unsplit, results=tmp_path))
 
 
+def test_programs_that_burn_a_core_end_with_their_block():
+    before = set(psutil.Process().children())
+    with processes.burning(2):
+        burning = set(psutil.Process().children()) - before
+        assert len(burning) == 2
+    assert not any(each.is_running() for each in burning)
+
+
 def test_a_broken_measurement_tells_why():
     with pytest.raises(RuntimeError, match="no such measure"):
         processes.run_json([sys.executable, "-c", "raise SystemExit('no such measure')"], {})
@@ -292,6 +302,15 @@ def fake_processes(monkeypatch):
         "matrix_rate": {"flops_per_second": 1e12},
         "inference_grid": {"best": {"way": "bf16", "batch": 16}, "grid": []},
         "inference_rate": {"images_per_second": 90.0, "difference": 0.01},
+        "int8_rates": {
+            "batch": 16,
+            "images_per_second": 300.0,
+            "grid": [],
+            "before": 0.9,
+            "after": 0.899,
+            "images": 911,
+            "split": "validation",
+        },
         "caching": {"caching_images_per_second": 5.0, "cache_mb": 1.0},
         "second_start": {
             "start_seconds": 0.1,
@@ -307,6 +326,8 @@ def fake_processes(monkeypatch):
 
     def run_ours(measure, environment, **arguments):
         asked.append((measure, arguments))
+        if arguments.get("threads") == 1:  # the best that stays, beside another program
+            return {**ours[measure], "images_per_second": 500.0}
         return ours[measure]
 
     def run_peer(script, environment, *arguments, **options):
@@ -327,12 +348,15 @@ def fake_processes(monkeypatch):
 
     monkeypatch.setattr("convlens.bench.peers.time_peer", time_peer)
     monkeypatch.setattr("convlens.bench.peers.cores", lambda: 1)
+    monkeypatch.setattr("convlens.bench.busy.cores", lambda: 2)
+    monkeypatch.setattr(processes, "burning", lambda count: contextlib.nullcontext())
     return asked
 
 
 def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_processes):
     effort = Effort(pairs=3, seeds=3, growth=(60,), batches=(32,), inference_batches=(16, 64))
-    where = {"data": toy_data, "results": tmp_path}
+    (tmp_path / "convnet.safetensors").touch()  # no process looks into it
+    where = {"data": toy_data, "results": tmp_path, "weights": tmp_path}
     assert bench(BenchOptions(**where, long=True, peer_epochs=(5, 9, 12)), effort=effort)
     result = results.load(tmp_path / "bench.json")
     value = {name: row["value"] for name, row in result["rows"].items()}
@@ -342,7 +366,10 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
         "resnet18-tuned": 4.0,
         "lenet5": 4.0,
         "waiting": 0.004,
+        "busy": 400 / 500,
         "inference": 0.9,
+        "latency": 1.8,
+        "int8": 3.0,
         "matrix-rate": pytest.approx(share),
         "seconds-to-71": 42.0,
         "time-to-71": 20.0,
@@ -357,6 +384,9 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
     assert "| 80 ms (forward passes 4.5) | 20 ms (bare forward pass) |" in table
     assert [name for name, _ in fake_processes].count("explorer_seconds") == 1  # for all three
     assert [run["seconds"] for run in result["rows"]["seconds-to-71"]["runs"]] == [40, None, 42]
+    assert result["rows"]["int8"]["ours"]["settings"] == {"batch": 16, "accuracy": "89.90%"}
+    busy = result["rows"]["busy"]["peer"]
+    assert busy["settings"] == {"threads": 1, "spins": "yes"} and len(busy["grid"]) == 4
     best = {"workers": 1, "batch": 32, "threads": 1}
     assert result["rows"]["resnet18"]["peer"]["settings"] == best
     assert len(result["rows"]["resnet18"]["peer"]["grid"]) == 3
@@ -385,8 +415,10 @@ def test_the_explorer_is_left_out_where_it_is_not_installed(
     options = BenchOptions(data=toy_data, results=tmp_path)
     assert bench(options, effort=Effort(pairs=1, seeds=1, growth=(60,)))
     measured = results.load(tmp_path / "bench.json")["rows"]
-    assert {name for name in ROWS if name not in measured} == set(EXPLORER)
-    assert "left out   the explorer, which needs starlette" in capsys.readouterr().out
+    assert {name for name in ROWS if name not in measured} == {*EXPLORER, "int8"}
+    told = capsys.readouterr().out
+    assert "left out   the explorer, which needs starlette" in told
+    assert "left out   int8, which needs trained weights of convnet and onnxruntime" in told
     with pytest.raises(UserError, match="the explorer needs starlette; install it"):
         bench(BenchOptions(("explorer-click",), data=toy_data, results=tmp_path))
 

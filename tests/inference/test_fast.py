@@ -1,3 +1,6 @@
+import copy
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,9 @@ from torch import nn
 
 from convlens.inference import Classifier
 from convlens.inference.fast import FastInference, fuse
+from convlens.inference.fused import ADDITIONS, FusedConv2d
 from convlens.models import ConvNet, LeNet5, ResNet18
+from convlens.models.layers.convolution import Conv2d
 from convlens.training.initialization import initialize
 
 
@@ -79,3 +84,70 @@ def test_a_fast_classifier_gives_the_same_answers(toy_weights, toy_data):
     )
     fast.temperature = 2.0
     assert classifier.temperature == 0.7
+
+
+class Mixed(nn.Module):
+    """What is fused beside what must not be: sums and ReLUs as functions, modules and methods."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, stride=2, dilation=2, padding=2, groups=2)
+        self.third = nn.Conv2d(8, 8, 1)
+        self.mirrored = nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect")
+        self.broadcast = nn.Conv2d(8, 1, 1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        y = self.second(x)
+        z = (self.third(y) + y).relu()  # y is read twice
+        z = self.relu(self.mirrored(z))
+        z = self.third(z) + self.broadcast(z)  # of one channel
+        return (z + 1.0).mean(dim=(2, 3))
+
+
+def fused_layers(model):
+    return {n: m for n, m in model.named_modules() if isinstance(m, FusedConv2d)}
+
+
+@pytest.mark.parametrize("size", [(16, 16), (9, 11)])
+def test_what_follows_a_convolution_is_fused_where_nobody_else_reads_it(size):
+    torch.manual_seed(0)
+    model = Mixed().eval()
+    fast, x = FastInference(model), torch.randn(3, 3, *size)
+    layers = fused_layers(fast.network)
+    kinds = [isinstance(layer.relu, nn.ReLU) for layer in layers.values()]
+    assert list(layers) == ["first_fused", "third_fused", "third_fused_again"]
+    assert kinds == [True, True, False]
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
+    one_by_one = fast(x)  # with gradients
+    torch.testing.assert_close(one_by_one, model(x), rtol=1e-4, atol=1e-5)
+    one_by_one.sum().backward()
+    assert fast.network.first_fused.convolution.weight.grad is not None
+
+
+def test_weights_that_change_are_packed_anew_and_copies_have_their_own():
+    torch.manual_seed(0)
+    fast, x = FastInference(LeNet5(3, size=16, batch_norm=True)), torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        before = fast(x)
+        copied = copy.deepcopy(fast)
+        for layer in fused_layers(fast).values():
+            layer.convolution.weight.mul_(2)
+        changed = fast(x)
+        torch.testing.assert_close(copied(x), before)
+    torch.testing.assert_close(changed, fast(x).detach())  # as the plain layers have it
+    assert not torch.allclose(changed, before)
+
+
+def test_no_addition_nor_relu_after_a_convolution_is_left_of_our_networks(network):
+    graph = FastInference(network[0]).network
+    modules = dict(graph.named_modules())
+    steps = [node for node in graph.graph.nodes if node.op in ("call_module", "call_function")]
+    assert not [node for node in steps if node.target in ADDITIONS]
+    kinds = [type(modules[node.target]) for node in steps if node.op == "call_module"]
+    assert nn.Identity not in kinds and nn.Dropout not in kinds
+    after_conv = [b for a, b in itertools.pairwise(kinds) if a in (nn.Conv2d, Conv2d)]
+    assert nn.ReLU not in after_conv

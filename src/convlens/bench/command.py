@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from convlens.bench import growth, machine, results
-from convlens.bench.measures import MEASURES, Session, measure_growth, today
+from convlens.bench.measures import MEASURES, measure_growth
 from convlens.bench.peers import QUICK, Effort
 from convlens.bench.ratios import compare
 from convlens.bench.rows import EXPLORER, ROWS
+from convlens.bench.session import Session, today
 from convlens.data import open_dataset
 from convlens.data.dataset import Dataset
 from convlens.data.names import SPLIT_NAMES, TRAIN, VALIDATION
@@ -139,7 +140,7 @@ def _measure(chosen: tuple[str, ...], session: Session, result: dict[str, Any], 
 
 def _chosen(options: BenchOptions) -> tuple[str, ...]:
     """The rows to measure. Raises UserError for unknown ones and those that cannot be."""
-    chosen = options.chosen or _possible()
+    chosen = options.chosen or _possible(options.weights)
     for name in chosen:
         if name not in (*ROWS, "growth"):
             raise UserError(f"there is no row {name}; there are {', '.join(ROWS)} and growth")
@@ -159,13 +160,16 @@ def _effort(options: BenchOptions, effort: Effort | None) -> Effort:
     return effort
 
 
-def _possible() -> tuple[str, ...]:
-    """All rows and growth, but for those of the explorer where its extra is not installed."""
-    rows = tuple(ROWS)
+def _possible(weights: Path) -> tuple[str, ...]:
+    """All rows and growth, but for those that need what is not there."""
+    left_out: set[str] = set()
     if missing := _missing():
         logger.info("left out   the explorer, which needs %s", missing)
-        rows = tuple(name for name in ROWS if name not in EXPLORER)
-    return *rows, "growth"
+        left_out |= {*EXPLORER}
+    if not (weights / "convnet.safetensors").exists() or find_spec("onnxruntime") is None:
+        logger.info("left out   int8, which needs trained weights of convnet and onnxruntime")
+        left_out.add("int8")
+    return *(name for name in ROWS if name not in left_out), "growth"
 
 
 def _missing() -> str:

@@ -1,13 +1,16 @@
-"""Inference of `convnet`: eager fp32 against what `convlens predict --fast` does."""
+"""Inference of `convnet`: what `convlens predict --fast` and `--int8` do."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from convlens.data import open_dataset
 from convlens.inference.classifier import Classifier
+from convlens.inference.int8 import to_int8
 from convlens.models import ConvNet
 from convlens.training.initialization import initialize
 
@@ -60,6 +63,30 @@ def inference_rate(weights: str | None, way: str, batch: int, seconds: float) ->
         "start_seconds": ready,
         "difference": difference,
     }
+
+
+@torch.inference_mode()
+def int8_rates(weights: str, data: str, batches: Sequence[int], seconds: float) -> dict[str, Any]:
+    """Images/s in int8 at each batch size, the best of them, and what int8 costs in accuracy.
+
+    data: what the network was trained on. Raises UserError where int8 costs too much.
+    """
+    plain = Classifier.load(weights).float().eval()
+    dataset = plain.aligned(open_dataset(data, size=plain.loaded_size, fit=plain.fit))
+    start = time.perf_counter()
+    rounded, check = to_int8(plain, dataset.train, dataset.validation, "validation")
+    ready = time.perf_counter() - start
+    grid = []
+    for batch in batches:
+        images = classifier_and_images(weights, batch)[1]
+        rounded.model(images)
+        count, start = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - start) < seconds or not count:
+            rounded.model(images)
+            count += 1
+        grid.append({"batch": batch, "images_per_second": count * batch / elapsed})
+    best = max(grid, key=lambda row: row["images_per_second"])
+    return {**best, "grid": grid, "start_seconds": ready, **asdict(check)}
 
 
 def inference_grid(

@@ -1,20 +1,19 @@
 """The rows of the benchmark: how each is measured, ours and its peer in turn."""
 
-import datetime
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from convlens.bench import growth, peers, processes, results
+from convlens.bench.answers import against_eager, measure_int8
+from convlens.bench.busy import measure_busy
 from convlens.bench.matrix import multiply_adds
-from convlens.bench.peers import Effort
 from convlens.bench.ratios import flops_per_image, pairwise, spread
 from convlens.bench.rows import EXPLORER
-from convlens.data.dataset import Dataset
+from convlens.bench.session import Rows, Session, today
 from convlens.inference.classifier import Classifier
 from convlens.models import ConvNet
 
@@ -22,48 +21,6 @@ logger = logging.getLogger(__name__)
 
 FASTEST = "quick"  # the recipe that races to 71 %
 EXPLORED = 4  # images a pair
-
-Rows = dict[str, dict[str, Any]]  # of bench.json, by name
-
-
-@dataclass(frozen=True)
-class Session:
-    """What the measurements share.
-
-    folder: temporary, for caches. weights: convnet's, if there are any. earlier: rows measured
-    before, on this machine. peer_epochs: of the plain loop's timed runs; () leaves them out.
-    """
-
-    dataset: Dataset
-    folder: Path
-    effort: Effort
-    weights: str | None
-    earlier: Rows
-    peer_epochs: tuple[int, ...]
-    keep: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Caches of their own: the user's are left alone, and nothing is warm by accident."""
-        return {
-            "CONVLENS_CACHE": str(self.folder / "cache"),
-            "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
-        }
-
-    def train(self, recipe: str, images: int, epochs: int) -> dict[str, Any]:
-        """Our training in a fresh process."""
-        asked = {"recipe": recipe, "data": self.dataset.root, "images": images, "epochs": epochs}
-        return processes.ours("training_rate", self.environment, **asked)
-
-    def epoch_images(self, recipe: str) -> int:
-        """How many images make epochs of `effort.seconds` in all, at least two batches.
-
-        Found by a first short run, which also fills the cache.
-        """
-        effort = self.effort
-        rate = self.train(recipe, effort.images, epochs=2)["images_per_second"]
-        wanted = int(rate * effort.seconds / (effort.epochs - 1))
-        return max(256, min(wanted, len(self.dataset.train)))
 
 
 def _training(name: str, recipe: str, script: str) -> Callable[[Session], Rows]:
@@ -135,45 +92,6 @@ def _waiting(session: Session) -> Rows:
     ]
     share = spread([run["waiting"] for run in runs])
     return {"waiting": {"value": share["median"], "ratio": share}}
-
-
-def _inference(session: Session) -> Rows:
-    effort, environment, weights = session.effort, session.environment, session.weights
-
-    def eager(batch: int, seconds: float) -> dict[str, Any]:
-        options = {"weights": weights, "batch": batch, "seconds": seconds}
-        return processes.peer("eager_inference.py", environment, **options)
-
-    def fast(measure: str, seconds: float, **options: Any) -> dict[str, Any]:
-        return processes.ours(measure, environment, weights=weights, seconds=seconds, **options)
-
-    grid = [
-        {"batch": batch, **eager(batch, effort.grid_seconds)} for batch in effort.inference_batches
-    ]
-    best = max(grid, key=lambda point: point["images_per_second"])["batch"]
-    tried = fast("inference_grid", effort.grid_seconds, batches=effort.inference_batches)
-    chosen = {key: tried["best"][key] for key in ("way", "batch")}
-    ours, peer = peers.in_turn(
-        lambda: fast("inference_rate", effort.seconds, **chosen),
-        lambda: eager(best, effort.seconds),
-        effort.pairs,
-    )
-    a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
-    ratio = pairwise(a, b)
-    return {
-        "inference": {
-            "value": ratio["median"],
-            "ratio": ratio,
-            "ours": {
-                **spread(a),
-                "unit": "images/s",
-                "settings": chosen,
-                "grid": tried["grid"],
-                "difference": max(run["difference"] for run in ours),
-            },
-            "peer": {**spread(b), "unit": "images/s", "settings": {"batch": best}, "grid": grid},
-        }
-    }
 
 
 def _time_to_71(session: Session) -> Rows:
@@ -261,11 +179,6 @@ def _untrained(session: Session) -> str:
     return str(classifier.save(session.folder / "convnet.safetensors"))
 
 
-def today() -> str:
-    """The date, as it stands in bench.json."""
-    return datetime.date.today().isoformat()
-
-
 # What measures each row, and others with it.
 MEASURES: dict[str, Callable[[Session], Rows]] = {
     "resnet18": _training("resnet18", "resnet18", "plain_loop.py"),
@@ -275,6 +188,9 @@ MEASURES: dict[str, Callable[[Session], Rows]] = {
     "seconds-to-71": _time_to_71,
     "matrix-rate": _matrix_share,
     "waiting": _waiting,
-    "inference": _inference,
+    "inference": against_eager("inference"),
+    "latency": against_eager("latency", (1,)),
+    "int8": measure_int8,
+    "busy": measure_busy,
     **dict.fromkeys(EXPLORER, _explorer),
 }

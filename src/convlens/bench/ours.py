@@ -8,7 +8,7 @@ import sys
 
 from convlens.bench.explorer import explorer_seconds
 from convlens.bench.growth import caching, second_start
-from convlens.bench.inference import inference_grid, inference_rate
+from convlens.bench.inference import inference_grid, inference_rate, int8_rates
 from convlens.bench.matrix import matrix_rate
 from convlens.bench.training import training_rate
 
@@ -17,6 +17,7 @@ FUNCTIONS = (
     matrix_rate,
     inference_grid,
     inference_rate,
+    int8_rates,
     caching,
     second_start,
     explorer_seconds,

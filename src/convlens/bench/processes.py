@@ -55,6 +55,19 @@ def started(command: list[str], environment: Mapping[str, str]) -> Iterator[subp
         process.wait()
 
 
+@contextlib.contextmanager
+def burning(count: int) -> Iterator[None]:
+    """While the block runs, so many other programs each use up a core."""
+    burn = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**5))"
+    programs = [subprocess.Popen([sys.executable, "-c", burn]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
 def as_options(options: Mapping[str, Any]) -> list[str]:
     """{"batch": 64, "compile": True, "out": None} → ["--batch", "64", "--compile"]."""
     words = []

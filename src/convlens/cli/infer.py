@@ -31,13 +31,21 @@ from convlens.files import as_unicode
 from convlens.logs import say
 
 if TYPE_CHECKING:
-    from convlens.data import Dataset
+    from convlens.data import Dataset, Split
     from convlens.inference import Classifier, Predictions
+    from convlens.inference.int8 import Check
     from convlens.training.device import Machine
 
 Fast = Annotated[
     bool,
     arg(help="Fold batch norms in and use bf16 where it pays; logits agree to a percent or two."),
+]
+Int8 = Annotated[
+    bool,
+    arg(
+        help="Compute in whole numbers of eight bits with onnxruntime, on a CPU: scales are found "
+        "on training images; refused where it costs more than 0.3 points of accuracy on others."
+    ),
 ]
 EnsembleOption = Annotated[
     tuple[Path, ...],
@@ -58,6 +66,7 @@ class EvaluateOptions(Reading):
     ensemble: EnsembleOption = ()
     tta: Tta = False
     fast: Fast = False
+    int8: Int8 = False
     without_near_duplicates: bool = False
     """Leave out the images of other splits that have a near-duplicate in train/."""
     out: Folder = None
@@ -75,11 +84,13 @@ def evaluate(arguments: Sequence[str]) -> None:
     from convlens.reporting.run_pages import write_evaluation
     from convlens.training.run_folder import RunFolder
 
-    machine, classifier = _open(options)
+    machine, classifier, notes = _open(options, options.data, options)
     run = RunFolder(options.run)
     dataset = run.open_for(classifier, options.data, options)
     say_data(dataset)
     say(f"device     {machine.describe()}")
+    for note in notes:
+        say(note)
     whole = dataset.flat if options.data is not None and not run.trained_on(dataset) else None
     if options.without_near_duplicates:
         if whole is not None or not len(dataset.train):
@@ -151,6 +162,8 @@ class PredictOptions:
     ensemble: EnsembleOption = ()
     tta: Tta = False
     fast: Fast = False
+    int8: Int8 = False
+    data: RunData = None
 
 
 def predict(arguments: Sequence[str]) -> None:
@@ -162,7 +175,7 @@ def predict(arguments: Sequence[str]) -> None:
     if not options.images:
         raise UserError("predict needs an image or a folder after the run")
     check_least("top", options.top, 1)
-    machine, classifier = _open(options)
+    machine, classifier, notes = _open(options, options.data, Reading())
     predictions = classifier.predict(options.images, top=options.top, skip_bad=True)
     if options.format == "json":
         records = [{**dataclasses.asdict(p), "path": as_unicode(p.path)} for p in predictions]
@@ -171,6 +184,8 @@ def predict(arguments: Sequence[str]) -> None:
         _write_csv(predictions)
     elif predictions:
         say(f"device     {machine.describe()}")
+        for note in notes:
+            say(note)
         for each in predictions:
             pairs = zip(each.classes, each.probabilities, strict=True)
             said = ", ".join(f"{name} {share:.1%}" for name, share in pairs)
@@ -195,16 +210,54 @@ def _write_csv(predictions: "Predictions") -> None:
     sys.stdout.write(table.getvalue())
 
 
-def _open(options: EvaluateOptions | PredictOptions) -> "tuple[Machine, Classifier]":
-    """The machine, and on it one classifier of all the runs asked for."""
+def _open(
+    options: EvaluateOptions | PredictOptions, data: Path | None, reading: Reading
+) -> "tuple[Machine, Classifier, list[str]]":
+    """The machine, on it one classifier of all the runs asked for, and lines that tell more."""
     from convlens.inference import Classifier, ensemble
     from convlens.training.device import choose
 
-    machine = choose(options.device, "auto" if options.fast else "fp32")
-    members: Sequence[Classifier] = [Classifier.load(p) for p in (options.run, *options.ensemble)]
+    if options.int8 and options.fast:
+        raise UserError("--int8 and --fast are two ways to be faster; give one of them")
+    if options.int8 and options.device not in ("auto", "cpu"):
+        raise UserError(f"--int8 is for a CPU, not for --device {options.device}; leave out one")
+    device = "cpu" if options.int8 else options.device
+    machine = choose(device, "auto" if options.fast else "fp32")
+    runs, notes = (options.run, *options.ensemble), []
+    members: Sequence[Classifier] = [Classifier.load(run) for run in runs]
     if options.fast:
         members = [member.fast(machine.dtype) for member in members]
-    return machine, ensemble(members, tta=options.tta).to(machine.device)
+    if options.int8:
+        found = [_in_int8(*each, data, reading) for each in zip(runs, members, strict=True)]
+        members = [member for member, _ in found]
+        notes = [f"int8       {check}" for _, check in found]
+    return machine, ensemble(members, tta=options.tta).to(machine.device), notes
+
+
+def _in_int8(
+    run: Path, classifier: "Classifier", data: Path | None, reading: Reading
+) -> "tuple[Classifier, Check]":
+    """A run's network in int8, made with its own data set, and what that costs."""
+    from convlens.inference.int8 import need_packages, to_int8
+
+    need_packages()  # before a data set is read
+    return to_int8(classifier, *_calibration(run, classifier, data, reading))
+
+
+def _calibration(
+    run: Path, classifier: "Classifier", data: Path | None, reading: Reading
+) -> "tuple[Split, Split, str]":
+    """Images that a run was trained on, images that it was not, and the name of these."""
+    from convlens.training.run_folder import RunFolder
+    from convlens.training.splits import monitored_splits
+
+    folder = RunFolder(run)
+    dataset = folder.open_dataset(classifier.loaded_size, classifier.fit, data, reading)
+    dataset = classifier.aligned(dataset, str(run))
+    if (run / "config.yaml").exists() and (config := folder.read_config()).has_holdout:
+        splits = monitored_splits(config, dataset)
+        return splits.train, splits.monitored, "held-out"
+    return dataset.train, dataset.validation, "validation"
 
 
 @dataclass(frozen=True)
@@ -217,7 +270,9 @@ class ExportOptions:
     out: Annotated[Path | None, arg(metavar="FILE")] = None
     """The file; else model.onnx or model.pt2 in the run folder, or beside the weights file."""
     layers: Annotated[tuple[str, ...] | None, arg(metavar="NAME …")] = None
-    """Outputs besides the two; else the layers after each convolution's ReLU."""
+    """Outputs besides the two; else the layers after each convolution's ReLU, in int8 none."""
+    int8: Int8 = False
+    data: RunData = None
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -232,10 +287,23 @@ def export(arguments: Sequence[str]) -> None:
     run, out = options.run, options.out
     classifier = Classifier.load(run)
     suffix = ".onnx" if options.format == "onnx" else ".pt2"
+    if options.int8 and (options.format != "onnx" or options.layers):
+        raise UserError("--int8 is for --format onnx without --layers; leave these out")
     if out is None:
-        out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
+        name = f"-int8{suffix}" if options.int8 else suffix
+        out = run / f"model{name}" if run.is_dir() else run.with_name(f"{run.stem}{name}")
     elif out.suffix != suffix:
         raise UserError(f"--out {out} must end in {suffix} for --format {options.format}")
+    if options.int8:
+        from convlens.inference.int8 import export_int8, need_packages
+
+        need_packages()
+        splits = _calibration(run, classifier, options.data, Reading())
+        runner, check = export_int8(classifier, out, *splits)
+        say("outputs    logits, probabilities")
+        say(f"checked    in {runner}: {check}")
+        say(f"wrote      {out}")
+        return
     written = classifier.export(out, layers=options.layers)
     say(f"outputs    {', '.join(written.outputs)}")
     say(

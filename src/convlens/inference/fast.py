@@ -1,10 +1,12 @@
-"""A trained network made ready to answer fast: batch norms folded in, channels-last, bf16."""
+"""A trained network made ready to answer fast: batch norms folded in, convolutions fused with what
+follows them, channels-last, bf16."""
 
 import copy
 
 import torch
 from torch import Tensor, nn
 
+from convlens.inference.fused import fuse_following
 from convlens.models.hooks import image_channels
 from convlens.models.memory import channels_last
 
@@ -21,7 +23,10 @@ class FastInference(nn.Module):
     def __init__(self, model: nn.Module, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.dtype, self.in_channels = dtype, image_channels(model)
-        self.network = channels_last(fuse(model).to(dtype))
+        network = fuse(model)
+        fuse_following(network)
+        network.recompile()
+        self.network = channels_last(network.to(dtype))
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +47,7 @@ def _module_of(node: object, modules: dict[str, nn.Module]) -> nn.Module | None:
     return None
 
 
-def fuse(model: nn.Module) -> nn.Module:
+def fuse(model: nn.Module) -> torch.fx.GraphModule:
     """A copy in which every batch norm that follows a convolution has become part of it.
 
     In evaluation mode it is a scale and a shift of each channel (Jacob et al. 2018, section 3.2).
