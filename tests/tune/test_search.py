@@ -64,7 +64,7 @@ def played(monkeypatch):
                 on_epoch(EpochStats(row, "holdout", 1.0, 0.0))
 
     monkeypatch.setattr(work, "Trainer", Played)
-    monkeypatch.setattr(work, "choose_algorithms", lambda *_: {})
+    monkeypatch.setattr(work, "choose_algorithms", lambda *_, **__: {})
     return asked
 
 
