@@ -41,6 +41,8 @@ export async function ask(path, { signal, news } = {}) {
 
 /** The picture at `path`, decoded. */
 export async function picture(path, { signal, news } = {}) {
+  const drawn = copy && (await (await copy).drawn(path));
+  if (drawn) return drawn;
   const bitmap = createImageBitmap(await (await request(path, { signal }, news)).blob());
   return bitmap.catch(() => {
     throw new Problem(`${path} is no picture; load the page again`, 200);
@@ -90,6 +92,7 @@ export async function upload(file, { signal, news } = {}) {
 /** What a run makes of a picture's RGB bytes: {probabilities, statistics, id, maps}, in which maps
  *  are the pictures of `layers`, by their numbers. keep: makes an image of it, whose name is id. */
 export async function touched(run, bytes, { layers, keep = false, signal, news }) {
+  if (copy) return (await copy).touched(run, bytes, { layers, keep });
   const headers = { "X-Requested-With": "convlens" };
   const path = `api/${run}/touched?layers=${layers.join(",")}${keep ? "&keep" : ""}`;
   const answer = await request(path, { method: "POST", body: bytes, headers, signal }, news);

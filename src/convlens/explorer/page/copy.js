@@ -10,7 +10,7 @@ import { middle, square } from "./resample.js";
 const PASSES = 4; // kept; one of ConvNet's is 2 MB
 const DIGITS = 7; // what float32 knows
 const JSON_TYPE = { "Content-Type": "application/json" };
-const MISSING = "this copy of the page does not have it; convlens explore shows it";
+const MISSING = "This copy of the page does not have it; convlens explore shows it";
 
 export class Copy {
   /** Of the base64 text that the document carries. */
@@ -38,7 +38,7 @@ export class Copy {
   /** What a server would answer. */
   async answer(path, { method, body, signal } = {}) {
     signal?.throwIfAborted();
-    const found = method === "POST" ? await this.#send(path, body) : await this.#find(path);
+    const found = method === "POST" ? await this.#add(body) : await this.#find(path);
     signal?.throwIfAborted();
     return found;
   }
@@ -60,7 +60,7 @@ export class Copy {
   async #ask(run, image, what, stage, map) {
     const network = this.networks[run];
     if (network && !image && what === "filter") return answered(network.filter(stage, map));
-    if (!network || !["prediction", "layers", "layer", "map"].includes(what)) return missing();
+    if (!network || !["prediction", "layers", "map"].includes(what)) return missing();
     const pass = await this.#pass(run, image);
     if (!pass) return missing();
     if (what === "prediction") {
@@ -68,7 +68,6 @@ export class Copy {
       return answered({ probabilities: pass.probabilities, label });
     }
     if (what === "layers") return answered(pass.statistics);
-    if (what === "layer") return new Response(await drawn(pass, stage));
     const { data, shape } = pass.stages[stage];
     const [height = 1, width = 1] = shape.slice(1);
     const row = (_, y) => {
@@ -133,15 +132,15 @@ export class Copy {
     return pass;
   }
 
-  #send(path, body) {
-    const touched = /^api\/(\d+)\/touched\?layers=([\d,]*)(&keep)?$/.exec(path);
-    return touched
-      ? this.#touched(Number(touched[1]), touched[2], touched[3], body)
-      : this.#add(body);
+  /** The picture at `path`, where it is one of maps; without a file in between. */
+  async drawn(path) {
+    const [, run, image, stage] = /^api\/(\d+)\/(\w+)\/layer-(\d+)\.png$/.exec(path) ?? [];
+    const pass = this.networks[run] && (await this.#pass(Number(run), image));
+    return pass ? maps(pass, stage) : null;
   }
 
-  /** What the network makes of a square of RGB bytes, in the form of touched.py. */
-  async #touched(run, layers, keep, bytes) {
+  /** What a network makes of a square of RGB bytes; see `touched` of answers.js. */
+  async touched(run, bytes, { layers, keep }) {
     const side = Math.sqrt(bytes.length / 3);
     const data = new Uint8ClampedArray(4 * side * side).fill(255);
     for (let i = 0, to = 0; i < bytes.length; i += 1) {
@@ -151,20 +150,13 @@ export class Copy {
     const id = this.#keep({ data, width: side, height: side });
     const pass = this.#run(run, this.uploads.get(id)[run]);
     if (!keep) this.uploads.delete(id);
-    const chosen = layers ? layers.split(",").map(Number) : [];
-    const maps = await Promise.all(chosen.map((stage) => drawn(pass, stage)));
-    const head = new TextEncoder().encode(
-      JSON.stringify({
-        probabilities: pass.probabilities,
-        statistics: pass.statistics,
-        id: keep ? id : null,
-        layers: chosen,
-        lengths: maps.map(({ size }) => size),
-      }),
-    );
-    const length = new Uint8Array(4);
-    new DataView(length.buffer).setUint32(0, head.length, true);
-    return new Response(new Blob([length, head, ...maps]));
+    const bitmaps = await Promise.all(layers.map((stage) => maps(pass, stage)));
+    return {
+      probabilities: pass.probabilities,
+      statistics: pass.statistics,
+      id: keep ? id : null,
+      maps: new Map(layers.map((stage, i) => [stage, bitmaps[i]])),
+    };
   }
 
   /** Makes an image of a picture; its name. */
@@ -239,9 +231,9 @@ async function decoded(blob) {
 }
 
 /** All maps of a stage in one picture. */
-function drawn({ stages, statistics: told }, stage) {
+function maps({ stages, statistics: told }, stage) {
   const { pixels, width, height } = sprite(stages[stage], told[stage].scale);
-  return png(pixels, width, height);
+  return createImageBitmap(new ImageData(pixels, width, height));
 }
 
 async function png(pixels, width, height) {

@@ -153,8 +153,10 @@ class Scatter {
     this.described = row;
     if (row === null) {
       this.plane.readout.textContent =
-        "The two directions in which the features vary most, "
-        + `${percent(this.share, 0)} of their variance.`;
+        this.share === null
+          ? "Places by t-SNE: what is near is alike; how far apart groups lie means nothing."
+          : "The two directions in which the features vary most, "
+            + `${percent(this.share, 0)} of their variance.`;
       return;
     }
     this.plane.readout.replaceChildren(...this.#words(row));
