@@ -290,3 +290,33 @@ def test_export_tells_what_it_checked_and_wrote(form, suffix, toy_weights, tmp_p
     assert re.match(r"checked    in \w+ .*: at most \S+ of an output's largest value", told[1])
     assert told[2] == f"wrote      {tmp_path / 'toy'}{suffix}"
     assert (tmp_path / f"toy{suffix}").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("predict", "x.png", "--int8", "--fast"), "--int8 and --fast are two ways to be faster"),
+        (("evaluate", "--int8", "--device", "mps"), "--int8 is for a CPU, not for --device mps"),
+        (("export", "--int8", "--format", "torch"), "--int8 is for --format onnx without --layers"),
+        (("export", "--int8", "--layers", "conv1"), "--int8 is for --format onnx without --layers"),
+    ],
+)
+def test_what_does_not_go_with_int8_is_told(arguments, told, toy_weights, refuse):
+    verb, *rest = arguments
+    assert refuse(verb, toy_weights, *rest).startswith(told)
+
+
+def test_a_network_in_eight_bits_says_what_that_costs(
+    toy_weights, toy_data, tmp_path, tell, refuse, monkeypatch
+):
+    monkeypatch.setattr("convlens.inference.int8.ALLOWED", 1.0)  # it has learned nothing
+    weights = Path(shutil.copy(toy_weights, tmp_path / "toy.safetensors"))
+    told = tell("export", weights, "--int8", "--data", toy_data).splitlines()
+    assert told[0] == "outputs    logits, probabilities"
+    accuracies = r"accuracy [\d.]+% in int8, [\d.]+% in fp32, on 20 validation images"
+    assert re.fullmatch(rf"checked    in onnxruntime \S+: {accuracies}", told[1])
+    assert told[2] == f"wrote      {tmp_path / 'toy-int8.onnx'}"
+    told = tell("evaluate", weights, "--int8", "--data", toy_data)
+    assert re.search(rf"\nint8       {accuracies}\n", told)
+    monkeypatch.setattr("convlens.inference.int8.ALLOWED", -1.0)
+    assert refuse("evaluate", weights, "--int8", "--data", toy_data).startswith("--int8 costs more")
