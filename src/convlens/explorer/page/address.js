@@ -5,9 +5,9 @@
 //   #/image/v12/run/1/layer/3/map/17   one map of it (run/0 is left out)
 //   #/image/v12/attribution/target/5   what speaks for a class
 //   #/image/v12/neighbors
-//   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding
+//   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding  #/images
 
-const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embedding"];
+const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embedding", "images"];
 const TABS = ["attribution", "neighbors"];
 const NUMBERS = ["run", "layer", "map", "target"];
 

@@ -1,7 +1,7 @@
 // Which pixels speak for a class: the methods side by side, for any class.
 
 import { go } from "./address.js";
-import { ask, during, Latest, picture } from "./answers.js";
+import { ask, during, Latest, photograph, picture } from "./answers.js";
 import { h } from "./dom.js";
 import { unitUnder } from "./field.js";
 import { brief, percent } from "./numbers.js";
@@ -137,7 +137,7 @@ export class Attribution {
         h(
           "div",
           { class: "stack" },
-          OVERLAYS.includes(id) && h("img", { src: `images/${run.id}/${this.image}.png`, alt: "" }),
+          OVERLAYS.includes(id) && photograph(`images/${run.id}/${this.image}.png`, { alt: "" }),
           canvas,
         ),
       );

@@ -1,7 +1,8 @@
 // Which image to look at: dropped, pasted, a file, one of the validation set, a worst mistake.
 
 import { go } from "./address.js";
-import { during, Latest, Problem, upload } from "./answers.js";
+import { during, Latest, Problem, photograph, upload } from "./answers.js";
+import { camera } from "./camera.js";
 import { announce, button, h, note } from "./dom.js";
 import { evaluationOf, mistakes } from "./evaluation.js";
 import { readable } from "./names.js";
@@ -56,6 +57,7 @@ export class Chooser {
             "or drop it anywhere on this page, or paste it. ",
             `At most ${rounded(site.upload.bytes)}B; it is kept in memory only.`,
           ),
+          camera((file) => this.send(file)),
         ),
       this.status,
       h(
@@ -165,8 +167,7 @@ export class Chooser {
           },
           id.startsWith("v")
             ? thumbnail(Number(id.slice(1)), 56)
-            : h("img", {
-                src: `images/0/${id}.png`,
+            : photograph(`images/0/${id}.png`, {
                 alt: "",
                 width: 56,
                 height: 56,

@@ -127,6 +127,7 @@ function table(site, run, evaluation) {
     ),
     measures ? overall(measures) : "",
     run.summary ? tested(run.summary) : "",
+    h("p", { class: "note narrow" }, "Precision, F1 and AUC of each class stand in wider windows."),
     h(
       "div",
       { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of ${run.name}` },

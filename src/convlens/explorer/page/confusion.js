@@ -29,7 +29,8 @@ export class Confusion {
       h(
         "p",
         { class: "lead" },
-        "A row a true class, a column a prediction; the darker, the larger the share of the row. "
+        "A row a true class, a column a prediction; the stronger the color, the larger the share of the "
+          + "row. "
           + "Keys: arrows choose a cell, Enter shows its images, + and − enlarge.",
       ),
       this.images,
@@ -214,10 +215,11 @@ class Matrix {
     this.#drawNames(context, { left, top, cell, inset, width, height, classes: run.classes });
   }
 
-  /** All names where there is room, else that of the cell pointed at. */
+  /** As many names as there is room for, and those of the cell pointed at. */
   #drawNames(context, { left, top, cell, inset, width, height, classes }) {
     const { plane } = this;
-    context.font = `${cell >= LEGIBLE ? Math.min(cell, 13) : 13}px system-ui, sans-serif`;
+    const every = Math.ceil(LEGIBLE / cell); // which class is named; else names would overlap
+    context.font = `${Math.min(Math.max(cell, LEGIBLE), 13)}px system-ui, sans-serif`;
     context.textBaseline = "middle";
     const name = (c, place, end, isRow, strong) => {
       if (place < inset || place > end) return;
@@ -232,15 +234,15 @@ class Matrix {
     const [row, column] = this.pointed ?? [];
     classes.forEach((_, c) => {
       const middle = (c + 0.5) * cell;
-      if (cell >= LEGIBLE || c === row) name(c, top + middle, height, true, c === row);
-      if (cell >= LEGIBLE || c === column) name(c, left + middle, width, false, c === column);
+      // a name pointed at stands free of its neighbors
+      const shown = (pointed) => c === pointed || (c % every === 0 && !near(c, pointed));
+      if (shown(row)) name(c, top + middle, height, true, c === row);
+      if (shown(column)) name(c, left + middle, width, false, c === column);
     });
-    if (cell >= LEGIBLE || this.pointed) return;
-    context.fillStyle = plane.color("--muted");
-    context.textAlign = "right";
-    context.fillText("true", inset - 6, inset + 10);
-    context.textAlign = "left";
-    context.fillText("predicted", inset + 2, inset - 12);
+
+    function near(c, pointed) {
+      return pointed !== undefined && every > 1 && Math.abs(c - pointed) < every;
+    }
   }
 
   #pairs() {

@@ -6,7 +6,7 @@ const KEYS = [
   ["?", "this help"],
   ["c", "choose an image"],
   ["n, p", "next image, image before"],
-  ["1 … 6", "the views: image, training, confusion, classes, mistakes, embedding"],
+  ["1 … 7", "the views: image, training, confusion, classes, mistakes, embedding, images"],
   ["Tab", "on to the next layer, list or button"],
   [
     "← → ↑ ↓",

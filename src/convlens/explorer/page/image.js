@@ -1,7 +1,7 @@
 // The view of one image: what the network says of it, and all that leads there.
 
 import { format, go } from "./address.js";
-import { Latest } from "./answers.js";
+import { Latest, showPicture } from "./answers.js";
 import { Attribution } from "./attribution.js";
 import { announce, button, h, note } from "./dom.js";
 import { fieldBox, hasMaps, placeBox } from "./field.js";
@@ -143,7 +143,7 @@ export class ImageView {
     this.image = image;
     const signal = this.latest.next();
     const name = this.nameOf(image);
-    this.photograph.src = `images/0/${image}.png`;
+    showPicture(this.photograph, `images/0/${image}.png`);
     this.photograph.alt = `The image ${name}`;
     this.name.replaceChildren(...name.split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]));
     this.predicted = Promise.all(this.predictions.map((p) => p.show(image, signal)));

@@ -9,6 +9,7 @@ import { button, h, isTyping } from "./dom.js";
 import { Embedding } from "./embedding.js";
 import { helpDialog } from "./help.js";
 import { ImageView } from "./image.js";
+import { Images } from "./images.js";
 import { Mistakes } from "./mistakes.js";
 import { named } from "./names.js";
 import { counted } from "./numbers.js";
@@ -21,6 +22,7 @@ const VIEWS = {
   classes: { name: "Classes", View: Classes },
   mistakes: { name: "Mistakes", View: Mistakes },
   embedding: { name: "Embedding", View: Embedding },
+  images: { name: "Images", View: Images },
 };
 const POLLED = 1000; // milliseconds
 
@@ -28,6 +30,7 @@ const main = document.querySelector("main");
 let site;
 let chooser;
 let shown = null; // {name, view}
+const places = new Map(); // by view: how far down the reader was in it
 
 async function open() {
   site = named(await ask("api/site.json"));
@@ -62,6 +65,8 @@ function show() {
   const address = parse(location.hash);
   const { View, name } = VIEWS[address.view];
   const isNew = shown?.name !== address.view;
+  const isFirst = !shown;
+  const top = address.view === "image" ? 0 : (places.get(address.view) ?? 0);
   if (isNew) {
     shown?.view.leave();
     const view = new View(site, { choose: () => chooser.open(), nameOf: chooser.nameOf });
@@ -73,10 +78,22 @@ function show() {
     }
   }
   shown.view.update(address);
+  if (isNew && !isFirst) arrive(top);
   document.title = `${shown.view.title ?? name} · ConvLens`;
   if (address.view === "image" && shown.view.image) {
     document.querySelector("nav [data-view=image]").href = format({ image: shown.view.image });
   }
+}
+
+window.addEventListener("scroll", () => shown && places.set(shown.name, scrollY), {
+  passive: true,
+});
+
+/** Leads to a view's heading, or to where the reader was in it, as soon as it reaches so far. */
+function arrive(top, tries = 60) {
+  scrollTo({ top, behavior: "instant" });
+  if (tries === 60) main.querySelector("h1")?.focus({ preventScroll: true });
+  if (scrollY < top && tries) requestAnimationFrame(() => arrive(top, tries - 1));
 }
 
 /** Says above the page what the server still reads of the data set. */
@@ -114,7 +131,7 @@ function keys(event, help) {
   else if (event.key === "c") chooser.open();
   else if (event.key === "n" && image) image.step(1);
   else if (event.key === "p" && image) image.step(-1);
-  else if (event.key in { 1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0 }) {
+  else if (/^\d$/.test(event.key) && views[event.key - 1]) {
     go(parse(document.querySelector(`nav [data-view=${views[event.key - 1]}]`).hash));
   } else return;
   event.preventDefault();
@@ -128,9 +145,7 @@ window.addEventListener("gone", async () => {
   const banner = document.querySelector(".banner");
   banner.hidden = false;
   banner.textContent =
-    location.protocol === "file:"
-      ? "A page opened as a file may not read its data: serve its folder by python -m http.server."
-      : "The server does not answer. Start convlens explore again; this page will go on by itself.";
+    "The server does not answer. Start convlens explore again; this page will go on by itself.";
   for (;;) {
     await new Promise((resolve) => {
       setTimeout(resolve, 2 * POLLED);

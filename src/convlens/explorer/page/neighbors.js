@@ -1,7 +1,7 @@
 // Why did it say so: the training images that are most like this one to the network.
 
 import { format } from "./address.js";
-import { ask, during, Latest } from "./answers.js";
+import { ask, during, Latest, photograph } from "./answers.js";
 import { h } from "./dom.js";
 import { eachRunOnFeatures } from "./runs.js";
 
@@ -49,8 +49,7 @@ export class Neighbors {
       found.map(({ image, label, similarity }) => {
         const name = run.classes[label] ?? "unknown class";
         const parts = [
-          h("img", {
-            src: `images/${r}/${image}.png`,
+          photograph(`images/${r}/${image}.png`, {
             alt: `Training image of ${name}`,
             loading: "lazy",
           }),

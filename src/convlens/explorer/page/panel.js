@@ -1,6 +1,6 @@
 // One map, closely: large, over the image, its filter, its top-activating patches, its deconvolution.
 
-import { ask, during, keep, Latest, picture } from "./answers.js";
+import { ask, during, Latest, picture, showPicture } from "./answers.js";
 import { announce, button, h, note } from "./dom.js";
 import { fieldBox, mapPlace, placeBox, unitUnder } from "./field.js";
 import { filterPicture } from "./filter.js";
@@ -104,7 +104,7 @@ export class Panel {
     const whose = this.site.runs.length > 1 ? `${run.name}: ` : "";
     this.title.textContent = `${whose}${layer.name}, map ${map}`;
     announce(this.title.textContent);
-    this.photograph.src = `images/${r}/${image}.png`;
+    showPicture(this.photograph, `images/${r}/${image}.png`);
     this.#pointAt(null);
     if (opened) this.element.scrollTop = 0;
 
@@ -123,7 +123,7 @@ export class Panel {
         const statistics = await ask(`${base}/layers.json`, { signal, news });
         const bitmap =
           statistics[l].max[map] > 0
-            ? await this.#project(base, l, map, statistics[l].columns, { signal, news })
+            ? await picture(`${base}/deconvolution-${l}-${map}.png`, { signal, news })
             : null; // nothing leads back to the pixels
         if (!signal.aborted) this.deconvolution.replaceChildren(projection(bitmap, layer, map));
       }),
@@ -138,15 +138,6 @@ export class Panel {
           if (!signal.aborted) this.patches.replaceChildren(...shown);
         }),
     ]);
-  }
-
-  /** What led to the map, on the pixels; a copy in files has a whole layer's in one picture. */
-  async #project(base, l, map, columns, options) {
-    if (!this.site.static) return picture(`${base}/deconvolution-${l}-${map}.png`, options);
-    const all = await keep(picture, `${base}/deconvolutions-${l}.png`, options);
-    const { size } = this.run;
-    const [x, y] = [map % columns, Math.floor(map / columns)];
-    return createImageBitmap(all, x * size, y * size, size, size);
   }
 
   #paint(statistics, bitmap, map) {

@@ -32,11 +32,9 @@ export function gallery(site, entries) {
     entries.map(({ row, words }) => {
       const id = `v${row}`;
       const parts = [thumbnail(row, 96), h("span", { class: "words" }, words)];
-      return h(
-        "li",
-        {},
-        open.has(id) ? h("a", { href: format({ image: id }) }, parts) : h("span", {}, parts),
-      );
+      if (open.has(id)) return h("li", {}, h("a", { href: format({ image: id }) }, parts));
+      const cue = h("span", { class: "words" }, "not in this copy");
+      return h("li", {}, h("span", { class: "absent" }, parts, cue));
     }),
   );
 }
