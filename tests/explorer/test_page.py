@@ -1,12 +1,10 @@
-"""The page in a real browser: served by the explorer, and exported to files under another path.
+"""The page in a real browser, served by the explorer; `test_copy` has the one that is a file.
 
 Whatever a test does, its page may write nothing to the console and ask no other host.
 """
 
 import contextlib
 import dataclasses
-import functools
-import http.server
 import io
 import json
 import os
@@ -28,7 +26,6 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from convlens.data import open_dataset
-from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
 from convlens.explorer.server import application, configuration
@@ -132,25 +129,9 @@ def served_two(run, toy_weights, data) -> Iterator[str]:
         yield surveyed(base)
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def exported(run, data, folder) -> Iterator[str]:
-    """The static copy, below a path of some file server."""
-    write_page(Explorer.open([run], data), folder / "site" / "lessons" / "net")
-    handler = functools.partial(Quiet, directory=folder / "site")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/lessons/net/"
-        server.shutdown()
-
-
-@pytest.fixture(params=["served", "exported"])
-def base(request) -> str:
-    return request.getfixturevalue(request.param)
+@pytest.fixture
+def base(served) -> str:
+    return served
 
 
 @pytest.fixture(scope="module")
@@ -333,13 +314,7 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
 
     tile = pixels(page, f".tile[data-map='{strongest}'] canvas")
     np.testing.assert_array_equal(pixels(page, ".panel .stack > canvas.large"), tile)
-    here, size = f"api/0/{image}", site["runs"][0]["size"]
-    if site["static"]:
-        row, column = divmod(strongest, statistics["columns"])
-        all_of_them = answer(base, f"{here}/deconvolutions-0.png")
-        projected = all_of_them[size * row :, size * column :][:size, :size]
-    else:
-        projected = answer(base, f"{here}/deconvolution-0-{strongest}.png")
+    projected = answer(base, f"api/0/{image}/deconvolution-0-{strongest}.png")
     np.testing.assert_array_equal(pixels(page, ".panel .slot canvas.large"), projected)
 
     parts = answer(base, f"api/0/filter-0-{strongest}.json")["inputs"]
@@ -416,10 +391,7 @@ def test_attribution_stands_side_by_side_for_any_class(base, show):
     page.locator(".attribution canvas").last.hover()  # the occlusion map tells what is left
     expect(page.locator(".attribution .note").last).to_contain_text("This hidden: ")
     offered = page.locator("#target option").evaluate_all("all => all.map((o) => Number(o.value))")
-    if site["targets"] == "any":
-        assert sorted(offered) == list(range(5))
-    else:
-        assert set(offered) == set(site["targets"][image])
+    assert sorted(offered) == list(range(5))
     other = offered[-1]
     page.get_by_label("What speaks for", exact=True).select_option(str(other))
     settled(page)
