@@ -259,18 +259,18 @@ def test_the_page_goes_along_with_a_run_that_trains(page, interrupted, trained_b
         boxes = page.locator("tbody input")
         assert [box.is_checked() for box in boxes.all()] == [False, True]
         expect(page.locator(".chart")).to_have_count(2)
-        expect(page.locator(".grown h2")).to_have_text("What run sees")
+        expect(page.locator("section.grown h2")).to_have_text("What run sees")
         expect(page.locator(".grown-layers figure")).to_have_count(4)
-        expect(page.locator(".grown")).to_contain_text("After epoch 1")
+        expect(page.locator("section.grown")).to_contain_text("After epoch 1")
 
         second = finished[1].split(",")
         second[0] = "2"
         (interrupted / "history.csv").write_text("\n".join([*finished, ",".join(second)]) + "\n")
         os.utime(interrupted / "last.safetensors")
         expect(running).to_contain_text("2 of 2")
-        expect(page.locator(".grown")).to_contain_text("After epoch 2")
+        expect(page.locator("section.grown")).to_contain_text("After epoch 2")
         page.get_by_label("Epoch").fill("0")  # back to the one before
-        expect(page.locator(".grown")).to_contain_text("After epoch 1")
+        expect(page.locator("section.grown")).to_contain_text("After epoch 1")
 
         boxes.nth(0).check()
         expect(page.locator(".chart").first.locator("path.curve")).to_have_count(2)
