@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.cli.train_options import parse_train, parse_tune
+from convlens.cli.train_options import parse_choices, parse_train, parse_tune
 from convlens.data.augment import Augment
 from convlens.errors import UserError
 from convlens.fields import replace
@@ -289,3 +289,38 @@ def test_a_search_tells_its_best_setting(toy_data, tmp_path, tell, quick):
         f"wrote      {tmp_path / 'search'}; train it with `convlens train {recipe}`"
     )
     assert recipe.exists()
+
+
+def test_a_time_takes_the_place_of_a_recipe_and_all_choices_have_the_options():
+    arguments = ["--time", "90s", "--seed", "3", "--learning-rate", "0.01"]
+    asked, folder = parse_train(arguments)
+    assert folder == Path("runs/1m30s-s3")
+    choices = parse_choices(arguments, asked)
+    assert [choice.config.recipe.name for choice in choices] == ["quick", "convnet", "convnet"]
+    for choice in choices:
+        assert (choice.config.seed, choice.config.time) == (3, "90s")
+        assert choice.config.recipe.learning_rate == 0.01
+    named = ["lenet5", "--time", "90s"]
+    asked, folder = parse_train(named)
+    assert folder == Path("runs/lenet5-s0")
+    (choice,) = parse_choices(named, asked)
+    assert choice.config is asked.config and choice.why == "as asked"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["quick", "--time", "soon"], "--time soon is no time; write it as 90s, 5m or 1h30m"),
+        (["--time", "5m", "--epochs", "3"], "--time and --epochs do not go together"),
+        (["quick", "--steps-per-epoch=9", "--time=5m"], "--time and --steps-per-epoch do not"),
+        (["quick", "--time", "5m", "--pretraining", "2"], "--time and --pretraining do not"),
+        (["--seed", "3"], "train needs a recipe, --time TIME to choose one in, or --resume RUN"),
+        (["quick", "--replanned", "4:6"], "--replanned 4:6 is no change of plan; 4:6x50 means"),
+    ],
+)
+def test_what_does_not_go_with_a_time_is_told(arguments, told, refuse):
+    assert refuse("train", *arguments).startswith(told)
+
+
+def test_a_search_is_told_in_trials_and_not_in_time(refuse):
+    assert "give --trials" in refuse("tune", "quick", "--time", "5m")
