@@ -14,6 +14,7 @@ from convlens.errors import UserError
 from convlens.recipes import RECIPES
 from convlens.recipes.lengths import lengths
 from convlens.training import cost as cost_module
+from convlens.training import plan as plan_module
 from convlens.training import run as run_module
 from convlens.training import trainer as trainer_module
 from convlens.training.config import RunConfig
@@ -126,7 +127,8 @@ def test_a_run_ends_in_its_time_with_its_learning_rate(machine, tmp_path, given,
     seconds = seconds_of(given)
     assert 0.9 * seconds <= machine.took() <= seconds
     lines = capsys.readouterr().out.splitlines()
-    time_line, plan_line = (next(x for x in lines if x.startswith(w)) for w in ("time", "plan"))
+    first, time_line, plan_line = [x for x in lines if x.startswith(("time", "plan"))][:3]
+    assert first == f"time       {in_words(seconds)}: reads the images and times a few steps here"
     assert time_line.startswith(
         f"time       {in_words(seconds)}: 4 s have passed, a step takes 1 s"
     )
@@ -252,7 +254,7 @@ def test_the_longer_it_may_take_the_finer_is_the_network(
         return Cost(steps[fine], 0.001, 911, 8677, most=most)
 
     monkeypatch.setattr("convlens.training.plan.measure", measure)
-    monkeypatch.setattr("convlens.training.plan.known_near_duplicates", lambda *_: None)
+    monkeypatch.setattr("convlens.training.plan._near_duplicates", lambda *_: None)
     choices = choices_of(None, {"time": given, "seed": 3, "learning_rate": 0.01})
     clock = Clock(0.0, seconds_of(given))
     trainer, _ = choose_in_time(choices, lambda config, world: Fake(config), ALONE, clock)
@@ -285,3 +287,12 @@ def test_without_a_recipe_a_time_is_needed():
 def test_pretraining_is_not_planned(toy_data):
     with pytest.raises(UserError, match="`time` and `pretraining` do not go together"):
         train("lenet5", time="5m", pretraining=2, data=toy_data)
+
+
+def test_images_are_compared_where_there_is_time_for_that(machine, tmp_path, monkeypatch):
+    assert machine.run(tmp_path / "long", "40s").metrics["validation_near_duplicates"] == 0
+    monkeypatch.setattr(plan_module, "PAIRS_A_SECOND", 60 * 20 / 4.1)  # 4.1 s, more than a tenth
+    metrics = machine.run(tmp_path / "short", "40s").metrics
+    assert metrics["validation_near_duplicates"] is None
+    told = metrics["validation_near_duplicates_unknown"]
+    assert told == "40s is too short to compare all images"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from convlens.data.tools.near_duplicates.leak import InTrain
 from convlens.errors import UserError
 from convlens.recipes import Recipe
 from convlens.recipes.lengths import lengths
@@ -20,6 +21,8 @@ from convlens.training.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 LEAST_EPOCHS = 3  # that a run is planned with: after each it can be planned anew
+LOOKING = 0.1  # share of the time in which images may be compared with each other
+PAIRS_A_SECOND = 1e6  # as a busy core compares them
 LEAST_STEPS = 10  # that make a run, where there are so many in an epoch
 
 
@@ -101,6 +104,10 @@ def choose_in_time(
     images as the next needs to be better. make: makes a trainer of a configuration. Raises
     UserError, with the least time, where there is too little for the first.
     """
+    if world.rank == 0:
+        logger.info(
+            "time       %s: reads the images and times a few steps here", in_words(clock.seconds)
+        )
     chosen: tuple[Trainer, Cost, str] | None = None
     for choice in choices:
         if chosen is not None and _images(chosen[0]) < choice.least_images:
@@ -108,7 +115,7 @@ def choose_in_time(
         trainer = make(choice.config, world)
         # what the end needs and no plan can foresee is done now
         trainer.near_duplicates = (
-            world.first(known_near_duplicates, trainer, trainer.splits)
+            world.first(_near_duplicates, trainer, clock)
             if chosen is None
             else chosen[0].near_duplicates
         )
@@ -128,6 +135,14 @@ def choose_in_time(
     if world.rank == 0:
         _announce(trainer, cost, clock, why)
     return trainer, cost
+
+
+def _near_duplicates(trainer: Trainer, clock: Clock) -> InTrain:
+    """Which monitored images have a near-duplicate in train, where there is time to look."""
+    pairs = len(trainer.splits.train) * len(trainer.splits.monitored)
+    if pairs / PAIRS_A_SECOND > LOOKING * clock.seconds:
+        return InTrain(None, f"{in_words(clock.seconds)} is too short to compare all images")
+    return known_near_duplicates(trainer, trainer.splits)
 
 
 def _images(trainer: Trainer) -> int:
