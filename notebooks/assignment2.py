@@ -12,7 +12,7 @@
 # Deep Learning Course. The three questions stand under the headings of the assignment's section 1.2,
 # “Your Implementation”, each with code that runs: the networks, the loss, the training loop and the
 # plots, in plain PyTorch. The cells train the networks for a short while; the results are those of
-# full trainings by the package ConvLens, whose faster and more careful version of the same code is the
+# longer trainings by the package ConvLens, whose faster and more careful version of the same code is the
 # appendix. Every number in the text is computed by the cell that prints it, from the folders named
 # below; `convlens reproduce` fills them, and `convlens report` makes this notebook, its web page and
 # its PDF.
@@ -413,7 +413,7 @@ text(
 # | the structure of LeNet-5 for ten classes | The listed layer sizes win over the sketch's; only the last layer follows the number of classes. |
 # | “your above CNN model (after completing Q1)” | The best network of question 1 whose first two convolutions have 32 and 64 filters. |
 # | the activation of the first conv layer | The output after its ReLU; where batch norm stands between convolution and ReLU, after both. |
-# | conv_2 of ResNet-18: “stride 2×2” | In the paper the stride belongs to the max-pool that opens the stage. Both readings were trained, see question 3. |
+# | conv_2 of ResNet-18: “stride 2×2” | In the paper the stride belongs to the max-pool that opens the stage. Both readings are in question 3. |
 
 # %% [markdown]
 # ## 1.2.1 Implement and improve a CNN model
@@ -538,7 +538,7 @@ def full(recipe, network):
         return MISSING.format(recipe)
     run = RUNS[recipe]
     told = (
-        f"The full training, `{recipe}`: {plural(run['epochs'], 'epoch')}, "
+        f"The stored run of `{recipe}`: {plural(run['epochs'], 'epoch')}, "
         f"{percent(run['train_accuracy'])} of the training images and {accuracy(recipe)} of the "
         "validation images."
     )

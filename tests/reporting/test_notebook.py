@@ -126,10 +126,10 @@ def test_short_trainings_stand_beside_the_full_ones(project, text):
             if r["recipe"] == name
         )
         right = 100 * record["validation_accuracy"]
-        assert f"The full training, `{name}`: 2 epochs" in text
+        assert f"The stored run of `{name}`: 2 epochs" in text
         # half precision, and an image that is cut out elsewhere: at most one of 20 differs
         found = re.search(
-            rf"training, `{name}`: .*?network of the cell above: ([\d.]+) %", text, re.DOTALL
+            rf"stored run of `{name}`: .*?network of the cell above: ([\d.]+) %", text, re.DOTALL
         )
         assert float(found[1]) == pytest.approx(right, abs=5)
 
@@ -255,10 +255,12 @@ def test_what_the_notebook_of_hostile_names_says_is_plain_markdown(text):
 
 
 def test_no_pdf_page_is_blank_or_cut(pages):
-    for gray, _ in pages:
+    for number, (gray, _) in enumerate(pages, 1):
         height, width = gray.shape
         assert (width, height) == (596, 842)  # A4 in points
-        assert (gray < 128).sum() > 200
+        assert (gray < 128).sum() > (
+            200 if number < len(pages) else 50
+        )  # the last may end anywhere
         for margin in (gray[:, :50], gray[:, -50:], gray[:20], gray[-20:]):
             assert margin.min() == 255
 
