@@ -12,41 +12,42 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Request, sync_playwright
+
+from convlens import open_dataset
 
 PICTURE = Path(__file__).parent / "pictures" / "explorer.webp"
 SIZE = {"width": 1280, "height": 800}
 SHOWN = (960, 600)
 SECONDS = 1.8  # that a step stands
-IMAGE = "image/v700"
+CLASS = "sunflower"  # whose first validation image is shown, else the first of all
 STEPS = (
-    IMAGE,
-    f"{IMAGE}/layer/0/map/5",
-    f"{IMAGE}/layer/2/map/20",
-    f"{IMAGE}/attribution",
-    f"{IMAGE}/neighbors",
+    "image/{image}",
+    "image/{image}/layer/0/map/5",
+    "image/{image}/layer/2/map/20",
+    "image/{image}/attribution",
+    "image/{image}/neighbors",
     "mistakes",
     "confusion",
-    "training",
+    "embedding",
 )
 
 
-def main(weights: str = "weights/convnet.safetensors", *data: str) -> None:
+def main(weights: str = "weights/convnet.safetensors", data: str | None = None) -> None:
+    validation = open_dataset(data).validation
+    rows = [i for i, path in enumerate(validation.paths) if f"/{CLASS}/" in path]
+    steps = [step.format(image=f"v{rows[0] if rows else 0}") for step in STEPS]
     command = [sys.executable, "-m", "convlens", "explore", weights, "--port", "0"]
-    command += ["--data", *data] if data else []
+    command += ["--data", data] if data else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
-            shots = screenshots(address_of(server))
+            shots = screenshots(address_of(server), steps)
         finally:
             server.terminate()
     first, *others = (shot.convert("RGB").resize(SHOWN, Image.Resampling.LANCZOS) for shot in shots)
+    milliseconds = int(1000 * SECONDS)
     first.save(
-        PICTURE,
-        save_all=True,
-        append_images=others,
-        duration=int(1000 * SECONDS),
-        loop=0,
-        quality=72,
+        PICTURE, save_all=True, append_images=others, duration=milliseconds, loop=0, quality=72
     )
     print(f"kept       {PICTURE} ({PICTURE.stat().st_size / 1000:.0f} kB)")
 
@@ -59,25 +60,36 @@ def address_of(server: subprocess.Popen) -> str:
     raise SystemExit("explore ended before its page could be opened")
 
 
-def screenshots(address: str) -> list[Image.Image]:
+def screenshots(address: str, steps: list[str]) -> list[Image.Image]:
+    """The page at its own addresses, each once all that it asks for is there and nothing moves."""
     browser = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     )
+    open_requests: set[Request] = set()
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page(
-            viewport=SIZE, color_scheme="light"
+            viewport=SIZE, color_scheme="light", reduced_motion="reduce"
         )
+        page.on(
+            "request", lambda each: each.resource_type == "eventsource" or open_requests.add(each)
+        )
+        page.on("requestfinished", lambda each: open_requests.discard(each))
+        page.on("requestfailed", lambda each: open_requests.discard(each))
         page.goto(address)
-        return [at(page, step) for step in STEPS]
+        page.wait_for_selector(".survey[hidden]", state="attached", timeout=600_000)
+        shots = []
+        for step in steps:
+            page.evaluate("step => { location.hash = `#/${step}`; }", step)
+            before = b""
+            while (shot := settled(page)) != before or open_requests:
+                before = shot
+            shots.append(Image.open(io.BytesIO(shot)))
+        return shots
 
 
-def at(page: Page, step: str) -> Image.Image:
-    """The page at one of its own addresses, once everything is there."""
-    page.evaluate("step => { location.hash = `#/${step}`; }", step)
-    page.wait_for_load_state("networkidle")
-    page.wait_for_selector("main:not([aria-busy=true])")
-    page.wait_for_load_state("networkidle")
-    return Image.open(io.BytesIO(page.screenshot()))
+def settled(page: Page) -> bytes:
+    page.wait_for_timeout(1000)
+    return page.screenshot()
 
 
 if __name__ == "__main__":
