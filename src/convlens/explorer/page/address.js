@@ -3,13 +3,17 @@
 //
 //   #/image/v12                        the network for an image
 //   #/image/v12/run/1/layer/3/map/17   one map of it (run/0 is left out)
+//   #/image/v12/layer/3/map/17/row/4/column/9   a unit of that map
 //   #/image/v12/attribution/target/5   what speaks for a class
 //   #/image/v12/neighbors
+//   #/image/v12/among/mistakes         any of these, come to from a list
 //   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding  #/images
+
+import { AMONG } from "./among.js";
 
 const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embedding", "images"];
 const TABS = ["attribution", "neighbors"];
-const NUMBERS = ["run", "layer", "map", "target"];
+const NUMBERS = ["run", "layer", "map", "row", "column", "target"];
 
 export function parse(fragment) {
   const [view, ...words] = fragment.replace(/^#\/?/, "").split("/");
@@ -22,6 +26,7 @@ export function parse(fragment) {
   while (words.length) {
     const word = words.shift();
     if (TABS.includes(word)) address.tab = word;
+    else if (word === "among" && AMONG.test(words[0])) address.among = words.shift();
     else if (NUMBERS.includes(word)) address[word] = number(words.shift());
   }
   address.run ??= 0;
@@ -29,15 +34,19 @@ export function parse(fragment) {
   return address;
 }
 
-export function format({ view = "image", image, tab, run, layer, map, target, truth, predicted }) {
+export function format(address) {
+  const { view = "image", image, among, tab, run, layer, map, row, column } = address;
+  const { target, truth, predicted } = address;
   const words = [view];
   if (view === "image" && image !== undefined) {
     words.push(image);
+    if (among) words.push("among", among);
     if (TABS.includes(tab)) words.push(tab);
     if (tab === "attribution" && target !== undefined) words.push("target", target);
     if ((tab ?? "network") === "network" && map !== undefined) {
       if (run) words.push("run", run);
       words.push("layer", layer, "map", map);
+      if (row !== undefined) words.push("row", row, "column", column);
     }
   }
   if (view === "confusion" && truth !== undefined) {

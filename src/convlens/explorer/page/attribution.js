@@ -6,6 +6,7 @@ import { h } from "./dom.js";
 import { unitUnder } from "./field.js";
 import { brief, percent } from "./numbers.js";
 
+const OWN = "own"; // in the place of a class: for each run what it predicts
 const OVERLAYS = ["grad-cam", "occlusion"]; // heat that is laid over the image
 
 export class Attribution {
@@ -15,7 +16,8 @@ export class Attribution {
     this.chooser = h("select", {
       id: "target",
       onchange: () => {
-        go({ image: this.image, tab: "attribution", target: Number(this.chooser.value) });
+        const target = this.chooser.value === OWN ? undefined : Number(this.chooser.value);
+        go({ image: this.image, tab: "attribution", target });
       },
     });
     this.opacity = h("input", {
@@ -73,11 +75,16 @@ export class Attribution {
       .map((_, i) => i)
       .filter((c) => !made || made.includes(c))
       .sort((a, b) => first.probabilities[b] - first.probabilities[a]);
+    const each = this.site.runs.length > 1;
+    const chosen = target ?? (each ? undefined : first.best);
     this.chooser.replaceChildren(
+      ...(each
+        ? [h("option", { value: OWN, selected: target === undefined }, "what each run predicts")]
+        : []),
       ...order.map((c) =>
         h(
           "option",
-          { value: c, selected: c === (target ?? first.best) },
+          { value: c, selected: c === chosen },
           `${first.run.classes[c]} (${percent(first.probabilities[c])})`,
         ),
       ),
@@ -118,37 +125,47 @@ export class Attribution {
     );
   }
 
-  #load(slot, note, run, { id, name }, path, signal) {
+  /** What takes seconds shows a coarse picture first. */
+  #load(slot, note, run, method, path, signal) {
     during(slot, signal, async (news) => {
-      const [bitmap, scale] = await Promise.all([
-        picture(`${path}.png`, { signal, news }),
-        ask(`${path}.json`, { signal, news }),
-      ]);
-      if (signal.aborted) return;
-      const canvas = h("canvas", {
-        class: OVERLAYS.includes(id) ? "heat" : "",
-        width: bitmap.width,
-        height: bitmap.height,
-        role: "img",
-        "aria-label": `${name} for this image`,
-      });
-      canvas.getContext("2d").drawImage(bitmap, 0, 0);
-      slot.replaceChildren(
-        h(
-          "div",
-          { class: "stack" },
-          OVERLAYS.includes(id) && photograph(`images/${run.id}/${this.image}.png`, { alt: "" }),
-          canvas,
-        ),
-      );
-      const words =
-        `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
-        + (scale.layer ? `, at ${scale.layer}` : "")
-        + (scale.whole === undefined ? "" : `, from ${percent(scale.whole)}`);
-      note.textContent = words;
-      if (scale.probability) readOff(canvas, note, words, scale, run.classes);
-      this.#fade();
+      if (method.id === "occlusion" && !this.site.static) {
+        const first = path.replace("/occlusion-", "/occlusion-first-");
+        await this.#paint(slot, note, run, method, first, { signal, news });
+        note.textContent += "; a first look, the whole follows";
+      }
+      await this.#paint(slot, note, run, method, path, { signal, news });
     });
+  }
+
+  async #paint(slot, note, run, { id, name }, path, { signal, news }) {
+    const [bitmap, scale] = await Promise.all([
+      picture(`${path}.png`, { signal, news }),
+      ask(`${path}.json`, { signal, news }),
+    ]);
+    if (signal.aborted) return;
+    const canvas = h("canvas", {
+      class: OVERLAYS.includes(id) ? "heat" : "",
+      width: bitmap.width,
+      height: bitmap.height,
+      role: "img",
+      "aria-label": `${name} for this image`,
+    });
+    canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    slot.replaceChildren(
+      h(
+        "div",
+        { class: "stack" },
+        OVERLAYS.includes(id) && photograph(`images/${run.id}/${this.image}.png`, { alt: "" }),
+        canvas,
+      ),
+    );
+    const words =
+      `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
+      + (scale.layer ? `, at ${scale.layer}` : "")
+      + (scale.whole === undefined ? "" : `, from ${percent(scale.whole)}`);
+    note.textContent = words;
+    if (scale.probability) readOff(canvas, note, words, scale, run.classes);
+    this.#fade();
   }
 
   #fade() {

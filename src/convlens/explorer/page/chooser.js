@@ -88,7 +88,7 @@ export class Chooser {
     return (
       this.paths.get(id)
       ?? this.names.get(id)
-      ?? (id.startsWith("t") ? `Training image ${id.slice(1)}` : "Your image")
+      ?? (id.startsWith("t") ? `Training image ${id.slice(1)}` : "An uploaded image")
     );
   };
 

@@ -125,6 +125,7 @@ function table(site, run, evaluation) {
       `${percent(mean)} in the mean of the classes (balanced accuracy)`,
       evaluation.train === null ? "" : `; ${percent(evaluation.train)} of the training images`,
     ),
+    recorded(run.summary, right, evaluation.labels.length),
     measures ? overall(measures) : "",
     run.summary ? tested(run.summary) : "",
     h("p", { class: "note narrow" }, "Precision, F1 and AUC of each class stand in wider windows."),
@@ -163,6 +164,20 @@ function overall(measures) {
       ),
     ]),
     without ? `; ${counted(without, "class", "classes")} without images in no mean` : "",
+  );
+}
+
+/** Why the run's record says otherwise, where it does: an image whose two best classes are all but
+ *  equal is decided by the rounding of sums, which differs with the batch and the machine. */
+function recorded(summary, right, images) {
+  const accuracy = summary?.validation_accuracy;
+  const apart = Math.abs(Math.round(accuracy * images) - right);
+  if (!apart || !Number.isFinite(apart)) return "";
+  return h(
+    "p",
+    { class: "facts" },
+    `The run's record, under Training, says ${percent(accuracy)}, as measured on ${summary.device} `,
+    `at its end. Here all images were asked again, and ${counted(apart, "answer")} came out otherwise.`,
   );
 }
 

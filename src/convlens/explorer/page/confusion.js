@@ -78,6 +78,9 @@ export class Confusion {
           ? gallery(
               this.site,
               rows.map((i) => ({ row: i, words: sentence(run, evaluation, i) })),
+              run === this.site.runs[0]
+                ? ["confusion", row, ...(taken ? [column] : [])].join("-")
+                : undefined,
             )
           : note("No image."),
       );

@@ -56,7 +56,8 @@ function kernel(rows, color, label, caption) {
   return h("figure", { title: label }, canvas, h("figcaption", {}, caption));
 }
 
-function signed(share) {
+/** The color of a share of the largest weight, −1..1: [red, green, blue]. */
+export function signed(share) {
   const end = share < 0 ? NEGATIVE : POSITIVE;
   return NEUTRAL.map((value, i) => value + (end[i] - value) * Math.abs(share));
 }

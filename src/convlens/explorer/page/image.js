@@ -1,19 +1,21 @@
 // The view of one image: what the network says of it, and all that leads there.
 
 import { format, go } from "./address.js";
+import { imagesAmong, nameOf } from "./among.js";
 import { Latest, showPicture } from "./answers.js";
 import { Attribution } from "./attribution.js";
 import { announce, button, h, note } from "./dom.js";
-import { fieldBox, hasMaps, placeBox } from "./field.js";
+import { fieldBox, placeBox } from "./field.js";
 import { Neighbors } from "./neighbors.js";
 import { Network } from "./network.js";
 import { Panel } from "./panel.js";
 import { Prediction } from "./prediction.js";
+import { Touch } from "./touch.js";
 
 const TABS = { network: "Network", attribution: "Attribution", neighbors: "Neighbors" };
 
 export class ImageView {
-  constructor(site, { choose, nameOf }) {
+  constructor(site, { choose, nameOf, names }) {
     this.site = site;
     this.nameOf = nameOf;
     this.latest = new Latest();
@@ -27,7 +29,12 @@ export class ImageView {
       h("button", { type: "button", class: "primary", onclick: choose }, "Choose"),
       button("Next image (n)", "›", () => this.step(1)),
     );
-    this.predictions = site.runs.map((run, r) => new Prediction(run, r));
+    const few = site.runs.length > 1 ? 3 : 5;
+    this.missing = h("p", { class: "missing", hidden: true }, "This picture is not here any more.");
+    this.photograph.addEventListener("error", () => this.#hasPicture(false));
+    this.photograph.addEventListener("load", () => this.#hasPicture(true));
+    this.place = h("p", { class: "note", hidden: true });
+    this.predictions = site.runs.map((run, r) => new Prediction(run, r, few));
     for (const prediction of this.predictions.slice(1)) prediction.numbering = site.runs[0].classes;
     this.networks = site.runs.map(
       (run, r) =>
@@ -40,6 +47,19 @@ export class ImageView {
       close: () => this.#closePanel(),
       step: (by) => this.#stepMap(by),
       field: (layer, unit) => this.#point(site.runs[this.address.run], layer, unit),
+      pin: ([row, column]) => {
+        const { run, layer, map } = this.address;
+        this.#go({ run, layer, map, row, column }, { replace: true });
+      },
+    });
+    this.touch = new Touch(site, {
+      views: site.runs.map((_, r) => ({
+        prediction: this.predictions[r],
+        network: this.networks[r],
+      })),
+      show: (element) => this.#showInstead(element),
+      named: (id, words) => names.set(id, words),
+      nameOf,
     });
     this.attribution = new Attribution(site);
     this.neighbors = new Neighbors(site);
@@ -77,8 +97,17 @@ export class ImageView {
             "aria-label": "The image; arrow keys step through the images",
           },
           h("div", { class: "stack" }, this.photograph, this.frame),
+          this.missing,
         ),
-        h("div", { class: "what" }, this.name, this.steps),
+        h(
+          "div",
+          { class: "what" },
+          this.name,
+          this.steps,
+          this.place,
+          this.touch.opener,
+          this.touch.slot,
+        ),
         h(
           "div",
           { class: "predictions" },
@@ -86,6 +115,7 @@ export class ImageView {
             h("div", {}, h("h2", { class: "run-name" }, site.runs[r].name), prediction.element),
           ),
         ),
+        this.touch.panel,
       ),
       h(
         "div",
@@ -119,6 +149,7 @@ export class ImageView {
     this.#tab(address.tab ?? "network");
     if (this.image === undefined) this.element.replaceChildren(...this.parts);
     if (image !== this.image) this.#load(image);
+    this.#tellPlace();
     this.#showMap();
     if (address.tab === "attribution") {
       await this.predicted;
@@ -131,16 +162,41 @@ export class ImageView {
     for (const part of [this.panel, this.attribution, this.neighbors]) part.latest.stop();
   }
 
-  /** The image so many steps further in the list of those that can be chosen. */
-  step(by) {
-    const { images } = this.site;
-    const here = images.findIndex(({ id }) => id === this.image);
+  /** The image so many steps further in the list that the reader came from. */
+  async step(by) {
+    const { image, among } = this.address ?? {};
+    const images = await imagesAmong(this.site, among).catch(() => []);
+    if (this.address?.image !== image) return; // gone elsewhere meanwhile
+    const here = images.indexOf(image);
     const next = images[(Math.max(here, by > 0 ? -1 : 0) + by + images.length) % images.length];
-    if (next) go({ ...this.address, image: next.id, target: undefined });
+    if (next) go({ ...this.address, image: next, target: undefined });
+  }
+
+  #hasPicture(there) {
+    this.photograph.parentElement.hidden = !there;
+    this.missing.hidden = there;
+  }
+
+  /** Puts an element in the place of the photograph; null brings it back. */
+  #showInstead(element) {
+    this.photograph.parentElement.querySelector(".touched")?.remove();
+    this.photograph.hidden = element !== null;
+    if (element) this.photograph.after(element);
+  }
+
+  /** Says which one of a list this is. */
+  async #tellPlace() {
+    const { image, among } = this.address;
+    this.place.hidden = !among;
+    if (!among) return;
+    const images = await imagesAmong(this.site, among).catch(() => []);
+    if (this.address.image !== image || !images.includes(image)) return;
+    this.place.textContent = `${nameOf(among)} ${images.indexOf(image) + 1} of ${images.length}`;
   }
 
   #load(image) {
     this.image = image;
+    this.touch.leadTo(image);
     const signal = this.latest.next();
     const name = this.nameOf(image);
     showPicture(this.photograph, `images/0/${image}.png`);
@@ -154,11 +210,17 @@ export class ImageView {
       network.show(image, signal);
       if (this.site.data) network.markDead(signal).catch(() => {}); // a mark less
     }
-    for (const link of this.tabs) link.href = format({ image, tab: link.dataset.tab });
+  }
+
+  /** Leads to another look at the same image. */
+  #go(place, how) {
+    go({ image: this.image, among: this.address.among, ...place }, how);
   }
 
   #tab(tab) {
+    const { image, among } = this.address;
     for (const link of this.tabs) {
+      link.href = format({ image, among, tab: link.dataset.tab });
       if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
@@ -166,39 +228,50 @@ export class ImageView {
   }
 
   #showMap() {
-    const { run, layer, map, image } = this.address;
-    const shown = this.site.runs[run]?.layers[layer];
-    const there = shown !== undefined && hasMaps(shown) && map < shown.shape[0];
+    const { run, layer, map, row, column, image } = this.address;
+    const of = this.site.runs[run];
+    const shown = of?.layers[layer] ?? (layer === of?.layers.length ? of?.softmax : undefined);
+    const there = shown !== undefined && map < shown.shape[0];
+    const [, height = 1, width = 1] = shown?.shape ?? [];
     this.element.classList.toggle("with-panel", there);
     for (const [r, network] of this.networks.entries()) {
       if (there && r === run) network.select(layer, map);
       else network.select();
     }
-    if (there) this.panel.show(image, run, layer, map);
+    const unit = row < height && column < width ? [row, column] : undefined;
+    if (there) this.panel.show(image, run, layer, map, unit);
     else this.panel.hide();
+    const opened = there && [run, layer, map].join();
+    const isNew = opened && opened !== this.opened;
+    this.opened = opened;
+    if (isNew && matchMedia("(max-width: 1199px)").matches) {
+      this.element.querySelector(".tile.chosen")?.scrollIntoView(); // else below the panel
+    }
   }
 
   /** Opens a map's panel; once it is open, leads into it. */
   #open(place, how) {
     const isOpen = Object.entries(place).every(([name, value]) => this.address[name] === value);
     if (isOpen) this.panel.title.focus();
-    else go({ image: this.image, ...place }, how);
+    else this.#go(place, how);
   }
 
   #closePanel() {
     const { run, layer, map } = this.address;
-    go({ image: this.image });
+    this.#go({});
     this.networks[run].focus(layer, map);
   }
 
   #stepMap(by) {
     const next = this.networks[this.address.run].neighbor(this.address, by);
-    if (next) go({ image: this.image, run: this.address.run, ...next }, { replace: true });
+    if (next) this.#go({ run: this.address.run, ...next }, { replace: true });
   }
 
   #point(run, layer, unit) {
-    this.frame.hidden = !unit;
-    if (unit) placeBox(this.frame, fieldBox(run.layers[layer], ...unit, run.size), run.size);
+    this.networks[run.id].trace(layer, run.layers[layer] ? unit : null);
+    this.frame.hidden = !unit || !run.layers[layer];
+    if (!this.frame.hidden)
+      placeBox(this.frame, fieldBox(run.layers[layer], ...unit, run.size), run.size);
   }
 
   #key(event) {
@@ -231,7 +304,10 @@ export class ImageView {
       "div",
       { class: "controls" },
       h("fieldset", {}, h("legend", {}, "Maps in order of"), choice("strength"), choice("channel")),
-      note("White is strong, on one scale a layer; struck out: no training image excites it."),
+      note(
+        "Each tile is a map: click it for the sum behind its numbers. White is strong, on one scale a ",
+        "layer; struck out: no training image excites it. Dotted words explain themselves.",
+      ),
     );
   }
 }

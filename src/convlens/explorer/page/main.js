@@ -12,7 +12,8 @@ import { ImageView } from "./image.js";
 import { Images } from "./images.js";
 import { Mistakes } from "./mistakes.js";
 import { named } from "./names.js";
-import { counted } from "./numbers.js";
+import { brief, counted } from "./numbers.js";
+import { explainTerms } from "./terms.js";
 import { Training } from "./training.js";
 
 const VIEWS = {
@@ -34,6 +35,8 @@ const places = new Map(); // by view: how far down the reader was in it
 
 async function open() {
   site = named(await ask("api/site.json"));
+  for (const run of site.runs) run.softmax = softmaxOf(run);
+  explainTerms();
   chooser = new Chooser(site);
   const help = helpDialog();
   document.body.append(chooser.element, help);
@@ -60,6 +63,12 @@ async function open() {
   if (!site.static && site.data) followSurvey();
 }
 
+/** What comes after the last layer, in the form of a layer. */
+function softmaxOf({ temperature, classes }) {
+  const kind = temperature === 1 ? "softmax" : `softmax, temperature ${brief(temperature)}`;
+  return { name: "softmax", kind, shape: [classes.length], field: null };
+}
+
 /** Shows the view that the address names; a view stays while only its details change. */
 function show() {
   const address = parse(location.hash);
@@ -69,7 +78,11 @@ function show() {
   const top = address.view === "image" ? 0 : (places.get(address.view) ?? 0);
   if (isNew) {
     shown?.view.leave();
-    const view = new View(site, { choose: () => chooser.open(), nameOf: chooser.nameOf });
+    const view = new View(site, {
+      choose: () => chooser.open(),
+      nameOf: chooser.nameOf,
+      names: chooser.names,
+    });
     shown = { name: address.view, view };
     main.replaceChildren(shown.view.element);
     for (const link of document.querySelectorAll("nav [data-view]")) {

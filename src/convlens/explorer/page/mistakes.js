@@ -20,6 +20,7 @@ export class Mistakes {
       { class: "page" },
       h("h1", { tabindex: -1 }, "Worst mistakes"),
       h("p", { class: "lead" }, "Validation images that the network gets wrong, the surest first."),
+      site.runs.length > 1 && site.data && this.#disagreements(site, signal),
       eachRunOnData(site, (run, r, slot) =>
         during(slot, signal, async (news) => {
           const evaluation = await evaluationOf(r, { signal, news });
@@ -31,6 +32,38 @@ export class Mistakes {
 
   update() {}
 
+  /** Images that the first two runs answer differently, those that both are sure of first. */
+  #disagreements(site, signal) {
+    const slot = h("div", { class: "slot" });
+    during(slot, signal, async (news) => {
+      const seen = await Promise.all([0, 1].map((r) => evaluationOf(r, { signal, news })));
+      if (signal.aborted) return;
+      const said = (r, row) => site.runs[r].classes[seen[r].predicted[row]];
+      const sure = (row) => seen[0].probability[row] * seen[1].probability[row];
+      const rows = [...seen[0].labels.keys()]
+        .filter((row) => said(0, row) !== said(1, row))
+        .sort((a, b) => sure(b) - sure(a));
+      const entry = (row) => ({
+        row,
+        words: [0, 1].map((r) => [
+          h("b", {}, said(r, row)),
+          ` ${percent(seen[r].probability[row])}`,
+          h("br"),
+        ]),
+      });
+      slot.replaceChildren(
+        h(
+          "p",
+          { class: "facts" },
+          `${rows.length} of ${seen[0].labels.length} are answered apart.`,
+        ),
+        gallery(site, rows.slice(0, STEP).map(entry)),
+      );
+    });
+    const names = site.runs.slice(0, 2).map(({ name }) => name);
+    return h("section", {}, h("h2", {}, `Where ${names.join(" and ")} disagree`), slot);
+  }
+
   leave() {
     this.latest.stop();
   }
@@ -39,7 +72,8 @@ export class Mistakes {
 function list(site, run, evaluation) {
   const rows = mistakes(evaluation);
   const entry = (row) => ({ row, words: sentence(run, evaluation, row) });
-  const shown = gallery(site, rows.slice(0, STEP).map(entry));
+  const among = run === site.runs[0] ? "mistakes" : undefined;
+  const shown = gallery(site, rows.slice(0, STEP).map(entry), among);
   const more = h(
     "button",
     {
@@ -47,7 +81,7 @@ function list(site, run, evaluation) {
       class: "quiet",
       onclick: () => {
         const next = rows.slice(shown.children.length, shown.children.length + STEP);
-        shown.append(...gallery(site, next.map(entry)).children);
+        shown.append(...gallery(site, next.map(entry), among).children);
         more.hidden = shown.children.length === rows.length;
       },
     },

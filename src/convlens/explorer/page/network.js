@@ -1,27 +1,34 @@
 // The network for one image: every layer in the order of the data, its maps as thumbnails.
 
 import { ask, during, keep, picture } from "./answers.js";
+import { diagram } from "./diagram.js";
 import { h, range } from "./dom.js";
-import { hasMaps, unitUnder } from "./field.js";
+import { ancestors, hasMaps, unitsBehind, unitUnder } from "./field.js";
 import { heading } from "./heading.js";
-import { brief } from "./numbers.js";
+import { brief, percent } from "./numbers.js";
 import { Sheet } from "./sheet.js";
 import { Strip } from "./strip.js";
+import { term } from "./terms.js";
 
 const ROWS = 2; // of thumbnails that a layer shows before it is asked for all
 const GAP = 4; // pixels, as in the style sheet
+const QUIET = { quiet: true };
 
 /** on.open(layer, map, {replace}), on.field(layer, unit | null) tell what the reader points at. */
 export class Network {
   constructor(run, index, on) {
+    this.run = run;
     this.path = `api/${index}`;
     this.on = on;
     this.order = "strength";
-    this.rows = run.layers.map((layer, l) =>
-      hasMaps(layer)
-        ? new Maps(layer, l, this)
-        : new Strip(layer, layer.shape[0] === run.classes.length ? run.classes : null),
-    );
+    this.rows = run.layers.map((layer, l) => {
+      if (hasMaps(layer)) return new Maps(layer, l, this);
+      const names = layer.shape[0] === run.classes.length ? run.classes : null;
+      return new Strip(layer, names, { open: (feature, how = {}) => on.open(l, feature, how) });
+    });
+    const open = (target, how = {}) => on.open(run.layers.length, target, how);
+    this.softmax = new Strip(run.softmax, run.classes, { open, write: percent });
+    this.rows.push(this.softmax);
     this.list = h(
       "ol",
       { class: "layers" },
@@ -30,7 +37,7 @@ export class Network {
     this.element = h(
       "section",
       { class: "network", "aria-label": `Layers of ${run.name}` },
-      overview(run.layers, this.rows),
+      diagram(run, (l) => this.#lead(l)),
       this.list,
     );
     this.list.addEventListener("keydown", (event) => this.#step(event));
@@ -42,8 +49,14 @@ export class Network {
     const base = `${this.path}/${image}`;
     await during(this.element, signal, async (news) => {
       const statistics = ask(`${base}/layers.json`, { signal, news });
+      const said = ask(`${base}/prediction.json`, { signal, news });
       await Promise.all(
         this.rows.map(async (row, l) => {
+          if (row === this.softmax) {
+            const { probabilities } = await said;
+            if (!signal.aborted) row.paint({ mean: probabilities });
+            return;
+          }
           const bitmap =
             row instanceof Maps ? picture(`${base}/layer-${l}.png`, { signal, news }) : null;
           const [all, sheet] = await Promise.all([statistics, bitmap]);
@@ -51,6 +64,45 @@ export class Network {
         }),
       );
     });
+  }
+
+  /** The layers with maps of which something is on the screen. */
+  inSight() {
+    return range(this.run.layers.length).filter((l) => {
+      const row = this.rows[l];
+      if (!(row instanceof Maps)) return false;
+      const { top, bottom, height } = row.grid.getBoundingClientRect();
+      return height > 0 && bottom > 0 && top < innerHeight;
+    });
+  }
+
+  /** Shows an answer to a picture that is being changed: numbers, and the maps that came along. */
+  follow({ statistics, maps, probabilities }) {
+    for (const [l, row] of this.rows.entries()) {
+      if (row === this.softmax) row.paint({ mean: probabilities });
+      else if (!(row instanceof Maps)) row.paint(statistics[l]);
+      else if (maps.has(l)) {
+        const { order } = row.statistics; // as it was, or maps would jump about
+        row.paint({ ...statistics[l], order }, maps.get(l));
+      }
+    }
+  }
+
+  /** Frames, in each layer on the way to a unit, the units that it is computed from. */
+  trace(layer, unit) {
+    const behind = unit ? ancestors(this.run.layers, layer) : new Set();
+    for (const [l, row] of this.rows.entries()) {
+      const box = behind.has(l)
+        ? unitsBehind(this.run.layers[l], this.run.layers[layer], unit)
+        : null;
+      row.frameUnits?.(box);
+    }
+  }
+
+  #lead(l) {
+    const row = this.rows[l]?.element ?? this.element;
+    row.scrollIntoView();
+    row.querySelector("h3").focus({ preventScroll: true });
   }
 
   /** Marks the maps that no training image excites, once the server has read them all. */
@@ -63,7 +115,7 @@ export class Network {
   /** Marks the map that the panel shows; none without arguments. */
   select(layer, map) {
     this.selected = layer === undefined ? null : { layer, map };
-    for (const [l, row] of this.rows.entries()) row.select?.(l === layer ? map : null);
+    for (const [l, row] of this.rows.entries()) row.select(l === layer ? map : null);
   }
 
   sortBy(order) {
@@ -80,10 +132,8 @@ export class Network {
     const order = this.rows[layer].order;
     const next = order[order.indexOf(map) + step];
     if (next !== undefined) return { layer, map: next };
-    const rows = range(this.rows.length).filter((l) => this.rows[l] instanceof Maps);
-    const other = rows[rows.indexOf(layer) + step];
-    const reached = this.rows[other]?.order;
-    return reached && { layer: other, map: step > 0 ? reached[0] : reached.at(-1) };
+    const reached = this.rows[layer + step]?.order;
+    return reached && { layer: layer + step, map: step > 0 ? reached[0] : reached.at(-1) };
   }
 
   #arrange() {
@@ -91,7 +141,7 @@ export class Network {
     if (!width) return; // not shown now
     const tile = parseFloat(getComputedStyle(this.list).getPropertyValue("--tile"));
     this.columns = Math.max(1, Math.floor((width + GAP) / (tile + GAP)));
-    for (const row of this.rows) row.arrange?.();
+    for (const row of this.rows) row.arrange();
   }
 
   /** Arrow keys: from map to map, and over a layer's edge to the next layer. */
@@ -142,7 +192,11 @@ class Maps {
     this.counts = h("span", { class: "counts" });
     this.grid = h("div", { class: "tiles", role: "group", "aria-label": `Maps of ${layer.name}` });
     this.more = h("button", { type: "button", class: "quiet more", onclick: () => this.#toggle() });
-    this.element = h("li", { class: "layer" }, heading(layer, this.counts), this.grid, this.more);
+    const { layers } = network.run;
+    const sources = layer.shortcut?.reads.map((l) => layers[l]?.name ?? "the image");
+    const above = heading(layer, { rest: [this.counts], first: index === 0, sources });
+    this.element = h("li", { class: "layer" }, above, this.grid, this.more);
+    this.frame = h("span", { class: "frame", hidden: true });
     this.grid.addEventListener("click", (event) => {
       const tile = event.target.closest(".tile");
       if (tile) network.on.open(index, Number(tile.dataset.map), {});
@@ -170,6 +224,16 @@ class Maps {
     this.arrange();
   }
 
+  /** box: [top, left, bottom, right] in units, framed on the first map; null for none. */
+  frameUnits(box) {
+    this.frame.hidden = !box || !this.tiles.length;
+    if (this.frame.hidden) return;
+    const [, height, width] = this.layer.shape;
+    const [top, left, bottom, right] = box;
+    this.frame.style.inset = `${(100 * top) / height}% ${100 - (100 * right) / width}% ${100 - (100 * bottom) / height}% ${(100 * left) / width}%`;
+    this.tiles[0].append(this.frame);
+  }
+
   focus(map) {
     this.tiles.find((tile) => Number(tile.dataset.map) === map)?.focus();
   }
@@ -192,8 +256,12 @@ class Maps {
     this.more.setAttribute("aria-expanded", this.all);
     this.more.textContent = this.all ? "Show fewer" : `Show all ${count}`;
     const active = statistics.active.filter((share) => share > 0).length;
-    const dead = this.dead.size ? `, ${this.dead.size} dead` : "";
-    this.counts.textContent = `${active} of ${count} respond${dead}`;
+    const dead = this.dead.size ? [`, ${this.dead.size} `, term("dead", "dead", QUIET)] : [];
+    this.counts.replaceChildren(
+      `${active} of ${count} `,
+      term("respond", "respond", QUIET),
+      ...dead,
+    );
   }
 
   #tile() {
@@ -227,35 +295,4 @@ class Maps {
     this.arrange();
     if (!this.all) this.element.scrollIntoView({ block: "nearest" });
   }
-}
-
-/** The whole network at a glance: a block a layer, high as its map, wide as its channels. */
-function overview(layers, rows) {
-  const side = Math.max(...layers.map((layer) => layer.shape[1] ?? 1));
-  const blocks = layers.map((layer, l) => {
-    const [channels, height = 1] = layer.shape;
-    const block = h("span", { class: "block" });
-    block.style.height = `${8 + 40 * Math.sqrt(height / side)}px`;
-    block.style.width = `${4 + 2 * Math.log2(channels)}px`;
-    const words = `${layer.name}, ${layer.kind}, ${layer.shape.join("×")}`;
-    return h(
-      "li",
-      {},
-      h(
-        "button",
-        {
-          type: "button",
-          title: words,
-          "aria-label": `Go to ${words}`,
-          class: hasMaps(layer) ? "maps" : "numbers",
-          onclick: () => {
-            rows[l].element.scrollIntoView();
-            rows[l].element.querySelector("h3").focus({ preventScroll: true });
-          },
-        },
-        block,
-      ),
-    );
-  });
-  return h("ol", { class: "overview", "aria-label": "The network at a glance" }, blocks);
 }

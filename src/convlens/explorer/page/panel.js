@@ -1,68 +1,39 @@
-// One map, closely: large, over the image, its filter, its top-activating patches, its deconvolution.
+// One map or one feature, closely: large, its sum, its filter, its strongest patches, what led to it.
 
-import { ask, during, Latest, picture, showPicture } from "./answers.js";
+import { ask, during, Latest, picture } from "./answers.js";
 import { announce, button, h, note } from "./dom.js";
-import { fieldBox, mapPlace, placeBox, unitUnder } from "./field.js";
+import { hasMaps } from "./field.js";
 import { filterPicture } from "./filter.js";
+import { LargeMap } from "./large.js";
 import { brief, percent } from "./numbers.js";
 import { patchPictures } from "./patches.js";
 import { Sheet } from "./sheet.js";
+import { noSum, Sum } from "./sum.js";
 
-const LARGE = 64; // units a side from which a map is scaled smoothly
-
-/** on.close(), on.step(±1), on.field(layer, unit | null). */
+/** on.close(), on.step(±1), on.field(layer, unit | null), on.pin([row, column]). */
 export class Panel {
   constructor(site, on) {
     this.site = site;
-    this.on = on;
     this.latest = new Latest();
     this.title = h("h2", { tabindex: -1 });
     this.facts = h("p", { class: "facts" });
-
-    this.map = h("canvas", { class: "large", tabindex: 0, role: "img" });
-    this.unit = h("span", { class: "frame unit", hidden: true });
-    this.readout = h("p", { class: "readout" });
-    this.heat = h("canvas", { class: "heat" });
-    this.frame = h("span", { class: "frame", hidden: true });
-    this.photograph = h("img", { alt: "The image as the network sees it" });
-    this.stack = h("div", { class: "stack" }, this.photograph, this.heat, this.frame);
-    this.opacity = h("input", {
-      type: "range",
-      min: 0,
-      max: 100,
-      value: 65,
-      id: "opacity",
-      oninput: () => {
-        this.heat.style.opacity = this.opacity.value / 100;
-      },
+    this.large = new LargeMap({
+      field: (unit) => on.field(this.index, unit),
+      unit: (unit) => this.#tellSum([this.chosen, ...unit]),
+      pin: on.pin,
     });
-    this.heat.style.opacity = 0.65;
+    this.sum = new Sum(site);
     this.deconvolution = h("div", { class: "slot" });
     this.filter = h("div", { class: "slot" });
     this.patches = h("div", { class: "slot" });
     this.filterPart = h("section", {}, h("h3", {}, "Filter"), this.filter);
     this.deconvolutionPart = h("section", {}, h("h3", {}, "Deconvolution"), this.deconvolution);
+    this.ledBy = h("div", { class: "pair" }, this.deconvolutionPart, this.filterPart);
     this.patchesPart = h(
       "section",
       {},
       h("h3", {}, "Top-activating training patches"),
       this.patches,
-    );
-    this.pictures = h(
-      "div",
-      { class: "pair" },
-      h(
-        "figure",
-        {},
-        h("div", { class: "stack" }, this.map, this.unit),
-        h("figcaption", {}, "The map"),
-      ),
-      h(
-        "figure",
-        {},
-        this.stack,
-        h("figcaption", {}, h("label", { for: "opacity" }, "Over the image"), this.opacity),
-      ),
     );
     this.element = h(
       "aside",
@@ -76,48 +47,93 @@ export class Panel {
         button("Close (Escape)", "✕", () => on.close()),
       ),
       this.facts,
-      this.pictures,
-      this.readout,
-      h("div", { class: "pair" }, this.deconvolutionPart, this.filterPart),
+      this.large.element,
+      this.large.readout,
+      this.sum.element,
+      this.ledBy,
       this.patchesPart,
     );
-    this.#point();
+    if (site.static) this.sum.element.replaceChildren(h("h3", {}, "The sum"), noSum());
   }
 
   hide() {
     this.latest.stop();
+    this.sum.stop();
+    if (this.key) this.large.stop();
     this.key = null;
     this.element.hidden = true;
   }
 
-  /** Shows map `map` of layer `l` of run `r` for `image`. */
-  async show(image, r, l, map) {
+  /** Shows map (or feature) `map` of layer `l` of run `r` for `image`; unit: [row, column], the
+   *  strongest by default. Beyond the last layer are the classes' probabilities. */
+  async show(image, r, l, map, unit) {
     const key = [image, r, l, map].join();
-    if (key === this.key) return;
+    if (key === this.key) {
+      this.large.pin(unit);
+      return;
+    }
     const opened = !this.key;
     this.key = key;
     const signal = this.latest.next();
     const run = this.site.runs[r];
-    const layer = run.layers[l];
-    Object.assign(this, { run, layer, index: l });
+    const layer = run.layers[l] ?? run.softmax;
+    Object.assign(this, { run, r, image, index: l, chosen: map });
+    this.sum.stop();
     this.element.hidden = false;
-    const whose = this.site.runs.length > 1 ? `${run.name}: ` : "";
-    this.title.textContent = `${whose}${layer.name}, map ${map}`;
-    announce(this.title.textContent);
-    showPicture(this.photograph, `images/${r}/${image}.png`);
-    this.#pointAt(null);
+    this.#entitle(run, layer, map);
     if (opened) this.element.scrollTop = 0;
 
-    const base = `api/${r}/${image}`;
-    this.patchesPart.hidden = !this.site.data;
+    const isMap = hasMaps(layer);
+    for (const part of [this.large.element, this.large.readout]) part.hidden = !isMap;
+    this.ledBy.hidden = !isMap;
+    this.patchesPart.hidden = !isMap || !this.site.data;
     this.filterPart.hidden = !layer.filters;
+    if (isMap) {
+      this.large.begin(run, r, layer, image, unit);
+      await this.#fill(layer, signal);
+    } else {
+      this.large.stop();
+      this.#tellSum(layer.shape.map((_, i) => (i ? 0 : map)));
+      await this.#tellValue(layer, signal);
+    }
+  }
+
+  #entitle(run, layer, map) {
+    const whose = this.site.runs.length > 1 ? `${run.name}: ` : "";
+    const names = layer.shape[0] === run.classes.length && !hasMaps(layer) ? run.classes : null;
+    const what = names?.[map] ?? `${hasMaps(layer) ? "map" : "feature"} ${map}`;
+    this.title.textContent = `${whose}${layer.name}, ${what}`;
+    announce(this.title.textContent);
+  }
+
+  async #tellValue(layer, signal) {
+    this.facts.textContent = layer.kind;
+    if (layer === this.run.softmax) return;
+    await during(this.facts, signal, async (news) => {
+      const statistics = await ask(`api/${this.r}/${this.image}/layers.json`, { signal, news });
+      if (signal.aborted) return;
+      const { mean } = statistics[this.index];
+      const rank = mean.filter((value) => value > mean[this.chosen]).length + 1;
+      const value = brief(mean[this.chosen]);
+      this.facts.textContent = `${layer.kind} · ${value} · rank ${rank} of ${mean.length}`;
+    });
+  }
+
+  async #fill(layer, signal) {
+    const { r, index: l, chosen: map, image } = this;
+    const base = `api/${r}/${image}`;
+    const exact = Boolean(this.site.upload); // else no network is asked, and pictures must do
     await Promise.all([
-      during(this.pictures, signal, async (news) => {
-        const [statistics, bitmap] = await Promise.all([
+      during(this.large.element, signal, async (news) => {
+        const [statistics, bitmap, rows] = await Promise.all([
           ask(`${base}/layers.json`, { signal, news }),
           picture(`${base}/layer-${l}.png`, { signal, news }),
+          exact ? ask(`${base}/map-${l}-${map}.json`, { signal, news }) : null,
         ]);
-        if (!signal.aborted) this.#paint(statistics[l], bitmap, map);
+        if (signal.aborted) return;
+        this.#tellFacts(statistics[l], map);
+        const sheet = new Sheet(bitmap, statistics[l], layer.shape);
+        this.large.paint(sheet, map, rows?.flat() ?? sheet.values(map), exact);
       }),
       during(this.deconvolution, signal, async (news) => {
         const statistics = await ask(`${base}/layers.json`, { signal, news });
@@ -140,11 +156,7 @@ export class Panel {
     ]);
   }
 
-  #paint(statistics, bitmap, map) {
-    const sheet = new Sheet(bitmap, statistics, this.layer.shape);
-    sheet.draw(map, this.map);
-    this.map.classList.toggle("coarse", sheet.width < LARGE);
-    this.values = sheet.values(map);
+  #tellFacts(statistics, map) {
     const rank = statistics.order.indexOf(map) + 1;
     this.facts.textContent = [
       `rank ${rank} of ${statistics.order.length} for this image`,
@@ -153,87 +165,11 @@ export class Panel {
       `${percent(statistics.active[map], 0)} of its units active`,
       `white is ${brief(statistics.scale)}`,
     ].join(" · ");
-    this.map.setAttribute(
-      "aria-label",
-      `Map ${map} of ${this.layer.name}, ${sheet.height}×${sheet.width} units, white where it `
-        + "responds; arrow keys point at a unit",
-    );
-    this.#paintHeat(sheet);
-    this.#pointAt(null);
   }
 
-  /** The map in color on its place over the image; clear where it is silent. */
-  #paintHeat(sheet) {
-    const { size } = this.run;
-    const strongest = Math.max(...this.values) || 1;
-    const small = new OffscreenCanvas(sheet.width, sheet.height);
-    const context = small.getContext("2d");
-    const picture = context.createImageData(sheet.width, sheet.height);
-    this.values.forEach((value, i) => {
-      const share = value / strongest;
-      picture.data.set([255, 60 + 170 * share, 0, 255 * Math.sqrt(share)], 4 * i);
-    });
-    context.putImageData(picture, 0, 0);
-    const scale = 4; // canvas pixels an image pixel, for a smooth edge
-    this.heat.width = this.heat.height = size * scale;
-    const place = mapPlace(this.layer);
-    this.heat
-      .getContext("2d")
-      .drawImage(
-        small,
-        place.left * scale,
-        place.top * scale,
-        place.width * scale,
-        place.height * scale,
-      );
-  }
-
-  #point() {
-    this.map.addEventListener("pointermove", (event) =>
-      this.#pointAt(unitUnder(event, this.map, this.layer.shape.slice(1))),
-    );
-    this.map.addEventListener("pointerleave", () => this.#pointAt(null));
-    this.map.addEventListener("blur", () => this.#pointAt(null));
-    this.map.addEventListener("keydown", (event) => {
-      const steps = {
-        ArrowUp: [-1, 0],
-        ArrowDown: [1, 0],
-        ArrowLeft: [0, -1],
-        ArrowRight: [0, 1],
-      };
-      if (!(event.key in steps)) return;
-      event.preventDefault();
-      event.stopPropagation();
-      const sides = this.layer.shape.slice(1);
-      const from = this.pointed ?? sides.map((side) => Math.floor(side / 2));
-      this.#pointAt(
-        sides.map((side, i) => Math.min(Math.max(from[i] + steps[event.key][i], 0), side - 1)),
-      );
-    });
-  }
-
-  /** Shows which pixels unit [row, column] sees; null points at nothing. */
-  #pointAt(unit) {
-    this.pointed = unit;
-    this.on.field(this.index, unit);
-    this.unit.hidden = this.frame.hidden = !unit;
-    if (!unit) {
-      this.readout.textContent = "Point at the map to see which pixels a unit reads.";
-      return;
-    }
-    const [row, column] = unit;
-    const [, height, width] = this.layer.shape;
-    const box = fieldBox(this.layer, row, column, this.run.size);
-    placeBox(this.frame, box, this.run.size);
-    this.unit.style.top = `${(100 * row) / height}%`;
-    this.unit.style.left = `${(100 * column) / width}%`;
-    this.unit.style.height = `${100 / height}%`;
-    this.unit.style.width = `${100 / width}%`;
-    const value = this.values ? ` is ${brief(this.values[row * width + column])} and` : "";
-    const [top, left, bottom, right] = box;
-    this.readout.textContent =
-      `Unit ${row}, ${column}${value} reads `
-      + `rows ${top}–${bottom - 1}, columns ${left}–${right - 1}.`;
+  #tellSum(unit) {
+    if (this.site.static) return;
+    this.sum.show({ r: this.r, image: this.image, l: this.index, unit });
   }
 }
 

@@ -8,9 +8,9 @@ import { percent } from "./numbers.js";
 const SHOWN = 5;
 
 export class Prediction {
-  constructor(run, index) {
-    this.run = run;
-    this.index = index;
+  /** shown: how many classes until more are asked for. */
+  constructor(run, index, shown = SHOWN) {
+    Object.assign(this, { run, index, first: shown });
     this.all = false;
     this.verdict = h("p", { class: "verdict" });
     this.bars = h("ol", { class: "bars" });
@@ -42,6 +42,12 @@ export class Prediction {
     return this;
   }
 
+  /** Shows other probabilities at once, of a picture that is being changed. */
+  tell(probabilities) {
+    Object.assign(this, { probabilities, label: null });
+    this.#draw();
+  }
+
   /** The most probable class. */
   get best() {
     return Math.max(this.probabilities.indexOf(Math.max(...this.probabilities)), 0);
@@ -57,11 +63,13 @@ export class Prediction {
         ? [h("b", {}, run.classes[order[0]]), ", it says"]
         : [mark(right), right ? " Right: " : " Wrong: it is ", h("b", {}, run.classes[label])]),
     );
-    const shown = this.all ? order : order.slice(0, SHOWN);
+    const shown = this.all ? order : order.slice(0, this.first);
     if (rank >= shown.length) shown.push(label);
     this.bars.replaceChildren(...shown.map((c) => this.#bar(c, order.indexOf(c))));
-    this.more.hidden = order.length <= SHOWN;
-    this.more.textContent = this.all ? "Show the first five" : `Show all ${order.length} classes`;
+    this.more.hidden = order.length <= this.first;
+    this.more.textContent = this.all
+      ? `Show the first ${this.first}`
+      : `Show all ${order.length} classes`;
     this.more.setAttribute("aria-expanded", this.all);
   }
 

@@ -1,6 +1,6 @@
-// A layer of single numbers: a bar each, upwards for what is above zero.
+// A layer of single numbers: a bar each, upwards for what is above zero; a click opens its sum.
 
-import { h } from "./dom.js";
+import { h, range } from "./dom.js";
 import { heading } from "./heading.js";
 import { brief } from "./numbers.js";
 
@@ -8,26 +8,39 @@ const HEIGHT = 72;
 const NAMED = 3; // strongest features that are named without pointing
 
 export class Strip {
-  /** names: the features' names where they are classes, else null. */
-  constructor(layer, names) {
-    this.names = names;
-    this.canvas = h("canvas", { class: "strip", role: "img" });
-    this.readout = h("p", { class: "readout" });
-    this.element = h("li", { class: "layer" }, heading(layer), this.canvas, this.readout);
-    this.canvas.addEventListener("pointermove", (event) => {
-      const area = this.canvas.getBoundingClientRect();
-      const share = (event.clientX - area.left) / area.width;
-      const feature = Math.min(Math.floor(share * this.values.length), this.values.length - 1);
-      this.readout.textContent = this.#words(Math.max(feature, 0));
-    });
-    this.canvas.addEventListener("pointerleave", () => this.#rest());
+  /** names: the features' names where they are classes, else null. open(feature). write: a value
+   *  in words. */
+  constructor(layer, names, { open, write = brief }) {
+    Object.assign(this, { names, open, write, at: 0 });
+    this.order = range(layer.shape[0]);
+    this.canvas = h("canvas", { class: "strip", role: "application", tabindex: 0 });
+    this.readout = h("p", { class: "readout", role: "status" });
+    this.heading = heading(layer);
+    this.element = h("li", { class: "layer" }, this.heading, this.canvas, this.readout);
+    this.canvas.addEventListener("pointermove", (event) => this.#point(this.#under(event)));
+    this.canvas.addEventListener("pointerleave", () => this.#point(null));
+    this.canvas.addEventListener("blur", () => this.#point(null));
+    this.canvas.addEventListener("click", (event) => open(this.#under(event)));
+    this.canvas.addEventListener("keydown", (event) => this.#key(event));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.arrange());
   }
 
-  paint({ mean }) {
-    this.values = mean;
+  /** values: of the features. */
+  paint({ mean: values }) {
+    this.values = values;
     this.#rest();
     this.arrange();
+  }
+
+  /** Marks the feature that the panel shows; null for none. */
+  select(feature) {
+    this.chosen = feature;
+    if (feature !== null) this.at = feature;
+    this.arrange();
+  }
+
+  focus() {
+    this.canvas.focus();
   }
 
   arrange() {
@@ -45,6 +58,12 @@ export class Strip {
     const unit = (HEIGHT - 2) / (high - low || 1);
     const zero = 1 + high * unit;
     const step = width / values.length;
+    const mark = (feature, color) => {
+      context.fillStyle = style.getPropertyValue(color);
+      context.fillRect(feature * step - 1, 0, Math.max(step, 2) + 1, HEIGHT);
+    };
+    if (this.pointed != null) mark(this.pointed, "--sunken");
+    if (this.chosen != null) mark(this.chosen, "--tint");
     values.forEach((value, i) => {
       context.fillStyle = style.getPropertyValue(value >= 0 ? "--accent" : "--wrong");
       const bar = Math.max(step - (step > 3 ? 1 : 0), 0.5);
@@ -54,6 +73,39 @@ export class Strip {
     context.fillRect(0, zero, width, 1);
   }
 
+  #under(event) {
+    const area = this.canvas.getBoundingClientRect();
+    const share = (event.clientX - area.left) / area.width;
+    return Math.min(Math.max(Math.floor(share * this.order.length), 0), this.order.length - 1);
+  }
+
+  #key(event) {
+    const last = this.order.length - 1;
+    const to = {
+      ArrowLeft: this.at - 1,
+      ArrowRight: this.at + 1,
+      Home: 0,
+      End: last,
+      Enter: this.at,
+      " ": this.at,
+    }[event.key];
+    if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.at = Math.min(Math.max(to, 0), last);
+    this.#point(this.at);
+    if (event.key === "Enter" || event.key === " ") this.open(this.at);
+    else if (this.chosen != null) this.open(this.at, { replace: true });
+  }
+
+  #point(feature) {
+    if (!this.values || feature === this.pointed) return;
+    this.pointed = feature;
+    if (feature === null) this.#rest();
+    else this.readout.textContent = this.#words(feature);
+    this.arrange();
+  }
+
   #rest() {
     const strongest = this.values.map((_, i) => i).sort((a, b) => this.values[b] - this.values[a]);
     const words = `Strongest: ${strongest
@@ -61,10 +113,10 @@ export class Strip {
       .map((i) => this.#words(i))
       .join(", ")}`;
     this.readout.textContent = words;
-    this.canvas.setAttribute("aria-label", words);
+    this.canvas.setAttribute("aria-label", `${words}. Arrow keys point at one, Enter opens it`);
   }
 
   #words(feature) {
-    return `${this.names?.[feature] ?? `feature ${feature}`} ${brief(this.values[feature])}`;
+    return `${this.names?.[feature] ?? `feature ${feature}`} ${this.write(this.values[feature])}`;
   }
 }

@@ -23,8 +23,9 @@ export function thumbnail(row, side) {
   return element;
 }
 
-/** A list of validation images with a line of words each; links where they can be opened. */
-export function gallery(site, entries) {
+/** A list of validation images with a line of words each; links where they can be opened. among:
+ *  what list it is, for the way from one image to the next. */
+export function gallery(site, entries, among) {
   const open = new Set(site.images.map(({ id }) => id));
   return h(
     "ul",
@@ -32,7 +33,7 @@ export function gallery(site, entries) {
     entries.map(({ row, words }) => {
       const id = `v${row}`;
       const parts = [thumbnail(row, 96), h("span", { class: "words" }, words)];
-      if (open.has(id)) return h("li", {}, h("a", { href: format({ image: id }) }, parts));
+      if (open.has(id)) return h("li", {}, h("a", { href: format({ image: id, among }) }, parts));
       const cue = h("span", { class: "words" }, "not in this copy");
       return h("li", {}, h("span", { class: "absent" }, parts, cue));
     }),
