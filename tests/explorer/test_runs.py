@@ -269,7 +269,7 @@ def test_the_page_goes_along_with_a_run_that_trains(page, interrupted, trained_b
         os.utime(interrupted / "last.safetensors")
         expect(running).to_contain_text("2 of 2")
         expect(page.locator("section.grown")).to_contain_text("After epoch 2")
-        page.get_by_label("Epoch").fill("0")  # back to the one before
+        page.get_by_label("Epoch", exact=True).fill("0")  # back to the one before
         expect(page.locator("section.grown")).to_contain_text("After epoch 1")
 
         boxes.nth(0).check()
