@@ -169,6 +169,19 @@ def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_
     expect(page.locator(".chooser .trouble")).to_contain_text("not an image")
 
 
+def test_a_picture_can_be_changed(page, explorer):
+    before = shares_of(page)
+    page.get_by_role("button", name="Touch it").click()
+    page.get_by_label("Turn °").fill("90")
+    deadline = time.monotonic() + 10
+    while "#/image/u" not in page.url:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+    turned = np.rot90(explorer.pixels(explorer.examples()[0], explorer.networks[0]), -1)
+    assert shares_of(settled(page)) != before
+    check_shares(shares_of(page), expected_shares(explorer, turned.copy()), within=0.3)
+
+
 def test_images_are_filtered_ticked_and_saved(page, explorer):
     page.locator("nav").get_by_role("link", name="Images").click()
     settled(page)
