@@ -131,6 +131,7 @@ def test_a_recipe_in_a_file_is_one_too(tmp_path):
     [
         ({"epochs": 0}, "`epochs` 0 is out of range; give 1 up"),
         ({"batch_size": 0}, "`batch_size` 0 is out of range"),
+        ({"size": 9999}, "`size` 9999 is out of range; give 8 to 1024"),
         ({"learning_rate": -1.0}, r"`learning_rate` -1\.0 is out of range; give 0 up"),
         ({"learning_rate": float("nan")}, "`learning_rate` nan is out of range"),
         ({"train_size": 48}, "must be 64 as `size` is: LeNet5"),

@@ -17,7 +17,7 @@ from convlens.models import adapted, build
 from convlens.models.lenet5 import TooSmall
 
 Fraction = Annotated[float, Bounds(0, 1)]
-Side = Annotated[int, Bounds(8)]
+Side = Annotated[int, Bounds(8, 1024)]
 
 
 @dataclass(frozen=True)
