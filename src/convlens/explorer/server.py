@@ -157,7 +157,6 @@ class Service:
             self.reading.release()
         return _json({"id": upload.name, "width": upload.width, "height": upload.height})
 
-
     async def touch(self, request: Request) -> Response:
         """The pixels of a picture that was changed on the page as the body; nothing of it is kept
         unless `keep` is asked for."""
