@@ -33,7 +33,7 @@ from convlens.training.run_folder import RunFolder
 
 pypandoc = pytest.importorskip("pypandoc")
 nbformat = pytest.importorskip("nbformat")
-from convlens.reporting.html_page import _without_html, to_html  # noqa: E402
+from convlens.reporting.html_page import _Words, to_html  # noqa: E402
 from convlens.reporting.pdf import PANDOC_MARKDOWN  # noqa: E402
 
 HOSTILE = (
@@ -102,7 +102,7 @@ names = st.one_of(
 
 
 RENDERERS = [
-    _without_html,  # the report's
+    lambda source: _Words()(source),  # the report's
     MarkdownIt("commonmark", {"html": True}).enable("table").render,  # as GitHub's
 ]
 
@@ -368,6 +368,18 @@ def test_a_page_has_its_title_and_no_more(name):
     page = to_html(nbformat.v4.new_notebook(), name)
     assert Reader(page.split("</title>")[0]).text.strip() == escape.visible(name).strip()
     assert "default-src 'none'" in page
+
+
+@settings(max_examples=30, deadline=None)
+@given(names, st.booleans())
+def test_a_heading_is_its_name_where_it_stands_and_in_the_contents(name, raw):
+    heading = " ".join(name.split()) if raw else escape.markdown(name)
+    cell = nbformat.v4.new_markdown_cell(f"# Title\n\n## {heading}")
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    seen = Reader(to_html(notebook, "plain").split("</style>")[-1])
+    assert not {"script", "img", "table", "iframe"} & seen.tags or raw
+    assert not {attribute for attribute in seen.attributes if attribute.startswith("on")}
+    assert "script" not in seen.tags
 
 
 def test_what_is_logged_commands_no_terminal(told, capsys):
