@@ -79,8 +79,8 @@ def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -
         import onnxscript  # noqa: F401  torch's exporter writes with it
     except ImportError as problem:
         raise UserError(
-            f"ONNX needs {problem.name}; install it with `pip install onnx onnxscript onnxruntime`, "
-            "or write a .pt2 file"
+            f"ONNX needs {problem.name}; install it with "
+            "`pip install onnx onnxscript onnxruntime`, or write a .pt2 file"
         ) from None
     program = _program(network)
     with _quiet():
