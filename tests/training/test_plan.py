@@ -289,10 +289,15 @@ def test_pretraining_is_not_planned(toy_data):
         train("lenet5", time="5m", pretraining=2, data=toy_data)
 
 
-def test_images_are_compared_where_there_is_time_for_that(machine, tmp_path, monkeypatch):
+def test_images_are_compared_where_there_is_time_for_that_or_it_is_known(
+    machine, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(plan_module, "PAIRS_A_SECOND", 60 * 20 / 4.1)  # 4.1 s, more than a tenth
+        metrics = machine.run(tmp_path / "short", "40s").metrics
+        assert metrics["validation_near_duplicates"] is None
+        told = metrics["validation_near_duplicates_unknown"]
+        assert told == "40s is too short to compare all images"
     assert machine.run(tmp_path / "long", "40s").metrics["validation_near_duplicates"] == 0
-    monkeypatch.setattr(plan_module, "PAIRS_A_SECOND", 60 * 20 / 4.1)  # 4.1 s, more than a tenth
-    metrics = machine.run(tmp_path / "short", "40s").metrics
-    assert metrics["validation_near_duplicates"] is None
-    told = metrics["validation_near_duplicates_unknown"]
-    assert told == "40s is too short to compare all images"
+    monkeypatch.setattr(plan_module, "PAIRS_A_SECOND", 1)
+    assert machine.run(tmp_path / "known", "40s").metrics["validation_near_duplicates"] == 0

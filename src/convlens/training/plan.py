@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convlens.data.tools.near_duplicates.leak import InTrain
+from convlens.data.tools.near_duplicates.leak import InTrain, known_in_train
 from convlens.errors import UserError
 from convlens.recipes import Recipe
 from convlens.recipes.lengths import lengths
@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 LEAST_EPOCHS = 3  # that a run is planned with: after each it can be planned anew
 LOOKING = 0.1  # share of the time in which images may be compared with each other
-PAIRS_A_SECOND = 1e6  # as a busy core compares them
+# As fast as a core compares them where many resemble each other, as digits do.
+PAIRS_A_SECOND = 1e4
 LEAST_STEPS = 10  # that make a run, where there are so many in an epoch
 
 
@@ -138,11 +139,15 @@ def choose_in_time(
 
 
 def _near_duplicates(trainer: Trainer, clock: Clock) -> InTrain:
-    """Which monitored images have a near-duplicate in train, where there is time to look."""
-    pairs = len(trainer.splits.train) * len(trainer.splits.monitored)
+    """Which monitored images have a near-duplicate in train, where it is known or there is time."""
+    splits = trainer.splits
+    known = known_in_train(trainer.dataset.root, splits.train, splits.monitored)
+    if known is not None:
+        return known
+    pairs = len(splits.train) * len(splits.monitored)
     if pairs / PAIRS_A_SECOND > LOOKING * clock.seconds:
         return InTrain(None, f"{in_words(clock.seconds)} is too short to compare all images")
-    return known_near_duplicates(trainer, trainer.splits)
+    return known_near_duplicates(trainer, splits)
 
 
 def _images(trainer: Trainer) -> int:
