@@ -305,10 +305,11 @@ def table(records: Sequence[Record], minutes: Sequence[float]) -> str:
             loss = mean(rows, "loss", "{:.3f}")
             cells = [str(len(rows)), f"{longest:.1f}", *figures, loss]
             lines.append([name, f"`{recipe}`", *cells])
-    text += "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    if len(lines) > 2:
+        text += "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
     measured = "; ".join(f"{name}: `{of(records, set=name)[0]['split']}/`" for name in names)
     return (
-        f"{text}\n± is the standard error over the seeds. Minutes are those of the slowest seed. "
+        f"{text}± is the standard error over the seeds. Minutes are those of the slowest seed. "
         f"Measured on {measured}.\n"
     )
 
@@ -339,7 +340,7 @@ def picture(records: Sequence[Record]) -> Figure:
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = new_figure(height=2.6 * rows + 0.3)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in panels:
         ax.set_visible(False)
     for ax, name in zip(panels, names, strict=False):

@@ -98,7 +98,7 @@ def test_the_table_compares_with_the_best_peer_and_knows_standard_errors(dataset
     assert lines[9] == "| photos | `quick` | 1 | 0.8 | 82.0% | 41.0% | 1.000 |"
     datasets.write_pages(tmp_path, records, [1])
     with Image.open(tmp_path / "datasets.png") as picture:
-        assert picture.width > 300
+        assert picture.height > 300, "a panel for the set"
 
 
 def test_the_table_goes_between_the_marks_of_a_page(datasets, tmp_path):
