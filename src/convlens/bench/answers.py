@@ -4,9 +4,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from convlens.bench import peers, processes
-from convlens.bench.ratios import pairwise, spread
+from convlens.bench.ratios import row_of_rates
 from convlens.bench.session import Rows, Session
 from convlens.errors import UserError
+
+
+def _eager(session: Session, batch: int, seconds: float) -> dict[str, Any]:
+    """What the peer does with batches of that size."""
+    options = {"weights": session.weights, "batch": batch, "seconds": seconds}
+    return processes.peer("eager_inference.py", session.environment, **options)
+
+
+def _best_eager(session: Session, sizes: Sequence[int]) -> tuple[int, list[dict[str, Any]]]:
+    """The size of batches at which the peer is fastest, and what it does at each."""
+    seconds = session.effort.grid_seconds
+    grid = [{"batch": batch, **_eager(session, batch, seconds)} for batch in sizes]
+    return max(grid, key=lambda point: point["images_per_second"])["batch"], grid
 
 
 def measure_int8(session: Session) -> Rows:
@@ -19,10 +32,6 @@ def measure_int8(session: Session) -> Rows:
             option="weights",
         )
 
-    def eager(batch: int, seconds: float) -> dict[str, Any]:
-        options = {"weights": weights, "batch": batch, "seconds": seconds}
-        return processes.peer("eager_inference.py", environment, **options)
-
     def rounded(batches: Sequence[int], seconds: float) -> dict[str, Any]:
         return processes.ours(
             "int8_rates",
@@ -34,32 +43,23 @@ def measure_int8(session: Session) -> Rows:
         )
 
     sizes = effort.inference_batches
-    grid = [{"batch": batch, **eager(batch, effort.grid_seconds)} for batch in sizes]
-    best = max(grid, key=lambda point: point["images_per_second"])["batch"]
+    best, grid = _best_eager(session, sizes)
     tried = rounded(sizes, effort.grid_seconds)
     ours, peer = peers.in_turn(
         lambda: rounded([tried["batch"]], effort.seconds),
-        lambda: eager(best, effort.seconds),
+        lambda: _eager(session, best, effort.seconds),
         effort.pairs,
     )
-    a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
-    ratio = pairwise(a, b)
     told = {name: tried[name] for name in ("before", "after", "images", "split")}
     settings = {"batch": tried["batch"], "accuracy": f"{told['after']:.2%}"}
-    return {
-        "int8": {
-            "value": ratio["median"],
-            "ratio": ratio,
-            "check": told,
-            "ours": {**spread(a), "unit": "images/s", "settings": settings, "grid": tried["grid"]},
-            "peer": {
-                **spread(b),
-                "unit": "images/s",
-                "settings": {"batch": best, "accuracy": f"{told['before']:.2%}"},
-                "grid": grid,
-            },
-        }
-    }
+    theirs = {"batch": best, "accuracy": f"{told['before']:.2%}"}
+    row = row_of_rates(
+        ours,
+        peer,
+        {"settings": settings, "grid": tried["grid"]},
+        {"settings": theirs, "grid": grid},
+    )
+    return {"int8": {**row, "check": told}}
 
 
 def against_eager(name: str, batches: tuple[int, ...] = ()) -> Callable[[Session], Rows]:
@@ -69,42 +69,23 @@ def against_eager(name: str, batches: tuple[int, ...] = ()) -> Callable[[Session
         effort, environment, weights = session.effort, session.environment, session.weights
         sizes = batches or effort.inference_batches
 
-        def eager(batch: int, seconds: float) -> dict[str, Any]:
-            options = {"weights": weights, "batch": batch, "seconds": seconds}
-            return processes.peer("eager_inference.py", environment, **options)
-
         def fast(measure: str, seconds: float, **options: Any) -> dict[str, Any]:
             return processes.ours(measure, environment, weights=weights, seconds=seconds, **options)
 
-        grid = [{"batch": batch, **eager(batch, effort.grid_seconds)} for batch in sizes]
-        best = max(grid, key=lambda point: point["images_per_second"])["batch"]
+        best, grid = _best_eager(session, sizes)
         tried = fast("inference_grid", effort.grid_seconds, batches=sizes)
         chosen = {key: tried["best"][key] for key in ("way", "batch")}
         ours, peer = peers.in_turn(
             lambda: fast("inference_rate", effort.seconds, **chosen),
-            lambda: eager(best, effort.seconds),
+            lambda: _eager(session, best, effort.seconds),
             effort.pairs,
         )
-        a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
-        ratio = pairwise(a, b)
-        return {
-            name: {
-                "value": ratio["median"],
-                "ratio": ratio,
-                "ours": {
-                    **spread(a),
-                    "unit": "images/s",
-                    "settings": chosen,
-                    "grid": tried["grid"],
-                    "difference": max(run["difference"] for run in ours),
-                },
-                "peer": {
-                    **spread(b),
-                    "unit": "images/s",
-                    "settings": {"batch": best},
-                    "grid": grid,
-                },
-            }
+        about_ours = {
+            "settings": chosen,
+            "grid": tried["grid"],
+            "difference": max(run["difference"] for run in ours),
         }
+        about_peer = {"settings": {"batch": best}, "grid": grid}
+        return {name: row_of_rates(ours, peer, about_ours, about_peer)}
 
     return measure

@@ -5,7 +5,7 @@ from typing import Any
 
 from convlens.bench import peers, processes
 from convlens.bench.machine import cores
-from convlens.bench.ratios import pairwise, spread
+from convlens.bench.ratios import row_of_rates
 from convlens.bench.session import Rows, Session
 from convlens.training.spinning import SPINCOUNT
 
@@ -45,16 +45,7 @@ def measure_busy(session: Session) -> Rows:
         lambda: beside(2, images, settings["spins"], settings["threads"]),
         effort.pairs,
     )
-    a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
-    ratio = pairwise(a, b)
-    return {
-        "busy": {
-            "value": ratio["median"],
-            "ratio": ratio,
-            "ours": {**spread(a), "unit": "images/s"},
-            "peer": {**spread(b), "unit": "images/s", "settings": settings, "grid": grid},
-        }
-    }
+    return {"busy": row_of_rates(ours, peer, {}, {"settings": settings, "grid": grid})}
 
 
 def _rate(run: dict[str, Any]) -> dict[str, Any]:

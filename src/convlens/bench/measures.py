@@ -11,7 +11,7 @@ from convlens.bench import growth, peers, processes, results
 from convlens.bench.answers import against_eager, measure_int8
 from convlens.bench.busy import measure_busy
 from convlens.bench.matrix import multiply_adds
-from convlens.bench.ratios import flops_per_image, pairwise, spread
+from convlens.bench.ratios import flops_per_image, pairwise, row_of_rates, spread
 from convlens.bench.rows import EXPLORER
 from convlens.bench.session import Rows, Session, today
 from convlens.inference.classifier import Classifier
@@ -36,27 +36,10 @@ def _training(name: str, recipe: str, script: str) -> Callable[[Session], Rows]:
             lambda: processes.peer(script, session.environment, root, **options, **settings),
             effort.pairs,
         )
-        a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
-        ratio = pairwise(a, b)
-        return {
-            name: {
-                "value": ratio["median"],
-                "ratio": ratio,
-                "ours": {
-                    **spread(a),
-                    "unit": "images/s",
-                    "device": ours[0]["device"],
-                    "start_seconds": median(run["start_seconds"] for run in ours),
-                },
-                "peer": {
-                    **spread(b),
-                    "unit": "images/s",
-                    "settings": settings,
-                    "grid": grid,
-                    "start_seconds": median(run["start_seconds"] for run in peer),
-                },
-            }
-        }
+        starts = [median(run["start_seconds"] for run in side) for side in (ours, peer)]
+        about_ours = {"device": ours[0]["device"], "start_seconds": starts[0]}
+        about_peer = {"settings": settings, "grid": grid, "start_seconds": starts[1]}
+        return {name: row_of_rates(ours, peer, about_ours, about_peer)}
 
     return measure
 

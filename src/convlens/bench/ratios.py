@@ -22,6 +22,26 @@ def pairwise(ours: Sequence[float], peer: Sequence[float], scale: float = 1.0) -
     return spread([scale * a / b for a, b in zip(ours, peer, strict=True)])
 
 
+def row_of_rates(
+    ours: Sequence[Mapping[str, Any]],
+    peer: Sequence[Mapping[str, Any]],
+    about_ours: Mapping[str, Any],
+    about_peer: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A row of the results: the images a second of both sides' runs, and the ratio of each pair.
+
+    about_ours, about_peer: what else is told of the sides.
+    """
+    a, b = ([run["images_per_second"] for run in side] for side in (ours, peer))
+    ratio = pairwise(a, b)
+    return {
+        "value": ratio["median"],
+        "ratio": ratio,
+        "ours": {**spread(a), "unit": "images/s", **about_ours},
+        "peer": {**spread(b), "unit": "images/s", **about_peer},
+    }
+
+
 def flops_per_image(multiply_adds: int) -> int:
     """Floating-point operations of training on one image.
 
