@@ -2,7 +2,7 @@
 
 import { format } from "./address.js";
 import { during, Latest } from "./answers.js";
-import { h } from "./dom.js";
+import { h, page } from "./dom.js";
 import { confusion, evaluationOf, perClass } from "./evaluation.js";
 import { counted, percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
@@ -15,18 +15,12 @@ export class Classes {
   constructor(site) {
     this.latest = new Latest();
     const signal = this.latest.next();
-    this.element = h(
-      "section",
-      { class: "page" },
-      h("h1", { tabindex: -1 }, "Accuracy of each class"),
-      h(
-        "p",
-        { class: "lead" },
-        "Accuracy: how many of a class's images are known as such (recall). Precision: how many of "
-          + "the images taken for it are of it. F1: their harmonic mean. AUC: how often its "
-          + "probability is higher for one of its images than for another. Point at a figure for "
-          + "its 95\u00a0% interval.",
-      ),
+    this.element = page(
+      "Accuracy of each class",
+      "Accuracy: how many of a class's images are known as such (recall). Precision: how many of "
+        + "the images taken for it are of it. F1: their harmonic mean. AUC: how often its "
+        + "probability is higher for one of its images than for another. Point at a figure for "
+        + "its 95\u00a0% interval.",
       eachRunOnData(site, (run, r, slot) =>
         during(slot, signal, async (news) => {
           const evaluation = await evaluationOf(r, { signal, news });

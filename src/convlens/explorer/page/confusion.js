@@ -2,7 +2,7 @@
 
 import { format, go } from "./address.js";
 import { during, Latest } from "./answers.js";
-import { button, h, note, range } from "./dom.js";
+import { button, h, note, page, range } from "./dom.js";
 import { confusion, evaluationOf } from "./evaluation.js";
 import { sentence } from "./mistakes.js";
 import { counted } from "./numbers.js";
@@ -22,17 +22,11 @@ export class Confusion {
     this.signal = this.latest.next();
     this.matrices = [];
     this.images = h("div", { class: "cell", hidden: true });
-    this.element = h(
-      "section",
-      { class: "page" },
-      h("h1", { tabindex: -1 }, "Confusion matrix"),
-      h(
-        "p",
-        { class: "lead" },
-        "A row a true class, a column a prediction; the stronger the color, the larger the share of the "
-          + "row. "
-          + "Keys: arrows choose a cell, Enter shows its images, + and − enlarge.",
-      ),
+    this.element = page(
+      "Confusion matrix",
+      "A row a true class, a column a prediction; the stronger the color, the larger the share of the "
+        + "row. "
+        + "Keys: arrows choose a cell, Enter shows its images, + and − enlarge.",
       this.images,
       eachRunOnData(site, (run, r, slot) =>
         during(slot, this.signal, async (news) => {

@@ -18,6 +18,17 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** A view: its title, which takes the focus when it opens, what it is about, and what it shows. */
+export function page(title, lead, ...content) {
+  return h(
+    "section",
+    { class: "page" },
+    h("h1", { tabindex: -1 }, title),
+    h("p", { class: "lead" }, lead),
+    ...content,
+  );
+}
+
 /** A plain button; what it shows may be a sign only, so that `label` says what it does. */
 export function button(label, sign, onclick) {
   const attributes = { type: "button", class: "quiet", title: label, "aria-label": label, onclick };

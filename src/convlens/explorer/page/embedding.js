@@ -2,7 +2,7 @@
 
 import { go } from "./address.js";
 import { ask, during, keep, Latest, picture } from "./answers.js";
-import { h } from "./dom.js";
+import { h, page } from "./dom.js";
 import { evaluationOf } from "./evaluation.js";
 import { sentence } from "./mistakes.js";
 import { percent } from "./numbers.js";
@@ -31,17 +31,13 @@ export class Embedding {
       h("option", { value: "" }, "all classes"),
       ...classes.map((name) => h("option", { value: name }, name)),
     );
-    this.element = h(
-      "section",
-      { class: "page" },
-      h("h1", { tabindex: -1 }, "Embedding of the validation set"),
-      h(
-        "p",
-        { class: "lead" },
+    this.element = page(
+      "Embedding of the validation set",
+      [
         "Images that excite the features before the classifier alike lie together. ",
         "A frame in blue: answered right; in orange: wrong. ",
         "Keys: + and − enlarge, arrows move, Enter opens the image in the middle.",
-      ),
+      ],
       h("p", { class: "controls" }, h("label", { for: "shown" }, "Show "), this.chooser),
       eachRunOnFeatures(site, (run, r, slot) =>
         during(slot, signal, async (news) => {

@@ -2,7 +2,7 @@
 
 import { format } from "./address.js";
 import { ask, during, keep, Latest } from "./answers.js";
-import { h, range } from "./dom.js";
+import { h, page, range } from "./dom.js";
 import { evaluationOf } from "./evaluation.js";
 import { counted, percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
@@ -34,15 +34,9 @@ export class Images {
   constructor(site) {
     this.latest = new Latest();
     const signal = this.latest.next();
-    this.element = h(
-      "section",
-      { class: "page" },
-      h("h1", { tabindex: -1 }, "Images of the validation set"),
-      h(
-        "p",
-        { class: "lead" },
-        "Filter, sort and tick them; what is ticked can be saved as a table or as files.",
-      ),
+    this.element = page(
+      "Images of the validation set",
+      "Filter, sort and tick them; what is ticked can be saved as a table or as files.",
       eachRunOnData(site, (_, r, slot) =>
         during(slot, signal, async (news) => {
           const [evaluation, marks] = await Promise.all([

@@ -1,7 +1,7 @@
 // The images that a run gets wrong, the surest mistakes first.
 
 import { during, Latest } from "./answers.js";
-import { h } from "./dom.js";
+import { h, page } from "./dom.js";
 import { evaluationOf, mistakes } from "./evaluation.js";
 import { percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
@@ -15,11 +15,9 @@ export class Mistakes {
   constructor(site) {
     this.latest = new Latest();
     const signal = this.latest.next();
-    this.element = h(
-      "section",
-      { class: "page" },
-      h("h1", { tabindex: -1 }, "Worst mistakes"),
-      h("p", { class: "lead" }, "Validation images that the network gets wrong, the surest first."),
+    this.element = page(
+      "Worst mistakes",
+      "Validation images that the network gets wrong, the surest first.",
       site.runs.length > 1 && site.data && this.#disagreements(site, signal),
       eachRunOnData(site, (run, r, slot) =>
         during(slot, signal, async (news) => {

@@ -2,7 +2,7 @@
 
 import { ask, during, keep, Latest } from "./answers.js";
 import { chart } from "./chart.js";
-import { h, note } from "./dom.js";
+import { h, note, page } from "./dom.js";
 import { brief, percent } from "./numbers.js";
 import { eachRun } from "./runs.js";
 
@@ -16,16 +16,12 @@ export class Training {
   constructor(site) {
     this.latest = new Latest();
     const signal = this.latest.next();
-    this.element = h(
-      "section",
-      { class: "page" },
-      h("h1", { tabindex: -1 }, "Training"),
-      h(
-        "p",
-        { class: "lead" },
+    this.element = page(
+      "Training",
+      [
         "In the curves, train is measured while training, on augmented images; the figures above ",
         "them, in evaluation mode on all images as they are.",
-      ),
+      ],
       eachRun(site, (run, r, slot) =>
         during(slot, signal, async (news) => {
           const history = await keep(ask, `api/${r}/history.json`, { signal, news });
