@@ -64,6 +64,16 @@ def test_a_second_start_measures_nothing_and_chooses_the_same(clock):
     assert asked == []
 
 
+def test_no_layer_is_measured_once_the_time_for_it_is_over(clock, monkeypatch):
+    asked = clock[1]
+    monkeypatch.setattr(autotune.time, "perf_counter", lambda: float(len(asked)))
+    plan = choose_algorithms(resnet18(), 5, CPU, seconds=5)
+    assert plan and 5 < len(asked) <= 5 + 3
+    asked.clear()
+    assert choose_algorithms(resnet18(), 5, CPU, seconds=-1) == plan  # what is known is used
+    assert asked == []
+
+
 def test_measuring_for_real_leaves_the_layer_as_it_was():
     layer = Conv2d(4, 4, 3, padding=1)
     layer.algorithms = {(8, 8): "dense"}

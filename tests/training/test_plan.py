@@ -223,7 +223,7 @@ class Fake:
 
     def __init__(self, config):
         self.config, self.recipe = config, config.recipe
-        self.splits, self.near_duplicates = None, None
+        self.splits, self.near_duplicates = None, {}
         self.batches = type("Batches", (), {"size": 128, "__len__": lambda self: 60})()
 
     def pace_at(self, epoch):
@@ -254,7 +254,7 @@ def test_the_longer_it_may_take_the_finer_is_the_network(
         return Cost(steps[fine], 0.001, 911, 8677, most=most)
 
     monkeypatch.setattr("convlens.training.plan.measure", measure)
-    monkeypatch.setattr("convlens.training.plan._near_duplicates", lambda *_: None)
+    monkeypatch.setattr("convlens.training.plan._near_duplicates", lambda *_: {})
     choices = choices_of(None, {"time": given, "seed": 3, "learning_rate": 0.01})
     clock = Clock(0.0, seconds_of(given))
     trainer, _ = choose_in_time(choices, lambda config, world: Fake(config), ALONE, clock)

@@ -1,6 +1,8 @@
 """Which algorithm computes each convolution fastest on this machine: measured, kept and printed."""
 
+import math
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,7 @@ def choose_algorithms(
     machine: Machine,
     processes: int = 1,
     images: int = sys.maxsize,
+    seconds: float = math.inf,
 ) -> ConvolutionPlan:
     """Measure a forward and backward pass of every convolution by each algorithm it has.
 
@@ -41,9 +44,11 @@ def choose_algorithms(
         machine: Where it is measured.
         processes: That train together.
         images: Of the training set; a batch holds no more.
+        seconds: After which no other layer is measured; the rest keep the library's own.
     """
     measurements = Measurements(machine.device)
     plan: ConvolutionPlan = {}
+    began = time.perf_counter()
     with torch.random.fork_rng([]):  # the weights do not matter, and nobody's draws are disturbed
         model = channels_last(recipe.build(num_classes).to(machine.device))
         batch_size = max(1, min(recipe.batch_size, images) // processes)
@@ -60,7 +65,8 @@ def choose_algorithms(
                 f"{height}×{width}, batch {batch_size}, {machine.precision}"
             )
             choices = layer.choices(height, width)
-            if not choices:
+            late = what not in measurements and time.perf_counter() - began > seconds
+            if late or not choices:
                 continue
             best = measurements.get(
                 what,

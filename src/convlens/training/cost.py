@@ -18,8 +18,7 @@ MOST_EPOCHS, MOST_IMAGES = 60, 460_000
 
 TIMED_STEPS = 3
 EVALUATED = 256  # images
-PAGES_KEPT = "seconds of the last pages"
-PAGES = 6.0  # where they are not known yet
+PAGES = 5.5  # for a split that is shown, where it is not known yet
 KEEPING = 0.3  # likewise
 
 
@@ -51,7 +50,7 @@ class Cost:
         monitored: Images that are evaluated after each epoch.
         last: Images that are evaluated at the end.
         keeping: What an epoch leaves on the disk.
-        pages: The last pages.
+        pages: The last pages of all splits that are shown.
         most: Steps in all, at most.
     """
 
@@ -101,6 +100,11 @@ class Cost:
         return math.floor((room / epochs - self.epoch) / self.step)
 
 
+def pages_of(shown: int) -> str:
+    """What the time is kept by that the last pages of so many splits took."""
+    return f"seconds of the last pages of {shown} split{'s' * (shown > 1)}"
+
+
 def measure(trainer: Trainer, most_images: int = MOST_IMAGES) -> Cost:
     """What a run costs now, from a few steps and answers of its own; every process calls it.
 
@@ -123,7 +127,8 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES) -> Cost:
     # with a hold-out the best epoch is measured too, which may not be the last
     last = (len(splits.train) + len(splits.monitored)) * (1 + trainer.config.has_holdout)
     last += len(trainer.test or ())
-    pages = Measurements(trainer.machine.device).values.get(PAGES_KEPT, PAGES)
+    shown = len(trainer.judged)
+    pages = Measurements(trainer.machine.device).values.get(pages_of(shown), PAGES * shown)
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
     most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
     return Cost(step, image, len(splits.monitored), last, pages=pages, most=most)

@@ -30,9 +30,7 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
     config = trainer.config
     classifier = trainer.classifier(state)
     found: dict[str, Any] = {}
-    near_duplicates = trainer.near_duplicates
-    if near_duplicates is None:
-        near_duplicates = folder.first(known_near_duplicates, trainer, trainer.splits)
+    near_duplicates = _near_duplicates(trainer, folder, trainer.splits)
     if config.has_holdout:
         evaluations = _calibrated(trainer, classifier, folder, "last")
         last = evaluations[config.monitored]
@@ -56,8 +54,8 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
     seconds = sum(row["seconds"] for row in state.history)
     found["epochs"] = len(state.history)  # fewer than the recipe's where a callback has stopped it
     metrics = {**metrics, **found, "seconds": round(seconds, 1)}
-    if trainer.test is not None:
-        metrics |= _measure_test(trainer, classifier, trainer.test, folder)
+    for splits in trainer.judged[1:]:
+        metrics |= _measure_test(trainer, classifier, splits, folder)
     evaluation = evaluations[config.monitored]
     folder.first(_write_pages, trainer, state, evaluation, folder)
     folder.first(write_card, folder, metrics)
@@ -65,14 +63,12 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
 
 
 def _measure_test(
-    trainer: Trainer, classifier: Classifier, test: Split, folder: RunFolder
+    trainer: Trainer, classifier: Classifier, splits: Monitored, folder: RunFolder
 ) -> dict[str, Any]:
     """The figures of the test images; their pages go into test/ in the run's folder."""
-    seen = trainer.world.evaluate(classifier, test)
-    between = Monitored(trainer.splits.train, test, "test")
-    near_duplicates = folder.first(known_near_duplicates, trainer, between)
-    known = uncertainty("test", seen, near_duplicates)
-    folder.first(_write_test_pages, seen, test, folder)
+    seen = trainer.world.evaluate(classifier, splits.monitored)
+    known = uncertainty("test", seen, _near_duplicates(trainer, folder, splits))
+    folder.first(_write_test_pages, seen, splits.monitored, folder)
     return {
         "test_loss": seen.loss,
         "test_accuracy": seen.accuracy,
@@ -85,6 +81,12 @@ def _write_test_pages(seen: Evaluation, test: Split, folder: RunFolder) -> None:
     pages = folder.path / "test"
     pages.mkdir(exist_ok=True)
     write_evaluation(seen, test.images, pages)
+
+
+def _near_duplicates(trainer: Trainer, folder: RunFolder, splits: Monitored) -> InTrain:
+    """Which monitored images have one in train; a plan has looked for them already."""
+    planned = trainer.near_duplicates.get(splits.name)
+    return planned or folder.first(known_near_duplicates, trainer, splits)
 
 
 def known_near_duplicates(trainer: Trainer, splits: Monitored) -> InTrain:

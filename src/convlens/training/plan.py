@@ -138,16 +138,23 @@ def choose_in_time(
     return trainer, cost
 
 
-def _near_duplicates(trainer: Trainer, clock: Clock) -> InTrain:
-    """Which monitored images have a near-duplicate in train, where it is known or there is time."""
-    splits = trainer.splits
-    known = known_in_train(trainer.dataset.root, splits.train, splits.monitored)
-    if known is not None:
-        return known
-    pairs = len(splits.train) * len(splits.monitored)
-    if pairs / PAIRS_A_SECOND > LOOKING * clock.seconds:
-        return InTrain(None, f"{in_words(clock.seconds)} is too short to compare all images")
-    return known_near_duplicates(trainer, splits)
+def _near_duplicates(trainer: Trainer, clock: Clock) -> dict[str, InTrain]:
+    """Which images that a run is judged by have a near-duplicate in train, where that is known or
+    there is time to find out; by split."""
+    found: dict[str, InTrain] = {}
+    seconds = LOOKING * clock.seconds
+    for splits in trainer.judged:
+        known = known_in_train(trainer.dataset.root, splits.train, splits.monitored)
+        if known is None:
+            needed = len(splits.train) * len(splits.monitored) / PAIRS_A_SECOND
+            if needed > seconds:
+                time = in_words(clock.seconds)
+                known = InTrain(None, f"{time} is too short to compare all images")
+            else:
+                seconds -= needed
+                known = known_near_duplicates(trainer, splits)
+        found[splits.name] = known
+    return found
 
 
 def _images(trainer: Trainer) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from convlens.training.timekeeper import Timekeeper
 from convlens.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
+
+MEASURING = 0.05  # share of a run's time in which convolutions may be measured
 
 OnEpoch = Callable[[EpochStats], None]
 
@@ -132,7 +135,8 @@ def make_trainer(config: RunConfig, world: World) -> Trainer:
     config = config.resolved(dataset, machine)
     trainer = Trainer(config, dataset, machine, world)  # refuses what cannot be trained
     recipe, classes, images = config.recipe, dataset.num_classes, len(dataset.train)
-    plan = world.first(choose_algorithms, recipe, classes, machine, world.size, images)
+    seconds = math.inf if config.time is None else MEASURING * seconds_of(config.time)
+    plan = world.first(choose_algorithms, recipe, classes, machine, world.size, images, seconds)
     trainer.config = dataclasses.replace(config, convolutions=plan)
     return trainer
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from convlens.training.callbacks import Callback, EpochStats
-from convlens.training.cost import PAGES_KEPT, Clock, Cost
+from convlens.training.cost import Clock, Cost, pages_of
 from convlens.training.measuring import Measurements
 from convlens.training.pace import read_change
 from convlens.training.result import Run
@@ -55,7 +55,7 @@ class Timekeeper(Callback):
         if not self.trainer.config.has_holdout:  # there it is not known what was evaluated
             pages = time.perf_counter() - self.since - self.cost.last * self.cost.image
             measurements = Measurements(self.trainer.machine.device)
-            measurements.new[PAGES_KEPT] = round(max(1.0, pages), 1)
+            measurements.new[pages_of(len(self.trainer.judged))] = round(max(1.0, pages), 1)
             measurements.save()
 
     def _keep_time(self, state: TrainState) -> None:

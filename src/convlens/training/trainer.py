@@ -37,7 +37,7 @@ from convlens.training.pretrain import pretrain
 from convlens.training.pretrained import freeze, keep_frozen, read_weights
 from convlens.training.progress import Progress
 from convlens.training.run_folder import RunFolder, is_finite
-from convlens.training.splits import monitored_splits
+from convlens.training.splits import Monitored, monitored_splits
 from convlens.training.step import TrainState, train_step
 from convlens.training.threads import Threads
 from convlens.version import source_commit
@@ -92,9 +92,16 @@ class Trainer:
                 + (", or start fewer" if world.size > 1 else ""),
                 option="batch_size",
             )
-        # which images that are monitored have one in train; None until somebody has looked
-        self.near_duplicates: InTrain | None = None
+        # by split, which of its images have one in train; a plan looks for them first
+        self.near_duplicates: dict[str, InTrain] = {}
         self.teachers = load_teachers(config.teachers, dataset.classes, self.recipe.channels)
+
+    @property
+    def judged(self) -> list[Monitored]:
+        """What the finished network is judged by: the monitored split, then test/ if it counts."""
+        if self.test is None:
+            return [self.splits]
+        return [self.splits, Monitored(self.splits.train, self.test, "test")]
 
     @property
     def recipe(self) -> Recipe:
