@@ -24,7 +24,7 @@ from near_duplicate_sets import SETS
 from PIL import Image
 
 from convlens.data import open_dataset
-from convlens.data.decode import squash
+from convlens.data.decode import to_square
 from convlens.data.tools.demo import make_demo
 from convlens.data.tools.near_duplicates import Pairs, within
 
@@ -79,7 +79,7 @@ def measure_planted(name: str, count: int, copies: int) -> None:
     chosen = random.permutation(count)[:copies]
     planted = [CHANGES[i % len(CHANGES)](images[row], random) for i, row in enumerate(chosen)]
     truth = {(int(row), count + i) for i, row in enumerate(chosen)}
-    pixels = np.stack([squash(image, 64) for image in [*images, *planted]])
+    pixels = np.stack([to_square(image, 64) for image in [*images, *planted]])
     start = time.perf_counter()
     found = within(pixels, progress=False)
     seconds = time.perf_counter() - start

@@ -2,6 +2,7 @@
 
     python benchmarks/reliability.py kills [--count 1000]    every verb that writes, killed anywhere
     python benchmarks/reliability.py faults                  each write, rename and flush fails once
+    python benchmarks/reliability.py full [--count 2000]     a disk that is full at any byte
     python benchmarks/reliability.py hostile [--count 10000] weights, states, images made of lies
     python benchmarks/reliability.py torchrun [--count 50]   a worker of several is killed
 
@@ -12,6 +13,7 @@ thousand times would take most of the time. docs/reliability.md quotes the count
 """
 
 import argparse
+import builtins
 import contextlib
 import errno
 import hashlib
@@ -19,6 +21,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -294,10 +297,7 @@ def _torture(
         if status == 0:
             break
         command = job.again(folder)
-    try:
-        found = job.outcome(folder)
-    except Exception as problem:
-        found = {"outcome": repr(problem)}
+    found = _outcome(job, folder)
     remains = left_over(folder)
     job.counts["left"] += len(remains)
     if status or found != expected:
@@ -310,6 +310,13 @@ def _torture(
     return True
 
 
+def _outcome(job: Job, folder: Path) -> dict[str, str]:
+    try:
+        return job.outcome(folder)
+    except Exception as problem:
+        return {"outcome": repr(problem)}
+
+
 def _log(folder: Path) -> str:
     log = folder.parent / f"{folder.name}.log"
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
@@ -319,80 +326,141 @@ def _log(folder: Path) -> str:
 
 
 class FaultyDisk:
-    """The system's calls that write, of which the n-th one fails as on a full or broken disk."""
+    """The system's calls that write, of which the n-th one fails as on a full or broken disk; the
+    0th is none. When the process ends, how many there were stands in a file."""
 
-    CALLS = ("replace", "rename", "mkdir", "fsync", "unlink")
+    CALLS = ("replace", "rename", "mkdir", "fsync", "unlink", "link", "rmdir")
 
-    def __init__(self, n: int, error: int):
-        self.n, self.error, self.seen = n, error, 0
+    def __init__(self, n: int, error: int, seen: Path):
+        self.n, self.error, self.seen, self.count = n, error, seen, 0
 
     def install(self) -> None:
         for name in self.CALLS:
-            setattr(os, name, self._failing(getattr(os, name), name))
-        real = io.open
+            setattr(os, name, self._failing(getattr(os, name)))
+        real, leave = io.open, os._exit
 
         def opened(file, mode="r", *arguments, **options):
-            if any(letter in mode for letter in "wax+") and not isinstance(file, int):
-                self._count(f"open {file}")
+            told = "" if isinstance(file, int) else os.fspath(file)
+            if told and set(mode) & set("wax+") and not str(told).startswith(("/dev/", "/proc/")):
+                self._count()
             return real(file, mode, *arguments, **options)
 
-        io.open = opened
-        import builtins
+        def left(status):
+            with contextlib.suppress(OSError), real(self.seen, "w", encoding="utf-8") as file:
+                file.write(str(self.count))
+            leave(status)
 
-        builtins.open = opened
+        io.open = builtins.open = opened
+        os._exit = left
 
-    def _failing(self, real: Callable, name: str) -> Callable:
+    def _failing(self, real: Callable) -> Callable:
         def call(*arguments, **options):
-            self._count(name)
+            self._count()
             return real(*arguments, **options)
 
         return call
 
-    def _count(self, what: str) -> None:
-        if any(word in what for word in ("/dev/", "/proc/", ".log")):
-            return
-        self.seen += 1
-        if self.seen == self.n:
+    def _count(self) -> None:
+        self.count += 1
+        if self.count == self.n:
             raise OSError(self.error, os.strerror(self.error))
 
 
 def faults(limit: int) -> int:
-    """Let each call that writes fail once; then the same command again, on a sound disk."""
+    """Let each call that writes fail once; then the same command again, on a sound disk.
+
+    Of a verb that has more than `limit` of them, so many fail, evenly spread.
+    """
     lost = blows = 0
     with tempfile.TemporaryDirectory(prefix="reliability-") as place:
-        pattern = Path(place) / "pattern"
+        pattern, victim = Path(place) / "pattern", Path(place) / "victim"
+        seen = Path(place) / "seen"
         pattern.mkdir()
         prepare(pattern)
-        for job in jobs()[:4]:
-            undisturbed = Path(place) / "undisturbed"
-            shutil.copytree(pattern, undisturbed)
-            ended(started(job.command.split(), undisturbed))
-            expected = job.outcome(undisturbed)
-            shutil.rmtree(undisturbed)
-            for n in range(1, limit):
-                folder = Path(place) / "victim"
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.copytree(pattern, folder)
-                error = (errno.ENOSPC, errno.EIO)[n % 2]
-                disk = FaultyDisk(n, error)
-                status = ended(started(job.command.split(), folder, disk.install))
-                if status == 0 and job.outcome(folder) == expected and n > 200:
-                    break  # there are no more calls
-                blows += 1
-                crashed = status not in (0, 2)
-                again = 0
-                if status:
-                    again = ended(started(job.again(folder).split(), folder))
-                try:
-                    same = job.outcome(folder) == expected
-                except Exception:
-                    same = False
-                if crashed or again or not same:
+        for job in jobs():
+
+            def blow(n: int) -> int:
+                shutil.rmtree(victim, ignore_errors=True)
+                shutil.copytree(pattern, victim)
+                disk = FaultyDisk(n, (errno.ENOSPC, errno.EIO)[n % 2], seen)
+                return ended(started(job.command.split(), victim, disk.install))  # noqa: B023
+
+            if status := blow(0):
+                print(f"{job.name}: status {status} without any fault\n{_log(victim)}")
+                return 1
+            expected, calls = job.outcome(victim), int(seen.read_text(encoding="utf-8"))
+            chosen = sorted({round(n) for n in np.linspace(1, calls, min(calls, limit))})
+            before = lost
+            for n in chosen:
+                status = blow(n)
+                again = ended(started(job.again(victim).split(), victim)) if status else 0
+                found = _outcome(job, victim)
+                if status not in (0, 2) or again or found != expected:
                     lost += 1
-                    what = f"status {status}, then {again}, {'same' if same else 'another'} result"
-                    print(f"LOST in {job.name}, call {n}: {what}\n{_log(folder)}", flush=True)
-            print(f"{job.name}: {n} calls that write", flush=True)
+                    what = {k: (v, found.get(k)) for k, v in expected.items() if found.get(k) != v}
+                    print(
+                        f"LOST in {job.name}, call {n}: status {status}, then {again}, {what}\n"
+                        f"{_log(victim)}",
+                        flush=True,
+                    )
+                (victim.parent / f"{victim.name}.log").unlink(missing_ok=True)
+            blows += len(chosen)
+            print(
+                f"{job.name}: {len(chosen)} of {calls} calls that write failed, {lost - before} "
+                "lost",
+                flush=True,
+            )
     print(f"{blows} faults, {lost} lost")
+    return int(bool(lost))
+
+
+# A full disk
+
+
+def full(count: int, seed: int) -> int:
+    """Write a run's epoch on a disk that is full after so many bytes: the one before it stays.
+
+    Every byte of the state's first and last 2,000, and `count` in between.
+    """
+    from convlens.errors import UserError
+    from convlens.training.run_folder import RunFolder
+
+    random.seed(seed)
+    lost = 0
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that is too long is an error then
+    with tempfile.TemporaryDirectory(prefix="reliability-") as place:
+        folder = Path(place) / "pattern"
+        folder.mkdir()
+        prepare(folder)
+        if ended(started(TRAIN.split(), folder)):
+            raise SystemExit("the training ended badly")
+        run = RunFolder(folder / "run")
+        state, classifier = run.read_state(), run.classifier("last")
+        assert state is not None
+        history = state.pop("history")
+        kept = folder / "run" / "state.pt"
+        size, before = kept.stat().st_size, digest(kept)
+        edges = {*range(2000), *range(size - 2000, size)}
+        within = {random.randrange(2000, size - 2000) for _ in range(count)}
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        for at in sorted(edges | within):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (at, hard))
+            try:
+                run.save_epoch(classifier, history, state, best=True)
+                told = "nothing was said"
+            except (UserError, OSError) as problem:
+                told = "" if str(folder / "run") in str(problem) else f"no file: {problem}"
+            except Exception as problem:
+                told = repr(problem)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            sound = digest(kept) == before and not left_over(folder)
+            if sound and at % 50 == 0:  # it can be read, and so can the weights
+                sound = run.read_state() is not None and bool(run.classifier("best"))
+            if told or not sound:
+                lost += 1
+                print(f"LOST at byte {at}: {told or 'the run folder changed'}", flush=True)
+    print(f"{len(edges | within)} of the state's {size:,} bytes, {lost} lost")
     return int(bool(lost))
 
 
@@ -557,7 +625,7 @@ def _children(process: int) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("kills", "faults", "hostile", "torchrun"))
+    parser.add_argument("what", choices=("kills", "faults", "full", "hostile", "torchrun"))
     parser.add_argument("--count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -566,6 +634,8 @@ def main() -> None:
         sys.exit(kills(args.count or 1000, args.seed))
     if args.what == "faults":
         sys.exit(faults(args.count or 400))
+    if args.what == "full":
+        sys.exit(full(args.count or 2000, args.seed))
     if args.what == "hostile":
         sys.exit(hostile(args.count or 10_000, args.seed))
     sys.exit(torchrun(args.count or 50, args.seed))

@@ -11,6 +11,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import optuna
 import pytest
 
 from convlens import cli
@@ -123,6 +124,32 @@ def test_a_search_goes_on_as_if_it_had_never_stopped(played, toy_data, tmp_path)
     search(tiny(epochs=4), out=parts, trials=9, **options)
     assert rows(parts) == rows(whole)
     assert len(played) == 18
+
+
+@pytest.mark.parametrize("calls", [1, 2, 20, 21, 22, 40])
+def test_a_search_that_was_cut_tries_what_it_would_have_tried(
+    calls, played, toy_data, tmp_path, monkeypatch
+):
+    options = {"trials": 6, "data": toy_data, "seed": 3, **CPU}
+    search(tiny(epochs=4), out=tmp_path / "whole", **options)
+    left = iter(range(calls))
+    suggest = optuna.Trial.suggest_float
+
+    def cut(*arguments, **limits):  # in the middle of what a trial is to be, or before that
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return suggest(*arguments, **limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "suggest_float", cut)
+        with pytest.raises(KeyboardInterrupt):
+            search(tiny(epochs=4), out=tmp_path / "cut", **options)
+    search(tiny(epochs=4), out=tmp_path / "cut", **options)
+
+    def tried(folder):
+        return [{k: v for k, v in row.items() if k != "trial"} for row in rows(folder)]
+
+    assert tried(tmp_path / "cut") == tried(tmp_path / "whole")
 
 
 def test_a_trial_that_diverges_is_counted_and_does_not_end_the_search(

@@ -42,11 +42,11 @@ def work(folder: Path, trials: int) -> None:
     while True:
         with search.locked():
             _take_back(search)
-            before = search.trials()
-            if sum(trial.state in COUNTED for trial in before) >= trials:
+            begun = sum(trial.state in COUNTED for trial in search.trials())
+            if begun >= trials:
                 return
             # a sampler of its own for every trial, so that a stop changes nothing that follows
-            seed = mix_seed(search.config.seed, len(before)) % 2**32
+            seed = mix_seed(search.config.seed, begun) % 2**32
             study.sampler = optuna.samplers.TPESampler(seed=seed)
             trial = study.ask()
             run = folder / "trials" / folder_of(trial)
@@ -99,7 +99,10 @@ def _take_back(search: Search) -> None:
         try:
             with FileLock(run / "lock", timeout=0):
                 search.study.tell(trial.number, state=TrialState.FAIL)
-                search.study.enqueue_trial(trial.params, user_attrs={"folder": run.name})
+                # what it was to be, unless not even that was settled: it is drawn again then
+                settled = trial.params.keys() == search.space.keys()
+                params = trial.params if settled else trial.system_attrs.get("fixed_params", {})
+                search.study.enqueue_trial(params, user_attrs={"folder": run.name})
         except Timeout:
             continue  # alive
 
