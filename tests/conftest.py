@@ -19,6 +19,7 @@ from convlens.reporting import run_pages
 from convlens.training import autotune
 from convlens.training.measuring import Watch
 from convlens.training.run import train
+from convlens.tune import search
 
 # Hundreds of processes are started, of which each would compile the whole package again.
 sys.dont_write_bytecode = False
@@ -49,6 +50,7 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
 
 
 _others = Watch.others
+_draw = search.draw
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,19 +83,23 @@ class Undrawn:
 
 @pytest.fixture(scope="session", autouse=True)
 def undrawn() -> Iterator[None]:
-    """What a finished run shows is not drawn, which takes longer than a small training.
+    """What finished runs and searches show is not drawn, which takes longer than they do.
 
     `drawn` has it drawn; so does every process of its own, and `finished_run` was.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_pages, "figures", Undrawn())
+        patch.setattr(search, "figures", Undrawn())
+        patch.setattr(search, "draw", lambda search: None)
         yield
 
 
 @pytest.fixture
 def drawn(monkeypatch) -> None:
-    """A finished run's pictures are drawn."""
+    """The pictures of finished runs and searches are drawn."""
     monkeypatch.setattr(run_pages, "figures", figures)
+    monkeypatch.setattr(search, "figures", figures)
+    monkeypatch.setattr(search, "draw", _draw)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -35,6 +37,21 @@ def test_the_new_file_takes_the_old_ones_place(tmp_path):
         assert path.read_text(encoding="utf-8") == "old"
     assert path.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_that_writes_there(tmp_path):
+    write = (
+        "import os, sys\nfrom convlens.files import replacing\nwith replacing(sys.argv[1]) as t:"
+    )
+    end = "\n t.write_text('half')\n os._exit(9)"
+    path = tmp_path / "measured" / "metrics.json"
+    path.parent.mkdir()
+    subprocess.run([sys.executable, "-c", write + end, path], check=False)
+    (left,) = path.parent.iterdir()
+    living = path.parent / left.name.replace(left.name.split(".")[-4], str(os.getppid()))
+    living.write_text("of a process that is alive", encoding="utf-8")
+    write_json(path, {})
+    assert set(path.parent.iterdir()) == {path, living}
 
 
 @pytest.mark.parametrize("stop", [ValueError, OSError, KeyboardInterrupt])

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import glob
 import hashlib
 import io
@@ -120,6 +121,13 @@ def sweep(folder: Path) -> None:
             _remove(path)
 
 
+@functools.cache
+def _sweep_once(folder: Path) -> None:
+    """`sweep`, for the first file that this process writes into a folder."""
+    with contextlib.suppress(OSError):  # a folder that may be written to, and not be listed
+        sweep(folder)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -150,8 +158,12 @@ def _is_alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well, else removed."""
+    """A temporary path beside `path`, renamed to it when the block ends well, else removed.
+
+    What killed processes have left in that folder is removed before.
+    """
     path = Path(path)
+    _sweep_once(path.parent.absolute())
     temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary

@@ -70,7 +70,7 @@ def played(monkeypatch):
 
 
 def test_a_search_tries_the_recipes_own_setting_and_finds_a_better_one(
-    played, toy_data, tmp_path, told, capsys
+    played, toy_data, tmp_path, told, capsys, drawn
 ):
     folder = tmp_path / "tune"
     recipe = tiny(epochs=4)

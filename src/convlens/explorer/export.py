@@ -28,7 +28,7 @@ from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
 from convlens.explorer.pack import GENERATOR, Pack, document
 from convlens.explorer.site import describe
-from convlens.files import make_folder, replacing, sweep
+from convlens.files import make_folder, replacing
 
 PROJECTED = 3  # strongest maps of a stage whose deconvolutions are prepared
 TRAINING_PIXELS = 7e6  # of all training images that answers name, in one picture
@@ -72,7 +72,6 @@ def write_page(explorer: Explorer, out: Path, images: Sequence[Path | str] = ())
         if is_folder:  # which is no class of a data set that it may lie in
             make_folder(file.parent)
         file.parent.mkdir(parents=True, exist_ok=True)
-        sweep(file.parent)
         with replacing(file) as temporary:
             temporary.write_bytes(content)
         progress.say(f"{file.name} has {len(content) / 1e6:.1f} MB")

@@ -24,7 +24,7 @@ from convlens.data.dataset import Dataset
 from convlens.data.place import cache_home
 from convlens.data.tools.near_duplicates.leak import known_in_train
 from convlens.explorer.network import Network, look_inside
-from convlens.files import make_folder, replacing, sweep
+from convlens.files import make_folder, replacing
 from convlens.look.arrays.top_patches import Strongest, TopPatches, boxes_of
 
 BATCH = 16  # images: few, so that a question asked meanwhile does not wait long
@@ -221,7 +221,6 @@ class Survey:
             for what in ("values", "rows", "positions"):
                 arrays[f"{what}-{number}"] = getattr(found, what)
         make_folder(path.parent)
-        sweep(path.parent)
         with replacing(path) as temporary:
             np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]
 
