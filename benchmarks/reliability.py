@@ -30,7 +30,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,6 +210,10 @@ def jobs() -> list[Job]:
     ]
 
 
+def _chosen(only: Sequence[str]) -> list[Job]:
+    return [job for job in jobs() if not only or job.name.split(",")[0] in only]
+
+
 def prepare(folder: Path) -> None:
     """A data set, split and flat, and a weights file."""
     Watch.others = lambda self: 0.0
@@ -241,15 +245,16 @@ def left_over(folder: Path) -> list[str]:
 # Kills
 
 
-def kills(count: int, seed: int) -> int:
+def kills(count: int, seed: int, only: Sequence[str]) -> int:
     """Kill every verb at random moments, again and again, until it has ended."""
     random.seed(seed)
-    chosen, lost, done = jobs(), 0, 0
+    lost = done = 0
+    shares = sum(job.share for job in jobs())
     with tempfile.TemporaryDirectory(prefix="reliability-") as place:
         pattern = Path(place) / "pattern"
         pattern.mkdir()
         prepare(pattern)
-        for job in chosen:
+        for job in _chosen(only):
             undisturbed = Path(place) / "undisturbed"
             shutil.copytree(pattern, undisturbed)
             begun = time.monotonic()
@@ -258,7 +263,7 @@ def kills(count: int, seed: int) -> int:
                 return 1
             seconds, expected = time.monotonic() - begun, job.outcome(undisturbed)
             shutil.rmtree(undisturbed)
-            budget = round(count * job.share / sum(j.share for j in chosen))
+            budget = round(count * job.share / shares)
             while job.counts["kills"] < budget:
                 lost += not _torture(job, pattern, Path(place), seconds, expected)
             done += job.counts["kills"]
@@ -366,7 +371,7 @@ class FaultyDisk:
             raise OSError(self.error, os.strerror(self.error))
 
 
-def faults(limit: int) -> int:
+def faults(limit: int, only: Sequence[str]) -> int:
     """Let each call that writes fail once; then the same command again, on a sound disk.
 
     Of a verb that has more than `limit` of them, so many fail, evenly spread.
@@ -377,7 +382,7 @@ def faults(limit: int) -> int:
         seen = Path(place) / "seen"
         pattern.mkdir()
         prepare(pattern)
-        for job in jobs():
+        for job in _chosen(only):
 
             def blow(n: int) -> int:
                 shutil.rmtree(victim, ignore_errors=True)
@@ -627,13 +632,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("kills", "faults", "full", "hostile", "torchrun"))
     parser.add_argument("--count", type=int)
+    parser.add_argument("--only", nargs="+", default=[], help="kills, faults: of these verbs")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "kills":
-        sys.exit(kills(args.count or 1000, args.seed))
+        sys.exit(kills(args.count or 1000, args.seed, args.only))
     if args.what == "faults":
-        sys.exit(faults(args.count or 400))
+        sys.exit(faults(args.count or 400, args.only))
     if args.what == "full":
         sys.exit(full(args.count or 2000, args.seed))
     if args.what == "hostile":

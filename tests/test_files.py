@@ -40,13 +40,15 @@ def test_the_new_file_takes_the_old_ones_place(tmp_path):
 
 
 def test_what_a_killed_process_left_goes_with_the_next_that_writes_there(tmp_path):
-    write = (
-        "import os, sys\nfrom convlens.files import replacing\nwith replacing(sys.argv[1]) as t:"
+    cut = (
+        "import os, sys; from convlens.files import replacing\n"
+        "with replacing(sys.argv[1]) as temporary:\n"
+        " temporary.write_text('half')\n"
+        " os._exit(9)"
     )
-    end = "\n t.write_text('half')\n os._exit(9)"
     path = tmp_path / "measured" / "metrics.json"
     path.parent.mkdir()
-    subprocess.run([sys.executable, "-c", write + end, path], check=False)
+    subprocess.run([sys.executable, "-c", cut, path], check=False)
     (left,) = path.parent.iterdir()
     living = path.parent / left.name.replace(left.name.split(".")[-4], str(os.getppid()))
     living.write_text("of a process that is alive", encoding="utf-8")
