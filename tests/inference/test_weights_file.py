@@ -37,10 +37,10 @@ def forge(path: Path, metadata: Any, tensors: dict[str, torch.Tensor]) -> Path:
 
 def refused(path: Path) -> str:
     """The sentence that refuses the file, which took no time and no memory."""
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(UserError) as problem:
         Classifier.load(path)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KB
     sentence = str(problem.value)
     assert sentence.startswith(str(path))
