@@ -70,6 +70,23 @@ def tolerance(name: str) -> float:
     return 0.01 if "loss" in name else 0.1 if "macro" in name or "interval" in name else 0.05
 
 
+def test_a_folder_per_class_alone_is_measured_as_one(toy_weights, toy_data, tell):
+    data = toy_data / "train"
+    told = tell("evaluate", toy_weights, "--data", data, "--device", "cpu").splitlines()
+    assert told[0] == f"data set   train: 5 classes, 60 images of 16×16 ({data})"
+    assert told[2] == "note       a folder per class alone, measured as one"
+    (figures,) = (line for line in told if "mean per class" in line)
+    assert figures.startswith("all        loss ")
+    (split,) = (
+        line
+        for line in tell(
+            "evaluate", toy_weights, "--data", toy_data, "--device", "cpu"
+        ).splitlines()
+        if line.startswith("train ")
+    )
+    assert figures.split()[1:] == split.split()[1:]
+
+
 def test_evaluate_leaves_out_what_training_saw(toy_weights, toy_data, tmp_path, tell, refuse):
     data = tmp_path / "toy"
     shutil.copytree(toy_data, data)

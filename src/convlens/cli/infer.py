@@ -87,11 +87,11 @@ def evaluate(arguments: Sequence[str]) -> None:
     machine, classifier, notes = _open(options, options.data, options)
     run = RunFolder(options.run)
     dataset = run.open_for(classifier, options.data, options)
-    say_data(dataset)
+    whole = dataset.flat if options.data is not None and not run.trained_on(dataset) else None
+    say_data(dataset, as_one=whole is not None)
     say(f"device     {machine.describe()}")
     for note in notes:
         say(note)
-    whole = dataset.flat if options.data is not None and not run.trained_on(dataset) else None
     if options.without_near_duplicates:
         if whole is not None or not len(dataset.train):
             raise UserError(
@@ -101,7 +101,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         dataset = _without_near_duplicates(dataset)
     splits = {name: split for name, split in dataset.splits.items() if len(split)}
     if whole is not None:
-        say(f"note       a folder per class alone: its {len(whole):,} images are measured as one")
+        say("note       a folder per class alone, measured as one")
         splits = {"all": whole}
     out = options.out
     if out is not None:

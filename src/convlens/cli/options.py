@@ -44,9 +44,9 @@ Device = Annotated[
 SPELLINGS = {"path": "--out", "maps": "--map", "members": "--ensemble", "weights": "--from"}
 
 
-def say_data(dataset: "Dataset") -> None:
+def say_data(dataset: "Dataset", as_one: bool = False) -> None:
     """Tell what data set is open, and which of its files have been left out."""
-    say(f"data set   {dataset.describe()}")
+    say(f"data set   {dataset.describe(as_one)}")
     for path in dataset.skipped:
         say(f"skipped    {path}")
 

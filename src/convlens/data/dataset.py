@@ -208,13 +208,15 @@ class Dataset:
         }
         return replace(self, **changed)
 
-    def describe(self) -> str:
-        """One line for the terminal."""
+    def describe(self, as_one: bool = False) -> str:
+        """One line for the terminal. as_one: of a folder that is not split, nothing is dealt."""
         counts = [
             f"{len(split):,} {ADJECTIVES[name]}"
             for name, split in self.splits.items()
             if len(split)
         ]
+        if as_one and self.flat is not None:
+            counts = [f"{len(self.flat):,}"]
         images = f"{', '.join(counts[:-1])} and {counts[-1]}" if len(counts) > 1 else counts[0]
         return (
             f"{self.name}: {self.num_classes} classes, {images} images of "
