@@ -73,7 +73,10 @@ def tolerance(name: str) -> float:
 def test_a_folder_per_class_alone_is_measured_as_one(toy_weights, toy_data, tell):
     data = toy_data / "train"
     told = tell("evaluate", toy_weights, "--data", data, "--device", "cpu").splitlines()
-    assert told[0] == f"data set   train: 5 classes, 60 images of 16×16 ({data})"
+    assert (
+        told[0]
+        == f"data set   train: 5 classes, 60 images of 16×16, squashed if not square ({data})"
+    )
     assert told[2] == "note       a folder per class alone, measured as one"
     (figures,) = (line for line in told if "mean per class" in line)
     assert figures.startswith("all        loss ")

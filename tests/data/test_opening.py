@@ -23,5 +23,6 @@ def test_open_dataset_on_the_toy_set(toy_data, monkeypatch):
     monkeypatch.setenv("CONVLENS_DATA", str(toy_data))
     dataset = open_dataset()
     assert dataset.describe() == (
-        f"toy: 5 classes, 60 training and 20 validation images of 64×64 ({toy_data})"
+        f"toy: 5 classes, 60 training and 20 validation images of 64×64, squashed if not square "
+        f"({toy_data})"
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 import numpy as np
 
-from convlens.data.decode import Fit
+from convlens.data.decode import DONE, Fit
 from convlens.data.names import ADJECTIVES, TEST, TRAIN, VALIDATION, class_name
 from convlens.errors import UserError
 from convlens.files import as_unicode
@@ -220,7 +220,7 @@ class Dataset:
         images = f"{', '.join(counts[:-1])} and {counts[-1]}" if len(counts) > 1 else counts[0]
         return (
             f"{self.name}: {self.num_classes} classes, {images} images of "
-            f"{self.size}×{self.size} ({as_unicode(self.place)})"
+            f"{self.size}×{self.size}, {DONE[self.fit]} if not square ({as_unicode(self.place)})"
         )
 
 

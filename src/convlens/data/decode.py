@@ -28,6 +28,7 @@ from convlens.data.kinds import (
 from convlens.errors import UserError
 
 Fit = Literal["squash", "crop", "pad"]  # how an image that is not square becomes one
+DONE: dict[Fit, str] = {"squash": "squashed", "crop": "cropped", "pad": "padded"}
 GRAY = 128  # of what is padded
 
 # What Pillow decodes within this process. EPS is not among them: for it Pillow starts whatever
