@@ -12,9 +12,9 @@ help:  ## What can be made
 
 run: $(VENV)/installed  ## The whole main job in its short form
 	rm -rf $(SHORT)
-	$(BIN)/convlens reproduce quick $(KEPT)
-	$(BIN)/convlens reproduce lenet5 --epochs 6 $(KEPT)
-	$(BIN)/convlens reproduce resnet18 --epochs 4 --max-train-images 3000 $(KEPT)
+	$(BIN)/convlens reproduce quick --time 90s $(KEPT)
+	$(BIN)/convlens reproduce lenet5 --time 30s $(KEPT)
+	$(BIN)/convlens reproduce resnet18 --time 80s $(KEPT)
 	$(BIN)/convlens look $(SHORT)/weights/quick.safetensors --out $(SHORT)/looks
 	$(BIN)/convlens report --results $(SHORT)/results --weights $(SHORT)/weights --out $(SHORT)
 	@echo "done: notebook, HTML and PDF are $(SHORT)/assignment2.*, pictures are in $(SHORT)/looks and $(SHORT)/results"

@@ -64,6 +64,17 @@ def test_reproduce_collects_every_run_and_repeats_none(toy_data, tmp_path, told,
         reproduce(("lenet5",), dataclasses.replace(asked, epochs=2))
 
 
+def test_a_time_makes_a_short_trial(toy_data, tmp_path):
+    asked = options(tmp_path, toy_data, time="30s")
+    assert asked.is_short and asked.config("lenet5", 1).time == "30s"
+    assert not options(tmp_path, toy_data).is_short
+    with pytest.raises(UserError, match="`time` and `epochs` do not go together"):
+        reproduce(("lenet5",), dataclasses.replace(asked, epochs=2))
+    with pytest.raises(UserError, match="`time` soon is no time; write it as 90s, 5m or 1h30m"):
+        reproduce(("lenet5",), dataclasses.replace(asked, time="soon"))
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(("option", "value"), [("seeds", 0), ("workers", 0), ("epochs", 0)])
 def test_numbers_that_make_no_sense_are_told_before_anything_is_trained(option, value, tmp_path):
     with pytest.raises(UserError, match=f"`{option}` {value} is out of range") as told:

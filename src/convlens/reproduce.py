@@ -29,6 +29,7 @@ from convlens.reporting.tables import ensembles_table, results_table, uncertaint
 from convlens.training.config import RunConfig, make_config
 from convlens.training.finish import write_card
 from convlens.training.parallel import train_all
+from convlens.training.plan import check_planned
 from convlens.training.record import (
     MEASURED,
     SUMMARY_FIELDS,
@@ -65,6 +66,8 @@ class ReproduceOptions(Reading):
     """Runs of each recipe, with seeds 0, 1, …."""
     epochs: Annotated[int | None, Bounds(1)] = None
     """For a short trial; else each recipe's own."""
+    time: Annotated[str | None, arg(metavar="TIME")] = None
+    """That each run may take, for a short trial: 90s, 5m. How many epochs that is, is measured."""
     max_train_images: Annotated[int | None, Bounds(1)] = None
     """Train on about this many images at most, for a short trial; by default all."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
@@ -85,16 +88,17 @@ class ReproduceOptions(Reading):
     @property
     def is_short(self) -> bool:
         """Whether the runs are not those whose results are quoted."""
-        return self.epochs is not None or self.max_train_images is not None
+        return any(x is not None for x in (self.epochs, self.time, self.max_train_images))
 
     def config(self, name: str, seed: int) -> RunConfig:
         """What decides a recipe's run with that seed."""
-        shared = ("max_train_images", "device", "precision")
+        shared = ("time", "max_train_images", "device", "precision")
         options = {option: getattr(self, option) for option in shared} | asdict(self.reading)
         if self.epochs is not None:
             options["epochs"] = self.epochs
         if self.data is not None:
             options["data"] = self.data
+        check_planned(self.time, options)
         return make_config(name, {**options, "seed": seed})
 
 
