@@ -185,6 +185,8 @@ def test_a_finished_run_is_looked_into_below_the_page(finished_run, toy_data):
         image = (toy_data / "validation" / "blue_disc" / "image_0001.png").read_bytes()
         sent = client.post("/inside/0/images", content=image, headers={"Host": base[7:-1]})
         assert sent.json()["width"] == 64
+        changed = client.post("/inside/0/api/0/touched?layers=0", content=bytes(3 * 16 * 16))
+        assert changed.status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["begun", "folder", "finished"])
