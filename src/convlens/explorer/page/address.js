@@ -8,6 +8,7 @@
 //   #/image/v12/neighbors
 //   #/image/v12/among/mistakes         any of these, come to from a list
 //   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding  #/images
+//   #/image/v12/layer/3/map/17/tour/2   any of these in step 2 of the tour; #/tour/2 finds its place
 
 import { AMONG } from "./among.js";
 
@@ -15,12 +16,19 @@ const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embeddi
 const TABS = ["attribution", "neighbors"];
 const NUMBERS = ["run", "layer", "map", "row", "column", "target"];
 
+const TOUR = /\/?tour\/(\d+)$/;
+
 export function parse(fragment) {
+  const [, tour] = TOUR.exec(fragment) ?? [];
+  if (tour) return { ...parse(fragment.replace(TOUR, "")), tour: Number(tour) };
+
   const [view, ...words] = fragment.replace(/^#\/?/, "").split("/");
   if (view === "confusion") {
     return { view, truth: number(words[0]), predicted: number(words[1]) };
   }
-  if (view !== "image") return { view: VIEWS.includes(view) ? view : "image", tab: "network" };
+  if (view !== "image") {
+    return { view: VIEWS.includes(view) ? view : "image", tab: "network", run: 0 };
+  }
 
   const address = { view, image: words.shift(), tab: "network", run: 0 };
   while (words.length) {
@@ -36,7 +44,7 @@ export function parse(fragment) {
 
 export function format(address) {
   const { view = "image", image, among, tab, run, layer, map, row, column } = address;
-  const { target, truth, predicted } = address;
+  const { target, truth, predicted, tour } = address;
   const words = [view];
   if (view === "image" && image !== undefined) {
     words.push(image);
@@ -53,12 +61,14 @@ export function format(address) {
     words.push(truth);
     if (predicted !== undefined) words.push(predicted);
   }
+  if (tour !== undefined) words.push("tour", tour);
   return `#/${words.join("/")}`;
 }
 
-/** Leads there; `replace` leaves no step behind for the back button. */
+/** Leads there, in the tour if one is on; `replace` leaves no step behind for the back button. */
 export function go(address, { replace = false } = {}) {
-  const fragment = format(address);
+  const { tour } = parse(location.hash);
+  const fragment = format({ tour, ...address });
   if (fragment === location.hash) return;
   if (replace) location.replace(fragment);
   else location.hash = fragment;

@@ -16,10 +16,12 @@ const KEYS = [
   ["Home, End", "the first and last map of a layer"],
   ["Enter", "open the map, cell or image; once more on a map: into its panel"],
   ["+ − 0", "enlarge, make smaller, show all: matrix and embedding"],
+  ["← →, Escape", "in the box of the tour: step before, next step; leave it"],
   ["Escape", "close the map or this help"],
 ];
 
-export function helpDialog() {
+/** tour(): begins it. */
+export function helpDialog(tour) {
   const dialog = h(
     "dialog",
     { class: "help", "aria-label": "Keys" },
@@ -33,6 +35,22 @@ export function helpDialog() {
       "dl",
       {},
       KEYS.map(([key, words]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, words))),
+    ),
+    h(
+      "p",
+      { class: "steps" },
+      h(
+        "button",
+        {
+          type: "button",
+          class: "quiet",
+          onclick: () => {
+            dialog.close();
+            tour();
+          },
+        },
+        "Take the tour of this network",
+      ),
     ),
     note("Every view has its own address: back, forward, reload and a copied link lead to it."),
   );

@@ -14,6 +14,7 @@ import { Mistakes } from "./mistakes.js";
 import { named } from "./names.js";
 import { brief, counted } from "./numbers.js";
 import { explainTerms } from "./terms.js";
+import { Tour } from "./tour.js";
 import { Training } from "./training.js";
 
 const VIEWS = {
@@ -38,7 +39,8 @@ async function open() {
   for (const run of site.runs) run.softmax = softmaxOf(run);
   explainTerms();
   chooser = new Chooser(site);
-  const help = helpDialog();
+  const tour = new Tour(site);
+  const help = helpDialog(() => tour.start());
   document.body.append(chooser.element, help);
   document.querySelector(".subject").textContent = [
     site.runs.map(({ name }) => name).join(" and "),
@@ -53,13 +55,17 @@ async function open() {
         h("a", { href: format({ view }), "data-view": view }, name),
       ),
     );
-  document.querySelector(".tools").append(button("Keys (?)", "?", () => help.showModal()));
+  document.querySelector(".tools").append(
+    tour.opener,
+    button("Keys (?)", "?", () => help.showModal()),
+  );
   document.querySelector(".skip").addEventListener("click", () => main.focus());
   document.addEventListener("keydown", (event) => keys(event, help));
   window.addEventListener("hashchange", show);
   main.replaceChildren();
   main.classList.toggle("two", site.runs.length > 1);
   show();
+  tour.begin();
   if (!site.static && site.data) followSurvey();
 }
 
@@ -91,7 +97,7 @@ function show() {
     }
   }
   shown.view.update(address);
-  if (isNew && !isFirst) arrive(top);
+  if (isNew && !isFirst) arrive(address.tour ? 0 : top);
   document.title = `${shown.view.title ?? name} · ConvLens`;
   if (address.view === "image" && shown.view.image) {
     document.querySelector("nav [data-view=image]").href = format({ image: shown.view.image });
