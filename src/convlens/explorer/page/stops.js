@@ -171,7 +171,8 @@ export async function stopsOf(site) {
     },
     touch: site.upload && {
       place: async (image) => (image === undefined ? null : { image }),
-      targets: () => all(find(".touched"), find(".touch"), find(".prediction .bars")),
+      targets: () =>
+        all(find(".touched")?.closest("figure"), find(".touch"), find(".prediction .bars")),
       begin() {
         const opener = find(".what > [aria-expanded=false]");
         if (!opener || !find(".input img")?.naturalWidth) return false;
