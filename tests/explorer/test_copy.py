@@ -220,6 +220,22 @@ def test_images_are_filtered_ticked_and_saved(page, explorer):
     assert name.split("/")[0] in explorer.networks[0].classifier.class_names
 
 
+def test_pictures_and_numbers_are_saved_from_the_file_too(page, explorer):
+    network = explorer.networks[0]
+    first = explorer.examples()[0]
+    maps = network.look(first, explorer.pixels(first, network)).maps[0][0]
+    with page.expect_download() as saving:
+        page.locator(".layer").first.get_by_role("button", name="CSV").click()
+    _, *rows = csv.reader(saving.value.path().read_text(encoding="utf-8").splitlines())
+    strongest = [float(row[2]) for row in rows]
+    assert strongest == pytest.approx(maps.max(axis=(1, 2)).tolist(), rel=1e-3, abs=1e-4)
+    with page.expect_download() as saving:
+        page.locator(".layer").first.get_by_role("button", name="PNG").click()
+    with Image.open(saving.value.path()) as image:
+        box = page.locator(".tiles").first.bounding_box()
+        assert image.size == pytest.approx((2 * box["width"], 2 * box["height"]), abs=2)
+
+
 def test_a_view_begins_at_its_top_and_keeps_the_reader_s_place(page):
     page.set_viewport_size({"width": 390, "height": 500})
     page.locator("nav").get_by_role("link", name="Mistakes").click()

@@ -5,6 +5,7 @@ import { ask, during, Latest, photograph, picture } from "./answers.js";
 import { h } from "./dom.js";
 import { unitUnder } from "./field.js";
 import { brief, percent } from "./numbers.js";
+import { saver } from "./saver.js";
 
 const OWN = "own"; // in the place of a class: for each run what it predicts
 const OVERLAYS = ["grad-cam", "occlusion"]; // heat that is laid over the image
@@ -107,6 +108,11 @@ export class Attribution {
         { class: "card" },
         slot,
         h("figcaption", {}, h("b", {}, method.name), h("p", {}, method.about), note),
+        saver({
+          of: method.name,
+          name: () => [run.name, method.id, run.classes[target], this.image],
+          picture: () => slot,
+        }),
       );
     });
     const words = `${run.classes[target]}, ${percent(probabilities[target])}`;

@@ -1,6 +1,7 @@
 // Curves over epochs, drawn as SVG at the width there is.
 
 import { h, range, svg } from "./dom.js";
+import { saver } from "./saver.js";
 
 const HEIGHT = 260;
 const MARGIN = { left: 48, right: 16, top: 12, bottom: 36 };
@@ -23,13 +24,23 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
     tabindex: 0,
     "aria-label": words(title, curves, write),
   });
-  const figure = h(
-    "figure",
-    { class: "curves" },
+  const drawing = h(
+    "div",
+    {},
     h("figcaption", {}, h("h3", {}, heading, unit && h("span", { class: "kind" }, unit)), legend),
     picture,
-    readout,
   );
+  const keep = saver({
+    of: `the curves of ${heading.toLowerCase()}`,
+    name: () => [title],
+    picture: () => drawing,
+    isDrawn: true,
+    rows: () => [
+      ["epoch", ...curves.map(({ name }) => name)],
+      ...x.map((epoch, i) => [epoch, ...curves.map(({ values }) => values[i])]),
+    ],
+  });
+  const figure = h("figure", { class: "curves" }, drawing, readout, keep);
 
   const measured = curves.flatMap(({ values }) => values.filter(Number.isFinite));
   const ticks = axis(0, Math.min(Math.max(...measured, 0), most), 5);

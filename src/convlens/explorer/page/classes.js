@@ -6,6 +6,7 @@ import { h, page } from "./dom.js";
 import { confusion, evaluationOf, perClass } from "./evaluation.js";
 import { counted, percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
+import { saver } from "./saver.js";
 
 const UNKNOWN = -1; // sorts before all shares
 
@@ -122,6 +123,21 @@ function table(site, run, evaluation) {
     recorded(run.summary, right, evaluation.labels.length),
     measures ? overall(measures) : "",
     run.summary ? tested(run.summary) : "",
+    saver({
+      of: "the table",
+      name: () => [run.name, "classes"],
+      rows: () => [
+        ["class", "images", "accuracy", "precision", "f1", "auc", "most taken for", "times"],
+        ...records.map(({ truth, images, accuracy, takenFor, times }) => [
+          run.classes[truth],
+          images,
+          accuracy,
+          ...["precision", "f1", "roc_auc"].map((name) => figure(name, truth)),
+          run.classes[takenFor],
+          takenFor === null ? null : times,
+        ]),
+      ],
+    }),
     h("p", { class: "note narrow" }, "Precision, F1 and AUC of each class stand in wider windows."),
     h(
       "div",

@@ -8,6 +8,7 @@ import { sentence } from "./mistakes.js";
 import { counted } from "./numbers.js";
 import { Plane } from "./plane.js";
 import { eachRunOnData } from "./runs.js";
+import { saver } from "./saver.js";
 import { gallery } from "./thumbnails.js";
 
 const PAIRS = 12; // most frequent confusions listed
@@ -57,8 +58,8 @@ export class Confusion {
     const taken = names[predicted];
     const matrices = this.matrices.filter(Boolean); // those that are here
     for (const matrix of matrices) matrix.mark(names[truth], taken);
-    this.images.hidden = names[truth] === undefined || !matrices.length;
-    if (this.images.hidden) return;
+    this.images.hidden = names[truth] === undefined;
+    if (this.images.hidden || !matrices.length) return;
     const lists = matrices.map(({ run, evaluation }) => {
       const [row, column] = [truth, predicted].map((c) => run.classes.indexOf(names[c]));
       const rows = range(evaluation.labels.length).filter(
@@ -111,6 +112,17 @@ class Matrix {
       key: (event) => this.#key(event),
     });
     this.plane.readout.textContent = "Point at a cell, or step through them by arrow keys.";
+    this.plane.foot.append(
+      saver({
+        of: "the confusion matrix",
+        name: () => [run.name, "confusion"],
+        picture: () => this.plane.canvas,
+        rows: () => [
+          ["true class", ...run.classes],
+          ...this.counts.map((row, truth) => [run.classes[truth], ...row]),
+        ],
+      }),
+    );
     this.elements = [this.plane.element, this.#pairs()];
   }
 

@@ -4,6 +4,7 @@
 import { h, svg } from "./dom.js";
 import { hasMaps } from "./field.js";
 import { rounded } from "./numbers.js";
+import { saver } from "./saver.js";
 
 const COLUMN = 96; // pixels
 const ARCS = 52; // pixels above the blocks
@@ -27,11 +28,23 @@ export function diagram(run, open) {
   const list = h("ol", { class: "overview", "aria-label": "The network at a glance" }, blocks);
   const inner = h("div", { class: "diagram-inner" }, ways(layers), list);
   inner.style.width = `${COLUMN * layers.length}px`;
-  return h(
+  const region = h(
     "div",
-    { class: "diagram", tabindex: 0, role: "region", "aria-label": "Diagram of the network" },
+    {
+      class: "diagram",
+      tabindex: 0,
+      role: "region",
+      "aria-label": `Diagram of the network ${run.name}`,
+    },
     inner,
   );
+  const keep = saver({
+    of: "the diagram",
+    name: () => [run.name, "diagram"],
+    picture: () => inner,
+    isDrawn: true,
+  });
+  return h("div", { class: "diagram-frame" }, keep, region);
 }
 
 function block(layer, side, onclick) {
@@ -39,13 +52,12 @@ function block(layer, side, onclick) {
   const shape = h("span", { class: "block" });
   shape.style.height = `${8 + 40 * Math.sqrt(height / side)}px`;
   shape.style.width = `${6 + 4 * Math.log2(channels)}px`;
-  const words = `${layer.name}, ${layer.kind}, ${layer.shape.join("×")}`;
+  const sides = layer.shape.join("×");
   return h(
     "button",
     {
       type: "button",
-      title: words,
-      "aria-label": `Go to ${words}`,
+      title: `Go to ${layer.name}, ${layer.kind}, ${sides}`,
       class:
         layer.shape.length === 3 && (layer.name === "image" || hasMaps(layer)) ? "maps" : "numbers",
       onclick,
@@ -53,7 +65,7 @@ function block(layer, side, onclick) {
     h("span", { class: "room" }, shape),
     h("b", {}, layer.name),
     h("span", {}, layer.kind),
-    h("span", {}, layer.shape.join("×")),
+    h("span", {}, sides),
   );
 }
 

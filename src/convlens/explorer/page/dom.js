@@ -29,9 +29,12 @@ export function page(title, lead, ...content) {
   );
 }
 
-/** A plain button; what it shows may be a sign only, so that `label` says what it does. */
+/** A plain button; what it shows may be a sign only, so that `label` says what it does. Who speaks
+ *  to the page says the words that are seen, which the name therefore has. */
 export function button(label, sign, onclick) {
-  const attributes = { type: "button", class: "quiet", title: label, "aria-label": label, onclick };
+  const seen = sign.replace(/[^\p{L} ]/gu, "").trim();
+  const name = label.includes(seen) ? label : `${sign}: ${label}`;
+  const attributes = { type: "button", class: "quiet", title: label, "aria-label": name, onclick };
   return h("button", attributes, sign);
 }
 

@@ -8,6 +8,7 @@ import { sentence } from "./mistakes.js";
 import { percent } from "./numbers.js";
 import { Plane } from "./plane.js";
 import { eachRunOnFeatures } from "./runs.js";
+import { saver } from "./saver.js";
 import { onSprite, SPRITE, TILE, thumbnail } from "./thumbnails.js";
 
 const EDGE = 0.03; // of the square, free around the outermost points
@@ -81,6 +82,19 @@ class Scatter {
     for (const event of ["focus", "blur"]) {
       this.plane.canvas.addEventListener(event, () => this.plane.redraw());
     }
+    this.plane.foot.append(
+      saver({
+        of: "the embedding",
+        name: () => [run.name, "embedding"],
+        picture: () => this.plane.canvas,
+        rows: () => {
+          const { labels, predicted } = evaluation;
+          const named = (row) => [run.classes[labels[row]], run.classes[predicted[row]]];
+          const heads = ["image", "class", "predicted", "x", "y"];
+          return [heads, ...points.map((point, row) => [`v${row}`, ...named(row), ...point])];
+        },
+      }),
+    );
     this.elements = [this.plane.element, this.preview];
     this.pointed = null;
   }

@@ -79,6 +79,16 @@ export class LargeMap {
     this.#pointAt(this.pinned);
   }
 
+  /** Its units as a table. */
+  rows() {
+    const width = this.layer.shape[2];
+    const place = (i) => [Math.floor(i / width), i % width];
+    return [
+      ["row", "column", "value"],
+      ...Array.from(this.values ?? [], (v, i) => [...place(i), v]),
+    ];
+  }
+
   pin(unit) {
     if (!unit || String(unit) === String(this.pinned)) return;
     this.pinned = unit;

@@ -100,11 +100,13 @@ class Page {
       key,
       number: true,
       cell: (run) => write(key(run)),
+      told: (run) => (key(run) >= 0 && Number.isFinite(key(run)) ? key(run) : null),
     });
     return [
       {
         name: "Run",
         key: ({ name }) => name.toLowerCase(),
+        told: ({ name }) => name,
         cell: (run) => [
           h(
             "label",
@@ -121,6 +123,7 @@ class Page {
       {
         name: "State",
         key: ({ state }) => WORDS[state],
+        told: ({ state }) => WORDS[state],
         cell: ({ state, id, opens }) => [
           h("span", { class: `state ${state}` }, WORDS[state]),
           opens && state !== "training"
@@ -128,10 +131,16 @@ class Page {
             : "",
         ],
       },
-      { name: "Recipe", key: ({ recipe }) => recipe ?? "", cell: ({ recipe }) => recipe ?? "–" },
+      {
+        name: "Recipe",
+        key: ({ recipe }) => recipe ?? "",
+        told: ({ recipe }) => recipe,
+        cell: ({ recipe }) => recipe ?? "–",
+      },
       {
         name: "Epoch",
         key: ({ epoch, epochs }) => epoch / (epochs || 1),
+        told: ({ epoch }) => epoch,
         number: true,
         cell: ({ epoch, epochs, state, name }) => [
           `${epoch} of ${epochs ?? "–"}`,
@@ -199,6 +208,7 @@ function curves(runs, histories) {
   };
   const whole = (value) => percent(value, 0);
   return [
+    h("h2", {}, "Curves"),
     h(
       "div",
       { class: "charts" },

@@ -5,6 +5,7 @@ import { h, page } from "./dom.js";
 import { evaluationOf, mistakes } from "./evaluation.js";
 import { percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
+import { saver } from "./saver.js";
 import { gallery } from "./thumbnails.js";
 
 const STEP = 60;
@@ -87,7 +88,25 @@ function list(site, run, evaluation) {
   );
   more.hidden = rows.length <= STEP;
   const words = `${rows.length} of ${evaluation.labels.length} are wrong.`;
-  return [h("p", { class: "facts" }, words), shown, more];
+  const keep = saver({
+    of: "the list",
+    name: () => [run.name, "mistakes"],
+    rows: () => listed(site, run, evaluation, rows),
+  });
+  return [h("p", { class: "facts" }, words), keep, shown, more];
+}
+
+function listed(site, run, { labels, predicted, probability }, rows) {
+  const paths = new Map(site.images.map(({ id, path }) => [id, path]));
+  return [
+    ["image", "class", "predicted", "probability"],
+    ...rows.map((row) => [
+      paths.get(`v${row}`) ?? `v${row}`,
+      run.classes[labels[row]],
+      run.classes[predicted[row]],
+      probability[row],
+    ]),
+  ];
 }
 
 /** "bonsai, 92.1 %" over "is a butterfly", as elements. */

@@ -4,6 +4,7 @@ import { format } from "./address.js";
 import { ask, during, Latest, photograph } from "./answers.js";
 import { h } from "./dom.js";
 import { eachRunOnFeatures } from "./runs.js";
+import { saver } from "./saver.js";
 
 export class Neighbors {
   constructor(site) {
@@ -31,7 +32,18 @@ export class Neighbors {
       eachRunOnFeatures(this.site, (run, r, slot) =>
         during(slot, signal, async (news) => {
           const found = await ask(`api/${r}/${image}/neighbors.json`, { signal, news });
-          if (!signal.aborted) slot.replaceChildren(this.#list(run, r, found));
+          if (signal.aborted) return;
+          const list = this.#list(run, r, found);
+          const keep = saver({
+            of: "the neighbors",
+            name: () => [run.name, "neighbors", image],
+            picture: () => list,
+            rows: () => [
+              ["image", "class", "similarity"],
+              ...found.map((near) => [near.image, run.classes[near.label], near.similarity]),
+            ],
+          });
+          slot.replaceChildren(list, keep);
         }),
       ),
     );

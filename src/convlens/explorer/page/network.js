@@ -6,6 +6,7 @@ import { h, range } from "./dom.js";
 import { ancestors, hasMaps, unitsBehind, unitUnder } from "./field.js";
 import { heading } from "./heading.js";
 import { brief, percent } from "./numbers.js";
+import { saver } from "./saver.js";
 import { Sheet } from "./sheet.js";
 import { Strip } from "./strip.js";
 import { term } from "./terms.js";
@@ -24,10 +25,17 @@ export class Network {
     this.rows = run.layers.map((layer, l) => {
       if (hasMaps(layer)) return new Maps(layer, l, this);
       const names = layer.shape[0] === run.classes.length ? run.classes : null;
-      return new Strip(layer, names, { open: (feature, how = {}) => on.open(l, feature, how) });
+      return new Strip(layer, names, {
+        open: (feature, how = {}) => on.open(l, feature, how),
+        name: () => [run.name, layer.name, this.image],
+      });
     });
     const open = (target, how = {}) => on.open(run.layers.length, target, how);
-    this.softmax = new Strip(run.softmax, run.classes, { open, write: percent });
+    this.softmax = new Strip(run.softmax, run.classes, {
+      open,
+      write: percent,
+      name: () => [run.name, "softmax", this.image],
+    });
     this.rows.push(this.softmax);
     this.list = h(
       "ol",
@@ -46,6 +54,7 @@ export class Network {
 
   /** Shows what the layers answer to `image`; the former image's maps stay until then. */
   async show(image, signal) {
+    this.image = image;
     const base = `${this.path}/${image}`;
     await during(this.element, signal, async (news) => {
       const statistics = ask(`${base}/layers.json`, { signal, news });
@@ -195,6 +204,13 @@ class Maps {
     const { layers } = network.run;
     const sources = layer.shortcut?.reads.map((l) => layers[l]?.name ?? "the image");
     const above = heading(layer, { rest: [this.counts], first: index === 0, sources });
+    const keep = saver({
+      of: `the maps of ${layer.name}`,
+      name: () => [network.run.name, layer.name, "maps", network.image],
+      picture: () => this.grid,
+      rows: () => this.#rows(),
+    });
+    above.firstChild.after(keep);
     this.element = h("li", { class: "layer" }, above, this.grid, this.more);
     this.frame = h("span", { class: "frame", hidden: true });
     this.grid.addEventListener("click", (event) => {
@@ -212,6 +228,14 @@ class Maps {
     this.statistics = statistics;
     this.sheet = new Sheet(bitmap, statistics, this.layer.shape);
     this.arrange();
+  }
+
+  #rows() {
+    const { mean, max, active } = this.statistics ?? { mean: [] };
+    return [
+      ["map", "mean", "strongest", "active"],
+      ...mean.map((m, i) => [i, m, max[i], active[i]]),
+    ];
   }
 
   markDead(dead) {

@@ -7,6 +7,7 @@ import { filterPicture } from "./filter.js";
 import { LargeMap } from "./large.js";
 import { brief, percent } from "./numbers.js";
 import { patchPictures } from "./patches.js";
+import { saver } from "./saver.js";
 import { Sheet } from "./sheet.js";
 import { noSum, Sum } from "./sum.js";
 
@@ -26,15 +27,27 @@ export class Panel {
     this.deconvolution = h("div", { class: "slot" });
     this.filter = h("div", { class: "slot" });
     this.patches = h("div", { class: "slot" });
-    this.filterPart = h("section", {}, h("h3", {}, "Filter"), this.filter);
-    this.deconvolutionPart = h("section", {}, h("h3", {}, "Deconvolution"), this.deconvolution);
+    const keep = (of, picture, rows) => {
+      const layer = () => this.run.layers[this.index].name;
+      const name = () => [this.run.name, layer(), this.chosen, of, this.image];
+      return saver({ of: `the ${of}`, name, picture, rows });
+    };
+    const part = (title, slot, of) =>
+      h(
+        "section",
+        {},
+        h("h3", {}, title),
+        slot,
+        keep(of, () => slot.firstElementChild),
+      );
+    this.filterPart = part("Filter", this.filter, "filter");
+    this.deconvolutionPart = part("Deconvolution", this.deconvolution, "deconvolution");
     this.ledBy = h("div", { class: "pair" }, this.deconvolutionPart, this.filterPart);
-    this.patchesPart = h(
-      "section",
-      {},
-      h("h3", {}, "Top-activating training patches"),
-      this.patches,
-    );
+    this.patchesPart = part("Top-activating training patches", this.patches, "patches");
+    const [alone, over] = this.large.element.querySelectorAll("figcaption");
+    const pictureOf = (caption) => () => caption.previousElementSibling;
+    alone.append(keep("map", pictureOf(alone), () => this.large.rows()));
+    over.append(keep("heat", pictureOf(over)));
     this.element = h(
       "aside",
       { class: "panel", "aria-label": "One map", hidden: true },

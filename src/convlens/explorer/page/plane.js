@@ -18,19 +18,15 @@ export class Plane {
     this.pointers = new Map();
     this.readout = h("p", { class: "readout", role: "status" });
     this.canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": label });
-    this.element = h(
+    this.foot = h(
       "div",
-      { class: "plane" },
-      this.canvas,
-      h(
-        "div",
-        { class: "plane-foot" },
-        this.readout,
-        button("Enlarge (+)", "+", () => this.enlarge(1.5)),
-        button("Make smaller (−)", "−", () => this.enlarge(1 / 1.5)),
-        button("Show all (0)", "⤢", () => this.reset()),
-      ),
+      { class: "plane-foot" },
+      this.readout,
+      button("Enlarge (+)", "+", () => this.enlarge(1.5)),
+      button("Make smaller (−)", "−", () => this.enlarge(1 / 1.5)),
+      button("Show all (0)", "⤢", () => this.reset()),
     );
+    this.element = h("div", { class: "plane" }, this.canvas, this.foot);
     this.#listen();
     new ResizeObserver(() => this.redraw()).observe(this.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());

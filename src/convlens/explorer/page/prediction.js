@@ -22,6 +22,10 @@ export class Prediction {
         this.#draw();
       },
     });
+    const count = run.classes.length; // room for what comes, so that nothing below moves
+    this.bars.style.minHeight = `${37 * Math.min(shown, count) - 5}px`;
+    this.more.hidden = count <= shown;
+    this.more.textContent = `Show all ${count} classes`;
     this.element = h(
       "section",
       { class: "prediction", "aria-label": `Prediction of ${run.name}` },

@@ -11,11 +11,16 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Rows as CSV. What a spreadsheet would take for a formula begins with an apostrophe. */
+const FORMULA = /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/; // as convlens/escape.py has it
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** Rows as CSV in UTF-8, null as nothing. What a spreadsheet would take for a formula begins with an
+ *  apostrophe. */
 export function table(rows) {
   const cell = (value) => {
-    const text =
-      typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+    const plain = String(value ?? "");
+    const isFormula = typeof value === "string" && FORMULA.test(plain) && !NUMBER.test(plain);
+    const text = isFormula ? `'${plain}` : plain;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const text = rows.map((row) => row.map(cell).join(",")).join("\r\n");

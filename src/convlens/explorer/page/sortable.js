@@ -1,9 +1,11 @@
 // A table whose columns sort it.
 
 import { h } from "./dom.js";
+import { saver } from "./saver.js";
 
 /**
- * columns: [{name, key(record), cell(record), number}]; `cell` gives what stands there. show(records)
+ * columns: [{name, key(record), cell(record), told(record), number}]; `cell` gives what stands there,
+ * `told` what a file says. show(records)
  * fills it, in the order that was asked for last.
  */
 export function sortable({ label, columns, sortedBy }) {
@@ -51,11 +53,20 @@ export function sortable({ label, columns, sortedBy }) {
     if (focused) body.querySelectorAll("input, a")[place]?.focus();
   }
 
+  function rows() {
+    return [columns.map(({ name }) => name), ...records.map((r) => columns.map((c) => c.told(r)))];
+  }
+
   return {
     element: h(
       "div",
-      { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
-      h("table", {}, h("thead", {}, h("tr", {}, heads)), body),
+      {},
+      saver({ of: "the table", name: () => [label.toLowerCase()], rows }),
+      h(
+        "div",
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+        h("table", {}, h("thead", {}, h("tr", {}, heads)), body),
+      ),
     ),
     show(all) {
       records = all;

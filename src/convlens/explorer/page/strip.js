@@ -3,19 +3,30 @@
 import { h, range } from "./dom.js";
 import { heading } from "./heading.js";
 import { brief } from "./numbers.js";
+import { saver } from "./saver.js";
 
 const HEIGHT = 72;
 const NAMED = 3; // strongest features that are named without pointing
 
 export class Strip {
   /** names: the features' names where they are classes, else null. open(feature). write: a value
-   *  in words. */
-  constructor(layer, names, { open, write = brief }) {
+   *  in words. name(): the parts of a saved file's name. */
+  constructor(layer, names, { open, write = brief, name }) {
     Object.assign(this, { names, open, write, at: 0 });
     this.order = range(layer.shape[0]);
     this.canvas = h("canvas", { class: "strip", role: "application", tabindex: 0 });
     this.readout = h("p", { class: "readout", role: "status" });
     this.heading = heading(layer);
+    const keep = saver({
+      of: `the numbers of ${layer.name}`,
+      name,
+      picture: () => this.canvas,
+      rows: () => [
+        ["feature", "value"],
+        ...(this.values ?? []).map((value, i) => [names?.[i] ?? i, value]),
+      ],
+    });
+    this.heading.firstChild.after(keep);
     this.element = h("li", { class: "layer" }, this.heading, this.canvas, this.readout);
     this.canvas.addEventListener("pointermove", (event) => this.#point(this.#under(event)));
     this.canvas.addEventListener("pointerleave", () => this.#point(null));

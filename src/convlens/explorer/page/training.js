@@ -5,6 +5,7 @@ import { chart } from "./chart.js";
 import { h, note, page } from "./dom.js";
 import { brief, percent } from "./numbers.js";
 import { eachRun } from "./runs.js";
+import { saver } from "./saver.js";
 
 // The splits that a run measures: the hold-out, if it has one, and validation otherwise; at its end
 // test, if there is one.
@@ -97,7 +98,17 @@ function charts(run, { columns, rows }) {
         most: 1,
       }),
     ),
-    h("details", {}, h("summary", {}, "All numbers"), table(run, columns, rows)),
+    h(
+      "details",
+      {},
+      h("summary", {}, "All numbers"),
+      saver({
+        of: "all numbers",
+        name: () => [run.name, "history"],
+        rows: () => [columns, ...rows],
+      }),
+      table(run, columns, rows),
+    ),
   ];
 }
 

@@ -1,0 +1,369 @@
+"""The page for everybody: axe finds nothing, nothing jumps, and all of it can be taken along."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+from starlette.applications import Starlette
+
+from convlens.escape import csv_cell
+from convlens.explorer.inside import Explorer
+from convlens.explorer.live import Live, live_application
+from convlens.explorer.server import application, configuration
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+if os.environ.get("CI") != "true":
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
+    if not AXE.is_file():
+        pytest.skip("needs axe-core: make node_modules/.installed", allow_module_level=True)
+
+WIDTHS = (390, 900, 1440)
+VIEWS = (
+    "#/image/v3",
+    "#/image/v3/layer/0/map/1/row/1/column/1",
+    "#/image/v3/attribution/target/2",
+    "#/image/v3/neighbors",
+    "#/training",
+    "#/confusion/0",
+    "#/classes",
+    "#/mistakes",
+    "#/embedding",
+    "#/images",
+)
+OF_TWO = ("#/image/v3", "#/image/v3/attribution/target/2", "#/confusion/0", "#/mistakes")
+OPENED = {  # what is opened on an image, and how
+    "help": lambda page: page.keyboard.press("?"),
+    "chooser": lambda page: page.keyboard.press("c"),
+    "touch": lambda page: page.get_by_role("button", name="Touch it").click(),
+}
+
+# What a rule finds, as the places and reasons that a reader of the failure needs. A scheme changes
+# nothing but colors, so that the second one is asked about these alone.
+FOUND = """(rules) => axe.run(document, {
+  resultTypes: ["violations"],
+  ...(rules && { runOnly: { type: "rule", values: rules } }),
+}).then(({ violations }) => violations.flatMap(({ id, nodes }) =>
+  nodes.map(({ html, failureSummary }) => [id, html.slice(0, 120), failureSummary])))"""
+COLORS = ["color-contrast", "link-in-text-block"]
+
+
+@contextlib.contextmanager
+def serving(app: Starlette, live: Live | None = None) -> Iterator[str]:
+    server = uvicorn.Server(configuration(app))
+    if live:
+        live.end_with(server)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextlib.contextmanager
+def exploring(runs: list[Path], data: Path, cache: Path) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(cache))
+        explorer = Explorer.open(runs, data)
+        explorer.surveyor.run()
+        explorer.surveyor.start = lambda: None  # it has seen everything already
+        with serving(application(explorer)) as base:
+            yield base
+
+
+@pytest.fixture(scope="module")
+def base(_trained_once, toy_data, tmp_path_factory) -> Iterator[str]:
+    with exploring([_trained_once], toy_data, tmp_path_factory.mktemp("cache")) as base:
+        yield base
+
+
+@pytest.fixture(scope="module")
+def base_of_two(_trained_once, toy_weights, toy_data, tmp_path_factory) -> Iterator[str]:
+    runs = [_trained_once, toy_weights]
+    with exploring(runs, toy_data, tmp_path_factory.mktemp("cache")) as base:
+        yield base
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser) -> Iterator[Callable[..., Page]]:
+    """A page that nobody has opened anything in; its script runs before those of the page."""
+    contexts = []
+
+    def new(width: int, height: int = 900, script: str | None = None) -> Page:
+        viewport = {"width": width, "height": height}
+        contexts.append(browser.new_context(viewport=viewport))
+        contexts[-1].set_default_timeout(10_000)
+        if script:
+            contexts[-1].add_init_script(script)
+        return contexts[-1].new_page()
+
+    yield new
+    for context in contexts:
+        context.close()
+
+
+def settled(page: Page) -> Page:
+    deadline, quiet = time.monotonic() + 20, 0
+    while quiet < 2:
+        drawn = "!!document.querySelector('main > *') && !document.querySelector('[aria-busy]')"
+        quiet = quiet + 1 if page.evaluate(drawn) else 0
+        assert time.monotonic() < deadline, "the page is still at work"
+        page.wait_for_timeout(20)
+    return page
+
+
+def examine(page: Page, what: str) -> None:
+    """Nothing is found at any width in any scheme."""
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate(FOUND) == [], (what, width)
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(FOUND, COLORS) == [], (what, width)
+    page.emulate_media(color_scheme="light")
+
+
+def test_axe_finds_nothing_in_any_view(base, new_page):
+    page = new_page(1440)
+    page.goto(base)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    for view in VIEWS:
+        page.evaluate("fragment => { location.hash = fragment }", view)
+        examine(settled(page), view)
+
+
+@pytest.mark.parametrize("what", OPENED)
+def test_axe_finds_nothing_in_what_opens_over_an_image(what, base, new_page):
+    page = new_page(1440)
+    page.goto(f"{base}#/image/v3")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    OPENED[what](settled(page))
+    examine(settled(page), what)
+
+
+def test_axe_finds_nothing_where_two_runs_are_compared(base_of_two, new_page):
+    page = new_page(1440)
+    page.goto(base_of_two)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    for view in OF_TWO:
+        page.evaluate("fragment => { location.hash = fragment }", view)
+        examine(settled(page), view)
+
+
+def test_axe_finds_nothing_in_the_page_of_runs(_trained_once, new_page):
+    live = Live([_trained_once])
+    with serving(live_application(live), live) as base:
+        page = new_page(1440)
+        page.goto(base)
+        page.locator(".chart").first.wait_for()
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        examine(settled(page), "runs")
+
+
+def test_axe_would_find_something(base, new_page):
+    """A picture without a name, gray on gray in one scheme: the examination sees both."""
+    page = new_page(1440)
+    page.goto(f"{base}#/training")
+    settled(page).evaluate(AXE.read_text(encoding="utf-8"))
+    page.evaluate("document.querySelector('main h1').append(new Image())")
+    assert [found[0] for found in page.evaluate(FOUND)] == ["image-alt"]
+    page.evaluate("document.querySelector('main h1').style.color = '#888'")
+    page.emulate_media(color_scheme="light")
+    assert [found[0] for found in page.evaluate(FOUND, COLORS)] == ["color-contrast"]
+
+
+SHIFTS = """
+  window.shifted = 0;
+  const add = (entries) => {
+    for (const { value } of entries) window.shifted += value;
+  };
+  window.shifts = new PerformanceObserver((list) => add(list.getEntries()));
+  window.shifts.observe({ type: "layout-shift", buffered: true });
+  window.total = () => new Promise((resolve) => {
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => {
+      add(window.shifts.takeRecords());
+      resolve(window.shifted);
+    })));
+  });
+"""
+ADDRESSES = (
+    "",
+    "#/image/v3/layer/0/map/1",
+    "#/image/v3/layer/1/map/1/row/1/column/1",
+    "#/image/v3/attribution/target/2",
+    "#/image/v3/neighbors",
+    "#/training",
+    "#/confusion/0",
+    "#/classes",
+    "#/mistakes",
+    "#/embedding",
+    "#/images",
+)
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1440, 900)])
+def test_nothing_jumps_while_an_address_opens(width, height, base, new_page):
+    """All layout shifts together, which is stricter than the worst five seconds of them."""
+    total = {}
+    for address in ADDRESSES:
+        page = new_page(width, height, SHIFTS)
+        page.goto(base + address)
+        total[address] = settled(page).evaluate("total()")
+    assert {address: shift for address, shift in total.items() if shift > 0.1} == {}
+    page.evaluate("document.querySelector('.top').style.height = '300px'")
+    assert page.evaluate("total()") > 0.1  # it is seen where there is one
+
+
+def answer(base: str, path: str):
+    with urlopen(base + path) as response:
+        return json.load(response)
+
+
+def saved(page: Page, of: str, kind: str) -> tuple[str, bytes]:
+    """The name and the content of what a button saves."""
+    with page.expect_download() as saving:
+        page.get_by_role("button", name=f"Save {of} as {kind}", exact=True).first.click()
+    return saving.value.suggested_filename, saving.value.path().read_bytes()
+
+
+def cells(content: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(content.decode("utf-8"))))
+
+
+PICTURES = {  # by view: what is saved there, and the element whose picture it is
+    "#/image/v3/layer/0/map/1": {
+        "the map": ".panel .stack",
+        "the heat": ".panel .stack:has(.heat)",
+        "the filter": ".panel .kernels",
+        "the deconvolution": ".panel .slot > figure:has(canvas.large)",
+        "the patches": ".panel .patches",
+    },
+    "#/image/v3/attribution/target/2": {"Grad-CAM": ".attribution .slot:has(.heat)"},
+    "#/image/v3/neighbors": {"the neighbors": ".neighbors ol"},
+    "#/training": {"the curves of loss": ".curves > div"},
+    "#/confusion": {"the confusion matrix": ".plane canvas"},
+    "#/embedding": {"the embedding": ".plane canvas"},
+    "#/image/v3": {"the diagram": ".diagram-inner"},
+}
+
+
+@pytest.mark.parametrize("view", PICTURES)
+def test_every_picture_is_saved_as_it_stands(view, base, new_page):
+    page = new_page(1440)
+    page.goto(base + view)
+    settled(page)
+    for of, selector in PICTURES[view].items():
+        name, content = saved(page, of, "PNG")
+        assert name.startswith("run-") or "of-run" in name
+        with Image.open(io.BytesIO(content)) as image:
+            box = page.locator(selector).first.bounding_box()
+            assert image.size == pytest.approx((2 * box["width"], 2 * box["height"]), abs=2)
+            assert len(np.unique(np.array(image).reshape(-1, 4), axis=0)) > 4, of  # not empty
+        if page.get_by_role("button", name=f"Save {of} as SVG").count():
+            name, content = saved(page, of, "SVG")
+            root = ElementTree.fromstring(content)
+            assert name.endswith(".svg")
+            assert float(root.get("width", 0)) == pytest.approx(box["width"], abs=1)
+            words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+            assert {"epoch", "train"} <= words or {"softmax", "image"} <= words
+
+
+def test_a_layer_s_maps_are_saved_with_their_numbers(base, new_page):
+    page = new_page(1440)
+    page.goto(f"{base}#/image/v3")
+    layer = answer(base, "api/site.json")["runs"][0]["layers"][0]["name"]
+    name, content = saved(settled(page), f"the maps of {layer}", "CSV")
+    assert name == f"run-{layer}-maps-v3.csv"
+    told = answer(base, "api/0/v3/layers.json")[0]
+    found = np.array(cells(content)[1:], float)
+    expected = np.stack(
+        [np.arange(len(told["mean"])), told["mean"], told["max"], told["active"]], axis=1
+    )
+    np.testing.assert_array_equal(found, expected)
+    _, content = saved(page, f"the maps of {layer}", "PNG")
+    with Image.open(io.BytesIO(content)) as image:
+        box = page.locator(".tiles").first.bounding_box()
+        assert image.size == pytest.approx((2 * box["width"], 2 * box["height"]), abs=2)
+
+
+def test_tables_are_saved_with_the_numbers_of_the_server(base, new_page):
+    page = new_page(1440)
+    classes = answer(base, "api/site.json")["runs"][0]["classes"]
+    seen = answer(base, "api/0/evaluation.json")
+    history = answer(base, "api/0/history.json")
+    counts = np.zeros((5, 5), int)
+    np.add.at(counts, (seen["labels"], seen["predicted"]), 1)
+
+    page.goto(f"{base}#/confusion")
+    name, content = saved(settled(page), "the confusion matrix", "CSV")
+    head, *rows = cells(content)
+    assert name == "run-confusion.csv"
+    assert head[1:] == [row[0] for row in rows] == classes
+    np.testing.assert_array_equal(np.array([row[1:] for row in rows], int), counts)
+
+    page.goto(f"{base}#/training")
+    epochs = [row[history["columns"].index("epoch")] for row in history["rows"]]
+    _, content = saved(settled(page), "the curves of loss", "CSV")
+    head, *rows = cells(content)
+    train = [row[history["columns"].index("train_loss")] for row in history["rows"]]
+    assert [float(row[0]) for row in rows] == epochs
+    assert [float(row[head.index("train")]) for row in rows] == train
+    page.locator("summary").click()
+    _, content = saved(page, "all numbers", "CSV")
+    assert cells(content)[0] == history["columns"]
+    assert [[float(cell) for cell in row if cell] for row in cells(content)[1:]] == [
+        [value for value in row if value is not None] for row in history["rows"]
+    ]
+
+    page.goto(f"{base}#/classes")
+    _, content = saved(settled(page), "the table", "CSV")
+    for row in cells(content)[1:]:
+        c = classes.index(row[0])
+        assert float(row[2]) == counts[c, c] / counts[c].sum()
+        assert float(row[5]) == seen["per_class"]["roc_auc"][c]
+
+    page.goto(f"{base}#/mistakes")
+    _, content = saved(settled(page), "the list", "CSV")
+    wrong = [i for i, label in enumerate(seen["labels"]) if label != seen["predicted"][i]]
+    found = [float(row[3]) for row in cells(content)[1:]]
+    assert found == sorted((seen["probability"][i] for i in wrong), reverse=True)
+
+
+def test_no_name_becomes_a_formula(base, new_page):
+    """As `convlens.escape` writes CSV, which is read by whoever opens it."""
+    page = new_page(1440)
+    page.goto(base)
+    texts = ["=1+1", "-5", "-x", "@a", "'=1", "'it", "+1e3", "\uff1d1", 'a,"b"', "é"]
+    written = page.evaluate(
+        "async (row) => (await import('./save.js')).table([row, [-5, 0.5, null]]).text()", texts
+    )
+    rows = list(csv.reader(io.StringIO(written)))
+    assert rows == [list(map(csv_cell, texts)), ["-5", "0.5", ""]]
