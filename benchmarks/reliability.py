@@ -265,14 +265,20 @@ def kills(count: int, seed: int, only: Sequence[str]) -> int:
             job.seconds, expected = time.monotonic() - begun, job.outcome(undisturbed)
             shutil.rmtree(undisturbed)
             budget = round(count * job.share / shares)
-            while job.counts["kills"] < budget:
-                lost += not _torture(job, pattern, Path(place), expected)
+            stopped = False
+            while job.counts["kills"] < budget and not stopped:
+                try:
+                    lost += not _torture(job, pattern, Path(place), expected)
+                except KeyboardInterrupt:  # what there has been is told
+                    stopped = True
             done += job.counts["kills"]
             print(
                 f"{job.name}: {job.counts['kills']} kills in {job.counts['runs']} runs, "
                 f"{job.counts['lost']} lost, {job.counts['left']} files left over",
                 flush=True,
             )
+            if stopped:
+                break
     print(f"{done} kills, {lost} lost")
     return int(bool(lost))
 
