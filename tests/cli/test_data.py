@@ -110,7 +110,7 @@ def test_what_verbs_write_among_the_classes_is_no_class(
     told = tell("evaluate", toy_weights, "--data", ".", "--device", "cpu")
     assert told.startswith(
         "left out   audit, cache, evaluation, looks, page, runs: written by ConvLens\n"
-        "data set   pets: 5 classes, 50 training and 10 validation images of"
+        "data set   pets: 5 classes, 60 images of"
     )
     told = tell("predict", toy_weights, ".", "--format", "csv", "--device", "cpu")
     assert len([line for line in told.splitlines() if ".png" in line]) == 60
