@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -11,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import CHROMIUM, settled
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
@@ -62,16 +60,6 @@ def page(browser, page_file) -> Iterator[Page]:
     yield settled(page)
     context.close()
     assert said == []
-
-
-def settled(page: Page) -> Page:
-    deadline, quiet = time.monotonic() + 20, 0
-    while quiet < 2:
-        drawn = "!!document.querySelector('main > *') && !document.querySelector('[aria-busy]')"
-        quiet = quiet + 1 if page.evaluate(drawn) else 0
-        assert time.monotonic() < deadline, "the page is still at work"
-        page.wait_for_timeout(20)
-    return page
 
 
 def shares_of(page: Page) -> dict[str, str]:

@@ -10,8 +10,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,19 +19,17 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-import uvicorn
+from pages import CHROMIUM, hosted, settled
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect
 
 from convlens.data import open_dataset
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.explorer.server import application, configuration
+from convlens.explorer.server import application
 from convlens.look.arrays import receptive_field
 from convlens.training.run import train
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
@@ -93,20 +89,6 @@ def run(folder, data) -> Path:
     return folder / "taught"
 
 
-@contextlib.contextmanager
-def serving(explorer: Explorer, *guard) -> Iterator[str]:
-    """The explorer at an address of this computer. guard: the application's further arguments."""
-    server = uvicorn.Server(configuration(application(explorer, *guard)))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 def surveyed(base: str) -> str:
     while any(task["done"] < task["total"] for task in answer(base, "api/progress.json")["tasks"]):
         time.sleep(0.05)
@@ -118,28 +100,20 @@ def surveyed(base: str) -> str:
 
 @pytest.fixture(scope="module")
 def served(run, data) -> Iterator[str]:
-    with serving(Explorer.open([run], data)) as base:
+    with hosted(application(Explorer.open([run], data))) as base:
         yield surveyed(base)
 
 
 @pytest.fixture(scope="module")
 def served_two(run, toy_weights, data) -> Iterator[str]:
     """Beside the run a network of another size that nobody trained."""
-    with serving(Explorer.open([run, toy_weights], data)) as base:
+    with hosted(application(Explorer.open([run, toy_weights], data))) as base:
         yield surveyed(base)
 
 
 @pytest.fixture
 def base(served) -> str:
     return served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @dataclass
@@ -180,20 +154,6 @@ def show(browser, watch) -> Iterator[Callable[..., Page]]:
         context.close()
     assert [line for line in watch.console if not any(a in line for a in watch.allowed)] == []
     assert watch.hosts - {""} <= own
-
-
-def settled(page: Page) -> Page:
-    """The page once it waits for nothing; asked twice, for an address takes a moment to act."""
-    deadline = time.monotonic() + 20
-    quiet = 0
-    while quiet < 2:
-        drawn = page.evaluate(
-            "!!document.querySelector('main > *') && !document.querySelector('[aria-busy]')"
-        )
-        quiet = quiet + 1 if drawn else 0
-        assert time.monotonic() < deadline, "the page is still at work"
-        page.wait_for_timeout(20)
-    return page
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -446,7 +406,7 @@ def test_curves_can_be_read_epoch_by_epoch(base, show):
 
 
 def test_a_hold_out_is_called_by_its_name(holdout_run, show):
-    with serving(Explorer([Network.of_run(holdout_run)])) as base:
+    with hosted(application(Explorer([Network.of_run(holdout_run)]))) as base:
         history = answer(base, "api/0/history.json")
         summary = site_of(base)["runs"][0]["summary"]
         page = show(base, "#/training")
@@ -782,7 +742,7 @@ def test_names_are_shown_as_text_whatever_they_are(toy_weights, data, show):
     dataset = dataclasses.replace(dataset, name=HOSTILE[0], classes=HOSTILE, validation=validation)
     network = Network.of_run(toy_weights)
     network.classifier.class_names, network.name = HOSTILE, HOSTILE[1]
-    with serving(Explorer([network, network], [dataset])) as base:
+    with hosted(application(Explorer([network, network], [dataset]))) as base:
         surveyed(base)
         page = show(base)
         page.get_by_role("button", name="Show all 5 classes").first.click()
@@ -810,7 +770,7 @@ def test_names_are_shown_as_text_whatever_they_are(toy_weights, data, show):
 
 def test_a_server_that_is_gone_is_missed_and_found_again(run, data, show, watch):
     watch.allowed += ["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
-    with serving(Explorer.open([run], data)) as base:
+    with hosted(application(Explorer.open([run], data))) as base:
         page = show(base, "#/image/v3")
     page.keyboard.press("n")
     expect(page.locator(".banner")).to_contain_text("The server does not answer")
@@ -1011,7 +971,7 @@ def test_below_a_proxy_s_path_everything_is_found(toy_weights, data, show, behin
     """As in JupyterHub: the token opens the page, which finds its parts and sends an image."""
     prefix, token = "/user/me/proxy/8765", "the-token"
     explorer = Explorer.open([toy_weights], data)
-    with serving(explorer, token, prefix, True) as inner:
+    with hosted(application(explorer, token, prefix, True)) as inner:
         port = urlsplit(inner).port
         with behind(port, prefix, strips=True) as host:
             page = show(f"{host}{prefix}/?token={token}", "#/image/v3")
@@ -1024,7 +984,7 @@ def test_below_a_proxy_s_path_everything_is_found(toy_weights, data, show, behin
 
 
 def test_without_a_data_set_an_image_of_ones_own_is_looked_at(toy_weights, show, photograph):
-    with serving(Explorer([Network.of_run(toy_weights)])) as base:
+    with hosted(application(Explorer([Network.of_run(toy_weights)]))) as base:
         page = show(base)
         expect(page.locator(".opening")).to_contain_text("choose an image")
         page.get_by_role("button", name="Choose").click()

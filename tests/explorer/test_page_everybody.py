@@ -5,10 +5,6 @@ import csv
 import io
 import json
 import os
-import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -16,18 +12,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import uvicorn
+from pages import CHROMIUM, hosted, settled
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
-from starlette.applications import Starlette
+from playwright.sync_api import Page
 
 from convlens.escape import csv_cell
 from convlens.explorer.inside import Explorer
 from convlens.explorer.live import Live, live_application
-from convlens.explorer.server import application, configuration
+from convlens.explorer.server import application
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 if os.environ.get("CI") != "true":
     if CHROMIUM is None:
@@ -66,28 +59,13 @@ COLORS = ["color-contrast", "link-in-text-block"]
 
 
 @contextlib.contextmanager
-def serving(app: Starlette, live: Live | None = None) -> Iterator[str]:
-    server = uvicorn.Server(configuration(app))
-    if live:
-        live.end_with(server)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-@contextlib.contextmanager
 def exploring(runs: list[Path], data: Path, cache: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVLENS_CACHE", str(cache))
         explorer = Explorer.open(runs, data)
         explorer.surveyor.run()
         explorer.surveyor.start = lambda: None  # it has seen everything already
-        with serving(application(explorer)) as base:
+        with hosted(application(explorer)) as base:
             yield base
 
 
@@ -102,14 +80,6 @@ def base_of_two(_trained_once, toy_weights, toy_data, tmp_path_factory) -> Itera
     runs = [_trained_once, toy_weights]
     with exploring(runs, toy_data, tmp_path_factory.mktemp("cache")) as base:
         yield base
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -128,16 +98,6 @@ def new_page(browser) -> Iterator[Callable[..., Page]]:
     yield new
     for context in contexts:
         context.close()
-
-
-def settled(page: Page) -> Page:
-    deadline, quiet = time.monotonic() + 20, 0
-    while quiet < 2:
-        drawn = "!!document.querySelector('main > *') && !document.querySelector('[aria-busy]')"
-        quiet = quiet + 1 if page.evaluate(drawn) else 0
-        assert time.monotonic() < deadline, "the page is still at work"
-        page.wait_for_timeout(20)
-    return page
 
 
 def examine(page: Page, what: str) -> None:
@@ -180,7 +140,7 @@ def test_axe_finds_nothing_where_two_runs_are_compared(base_of_two, new_page):
 
 def test_axe_finds_nothing_in_the_page_of_runs(_trained_once, new_page):
     live = Live([_trained_once])
-    with serving(live_application(live), live) as base:
+    with hosted(live_application(live), live) as base:
         page = new_page(1440)
         page.goto(base)
         page.locator(".chart").first.wait_for()

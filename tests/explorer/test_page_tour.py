@@ -3,29 +3,24 @@
 import contextlib
 import os
 import re
-import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
-import uvicorn
+from pages import CHROMIUM, hosted
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from convlens.data import open_dataset
 from convlens.data.normalize import Normalize
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.explorer.server import application, configuration
+from convlens.explorer.server import application
 from convlens.inference import Classifier
 from convlens.models import LeNet5
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
@@ -51,14 +46,6 @@ IN_SIGHT = """() => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def explorer(toy_data, tmp_path_factory) -> Explorer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -78,15 +65,8 @@ def network(classes: Sequence[str], history: dict | None = None) -> Network:
 @contextlib.contextmanager
 def serving(explorer: Explorer) -> Iterator[str]:
     explorer.surveyor.start = lambda: None  # it has seen everything already
-    server = uvicorn.Server(configuration(application(explorer)))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with hosted(application(explorer)) as base:
+        yield base
 
 
 @pytest.fixture(scope="module")

@@ -4,42 +4,29 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
-import uvicorn
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from pages import CHROMIUM, hosted
+from playwright.sync_api import Page, Route, expect
 
 from convlens.data import open_dataset
 from convlens.data.normalize import Normalize
 from convlens.explorer.answers import answer
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.explorer.server import application, configuration
+from convlens.explorer.server import application
 from convlens.explorer.touched import touched
 from convlens.inference import Classifier
 from convlens.models import ConvNet, LeNet5
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
 SIZE = 16
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +54,8 @@ def explorer(toy_data, tmp_path_factory) -> Explorer:
 @contextlib.contextmanager
 def serving(explorer: Explorer) -> Iterator[str]:
     explorer.surveyor.start = lambda: None  # it has seen everything already
-    server = uvicorn.Server(configuration(application(explorer)))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with hosted(application(explorer)) as base:
+        yield base
 
 
 @pytest.fixture(scope="module")

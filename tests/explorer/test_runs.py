@@ -4,10 +4,8 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-import uvicorn
+from pages import CHROMIUM, hosted
 from playwright.sync_api import Page, expect, sync_playwright
 
 from convlens.explorer import serving
@@ -23,7 +21,6 @@ from convlens.explorer.beside import PageBeside
 from convlens.explorer.growth import Growth
 from convlens.explorer.live import Live, live_application
 from convlens.explorer.runs import Runs, find_runs, is_training
-from convlens.explorer.server import configuration
 from convlens.inference import Classifier
 from convlens.training.run_folder import RunFolder
 
@@ -46,9 +43,6 @@ def interrupted(finished_run: Path) -> Path:
     (finished_run / "history.csv").write_text("\n".join(lines[:2]) + "\n")
     return finished_run
 
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 HOLD = """
 import sys, time
@@ -137,16 +131,8 @@ def test_growth_shows_the_last_epoch_s_network(finished_run, own_cache):
 @contextlib.contextmanager
 def living(*roots: Path) -> Iterator[str]:
     live = Live(roots)
-    server = uvicorn.Server(configuration(live_application(live)))
-    live.end_with(server)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with hosted(live_application(live), live) as base:
+        yield base
 
 
 def test_an_epoch_that_ends_is_an_event(begun, finished_run, toy_data):
