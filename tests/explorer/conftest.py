@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pages import CHROMIUM
-from playwright.sync_api import Browser, sync_playwright
+from pages import launched
+from playwright.sync_api import Browser
 from torch import Tensor, nn
 
 from convlens.data import open_dataset
@@ -51,10 +51,8 @@ def holdout_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class UNetEncoder(nn.Module):

@@ -2,34 +2,26 @@
 
 import csv
 import io
-import os
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import CHROMIUM, settled
+from pages import PATIENCE, launched, settled, until
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
-
-if CHROMIUM is None and os.environ.get("CI") != "true":
-    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", *CAMERA]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with launched(*CAMERA) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +42,7 @@ def page_file(explorer, tmp_path_factory) -> Path:
 @pytest.fixture
 def page(browser, page_file) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -93,11 +85,11 @@ def test_everything_is_in_the_file_and_the_page_runs_the_network(page, explorer)
     seen = network.look(first, pixels)
     strongest = seen.maps[0][0].max(axis=(1, 2)).argsort()[::-1]
     tile = page.locator(".tile[data-layer='0']").first
-    assert tile.get_attribute("data-map") == str(strongest[0])
+    expect(tile).to_have_attribute("data-map", str(strongest[0]))
     tile.click()
     panel = settled(page).locator(".panel")
-    assert panel.locator(".kernels canvas").count() == 4
-    assert panel.locator(".patches canvas").count() == 9
+    expect(panel.locator(".kernels canvas")).to_have_count(4)
+    expect(panel.locator(".patches canvas")).to_have_count(9)
     expect(panel.locator(".slot canvas.large")).to_be_visible()  # the deconvolution
     page.keyboard.press("Escape")
     for view, shown in (
@@ -109,7 +101,7 @@ def test_everything_is_in_the_file_and_the_page_runs_the_network(page, explorer)
     for view in ("Training", "Confusion", "Classes", "Embedding"):
         page.locator("nav").get_by_role("link", name=view).click()
         settled(page)
-    assert page.locator(".trouble").count() == 0
+    expect(page.locator(".trouble")).to_have_count(0)
 
 
 def test_mistakes_that_are_not_in_the_file_carry_a_cue(page, explorer):
@@ -121,7 +113,7 @@ def test_mistakes_that_are_not_in_the_file_carry_a_cue(page, explorer):
     there = page.locator(".gallery a").count()
     assert there >= 7  # four that are prepared, three that open, mistakes among the examples
     assert absent.count() == wrong.sum() - there > 0
-    assert "not in this copy" in absent.first.inner_text()
+    expect(absent.first).to_contain_text("not in this copy")
     links = page.locator(".gallery a")
     rows = [link.get_attribute("href").split("/")[2] for link in links.all()[4:]]
     examples = explorer.examples()
@@ -129,7 +121,7 @@ def test_mistakes_that_are_not_in_the_file_carry_a_cue(page, explorer):
     expect(settled(page).locator(".verdict")).to_contain_text("Wrong")
     page.get_by_role("link", name="Neighbors").click()
     expect(page.locator(".neighbors .trouble")).to_contain_text("convlens explore shows it")
-    assert page.get_by_role("button", name="Try again").count() == 0
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
 
 def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_path):
@@ -149,7 +141,7 @@ def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_
     page.get_by_role("button", name="Take the picture").click()
     expect(page.locator(".what h1")).to_have_text("camera.png")
     assert settled(page).locator(".bars li").count() == 5
-    assert page.locator("video").count() == 0  # it is off
+    expect(page.locator("video")).to_have_count(0)  # it is off
 
     (tmp_path / "notes.png").write_text("no image", encoding="utf-8")
     page.keyboard.press("c")
@@ -161,10 +153,7 @@ def test_a_picture_can_be_changed(page, explorer):
     before = shares_of(page)
     page.get_by_role("button", name="Touch it").click()
     page.get_by_label("Turn °").fill("90")
-    deadline = time.monotonic() + 10
-    while "#/image/u" not in page.url:
-        assert time.monotonic() < deadline
-        page.wait_for_timeout(20)
+    until(lambda: "#/image/u" in page.url, page)
     turned = np.rot90(explorer.pixels(explorer.examples()[0], explorer.networks[0]), -1)
     assert shares_of(settled(page)) != before
     check_shares(shares_of(page), expected_shares(explorer, turned.copy()), within=0.3)
@@ -176,7 +165,7 @@ def test_images_are_filtered_ticked_and_saved(page, explorer):
     survey = explorer.surveys[0]
     labels, predicted = survey.labels("validation"), survey.seen("validation").logits.argmax(axis=1)
     items = page.locator(".gallery li")
-    assert items.count() == len(labels)
+    expect(items).to_have_count(len(labels))
     page.get_by_label("Answer").select_option("wrong")
     expect(items).to_have_count(int((labels != predicted).sum()))
     page.get_by_label("Class", exact=True).fill("DISC")
@@ -238,7 +227,4 @@ def test_a_view_begins_at_its_top_and_keeps_the_reader_s_place(page):
     assert page.locator("h1").evaluate("h => h === document.activeElement")
     page.go_back()
     settled(page)
-    deadline = time.monotonic() + 5
-    while abs(page.evaluate("scrollY") - place) > 2:
-        assert time.monotonic() < deadline
-        page.wait_for_timeout(20)
+    until(lambda: abs(page.evaluate("scrollY") - place) <= 2, page)

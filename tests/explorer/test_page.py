@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import os
 import re
 import shutil
 import time
@@ -19,7 +18,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from pages import CHROMIUM, hosted, settled
+from pages import PATIENCE, hosted, settled, until
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
@@ -30,12 +29,10 @@ from convlens.explorer.server import application
 from convlens.look.arrays import receptive_field
 from convlens.training.run import train
 
-if CHROMIUM is None and os.environ.get("CI") != "true":
-    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
-
 VIEWS = [
     "#/",
     "#/image/v3/layer/0/map/1",
+    "#/image/v3/beside/v4",
     "#/image/v3/attribution/target/2",
     "#/image/v3/neighbors",
     "#/training",
@@ -137,7 +134,7 @@ def show(browser, watch) -> Iterator[Callable[..., Page]]:
 
     def show(base: str, fragment: str = "", *, before: Callable | None = None, **options) -> Page:
         context = browser.new_context(viewport=options.pop("viewport", DESK), **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: watch.console.append(message.text))
@@ -154,13 +151,6 @@ def show(browser, watch) -> Iterator[Callable[..., Page]]:
         context.close()
     assert [line for line in watch.console if not any(a in line for a in watch.allowed)] == []
     assert watch.hosts - {""} <= own
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def answer(base: str, path: str):
@@ -210,7 +200,7 @@ def test_the_image_stands_with_its_classes_as_bars(base, show):
         " / b.parentElement.getBoundingClientRect().width)"
     )
     assert widths == pytest.approx([said["probabilities"][c] for c in best], abs=0.02)
-    assert page.locator(".bars li.true .tag").inner_text() == "true class"
+    expect(page.locator(".bars li.true .tag")).to_have_text("true class")
 
 
 def test_the_layers_stand_in_the_order_of_the_data_and_show_their_maps(base, show):
@@ -254,9 +244,9 @@ def test_dead_maps_are_marked(served, show):
     page = show(served, before=lambda page: page.route("**/dead.json", kill))
     tile = settled(page).locator(".tile.dead")
     expect(tile).to_have_count(1)
-    assert tile.get_attribute("data-map") == "2"
+    expect(tile).to_have_attribute("data-map", "2")
     assert "dead" in tile.get_attribute("aria-label")
-    assert "1 dead" in page.locator(".layer .counts").first.inner_text()
+    expect(page.locator(".layer .counts").first).to_contain_text("1 dead")
 
 
 def test_a_map_opens_with_all_that_explains_it(base, show):
@@ -267,11 +257,11 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
     page = show(base)
     page.locator(f".tile[data-map='{strongest}']").first.click()
     settled(page)
-    assert page.url == f"{base}#/image/{image}/layer/0/map/{strongest}"
+    expect(page).to_have_url(f"{base}#/image/{image}/layer/0/map/{strongest}")
     panel = page.locator(".panel")
     name = site["runs"][0]["layers"][0]["name"]
-    assert panel.locator("h2").inner_text() == f"{name}, map {strongest}"
-    assert "rank 1 of 32" in panel.locator(".facts").inner_text()
+    expect(panel.locator("h2")).to_have_text(f"{name}, map {strongest}")
+    expect(panel.locator(".facts")).to_contain_text("rank 1 of 32")
 
     tile = pixels(page, f".tile[data-map='{strongest}'] canvas")
     np.testing.assert_array_equal(pixels(page, ".panel .stack > canvas.large"), tile)
@@ -281,7 +271,7 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
     parts = answer(base, f"api/0/filter-0-{strongest}.json")["inputs"]
     weights = np.array([part["weights"] for part in parts])
     color = 127.5 * (1 + weights / abs(weights).max()).transpose(1, 2, 0)
-    assert panel.locator(".kernels canvas").count() == 4  # in color, and each color alone
+    expect(panel.locator(".kernels canvas")).to_have_count(4)  # in color, and each color alone
     assert abs(pixels(page, ".kernels canvas").astype(float) - color).max() <= 1
 
     patches = answer(base, "api/0/patches-0.json")["maps"][strongest]
@@ -298,7 +288,7 @@ def test_a_map_opens_with_all_that_explains_it(base, show):
     assert page.locator(".panel .heat").evaluate("heat => heat.style.opacity") == "0.2"
     page.get_by_label("Close (Escape)").click()
     expect(panel).to_be_hidden()
-    assert page.url == f"{base}#/image/{image}"
+    expect(page).to_have_url(f"{base}#/image/{image}")
 
 
 def test_pointing_at_a_unit_frames_what_it_sees(served, show, run):
@@ -337,8 +327,8 @@ def test_attribution_stands_side_by_side_for_any_class(base, show):
     page = show(base, f"#/image/{image}/attribution")
     settled(page)
     predicted = int(np.argmax(answer(base, f"api/0/{image}/prediction.json")["probabilities"]))
-    assert page.get_by_label("What speaks for", exact=True).input_value() == str(predicted)
-    assert page.locator(".attribution figure").count() == len(methods)
+    expect(page.get_by_label("What speaks for", exact=True)).to_have_value(str(predicted))
+    expect(page.locator(".attribution figure")).to_have_count(len(methods))
     for number, method in enumerate(methods):
         expected = answer(base, f"api/0/{image}/{method}-{predicted}.png")
         drawn = pixels(page, f".attribution figure:nth-of-type({number + 1}) canvas")
@@ -358,7 +348,7 @@ def test_attribution_stands_side_by_side_for_any_class(base, show):
     other = offered[-1]
     page.get_by_label("What speaks for", exact=True).select_option(str(other))
     settled(page)
-    assert page.url == f"{base}#/image/{image}/attribution/target/{other}"
+    expect(page).to_have_url(f"{base}#/image/{image}/attribution/target/{other}")
     assert site["runs"][0]["classes"][other] in page.locator(".attribution .facts").inner_text()
 
 
@@ -367,7 +357,7 @@ def test_a_bar_leads_to_what_speaks_for_its_class(served, show):
     page.locator(".bars a").nth(2).click()
     settled(page)
     order = np.argsort(answer(served, "api/0/v3/prediction.json")["probabilities"])[::-1]
-    assert page.url == f"{served}#/image/v3/attribution/target/{order[2]}"
+    expect(page).to_have_url(f"{served}#/image/v3/attribution/target/{order[2]}")
 
 
 def test_neighbors_are_the_training_images_that_the_server_names(base, show):
@@ -389,7 +379,7 @@ def test_curves_can_be_read_epoch_by_epoch(base, show):
     history = answer(base, "api/0/history.json")
     first = dict(zip(history["columns"], history["rows"][0], strict=True))
     chart = page.get_by_role("img", name="Loss of taught")
-    assert chart.locator("path.curve").count() == 2
+    expect(chart.locator("path.curve")).to_have_count(2)
     chart.focus()
     page.keyboard.press("Home")
     readout = page.locator(".curves .readout").first
@@ -447,8 +437,8 @@ def test_the_confusion_matrix_leads_to_the_images_of_a_cell(base, show):
     expect(readout).to_contain_text(f"{counts[truth, predicted]} of {counts[truth].sum()} images")
     page.keyboard.press("Enter")
     expect(page.locator(".cell h2")).to_contain_text(classes[truth])
-    assert page.url == f"{base}#/confusion/{truth}/{predicted}"
-    assert page.locator(".gallery li").count() == counts[truth, predicted]
+    expect(page).to_have_url(f"{base}#/confusion/{truth}/{predicted}")
+    expect(page.locator(".gallery li")).to_have_count(int(counts[truth, predicted]))
 
     page.get_by_role("button", name="Close the images").click()
     expect(page.locator(".cell")).to_be_hidden()
@@ -457,7 +447,7 @@ def test_the_confusion_matrix_leads_to_the_images_of_a_cell(base, show):
     x, y = (inset + (c + 0.5) * side for c in (predicted, truth))
     matrix.click(position={"x": x, "y": y})
     expect(page.locator(".cell")).to_be_visible()
-    assert page.url == f"{base}#/confusion/{truth}/{predicted}"
+    expect(page).to_have_url(f"{base}#/confusion/{truth}/{predicted}")
 
 
 def test_the_table_of_classes_is_sorted_by_any_column(served, show):
@@ -494,10 +484,10 @@ def test_the_surest_mistake_stands_first_and_opens(base, show):
     wrong = [i for i in range(22) if seen["labels"][i] != seen["predicted"][i]]
     worst = max(wrong, key=lambda i: seen["probability"][i])
     page = show(base, "#/mistakes")
-    assert page.locator(".gallery li").count() == len(wrong)
+    expect(page.locator(".gallery li")).to_have_count(len(wrong))
     page.locator(".gallery a").first.click()
     settled(page)
-    assert page.url == f"{base}#/image/v{worst}/among/mistakes"
+    expect(page).to_have_url(f"{base}#/image/v{worst}/among/mistakes")
 
 
 def test_the_embedding_is_enlarged_moved_and_opened_by_keys(served, show):
@@ -526,7 +516,7 @@ def test_the_embedding_is_enlarged_moved_and_opened_by_keys(served, show):
     page.mouse.move(area["x"] + 260, area["y"] + 230, steps=4)
     page.mouse.up()  # moved, not opened
     until(lambda: drawn() != whole)
-    assert page.url == f"{served}#/embedding"
+    expect(page).to_have_url(f"{served}#/embedding")
     page.get_by_label("Show all (0)").click()
     page.mouse.move(0, 0)
     plane.focus()
@@ -551,10 +541,10 @@ def test_back_forward_and_reload_lead_to_the_same_views(served, show):
     expect(page.locator(".attribution")).to_be_visible()
     page.go_back()
     expect(page.locator(".panel")).to_be_visible()
-    assert page.url == opened
+    expect(page).to_have_url(opened)
     title = page.locator(".panel h2").inner_text()
     page.reload()
-    assert settled(page).locator(".panel h2").inner_text() == title
+    expect(settled(page).locator(".panel h2")).to_have_text(title)
     page.go_back()
     expect(page.locator(".panel")).to_be_hidden()
     page.go_forward()
@@ -615,7 +605,7 @@ def test_what_is_no_image_is_refused_in_words(served, show, watch, tmp_path):
     page.get_by_label("An image of yours").set_input_files(tmp_path / "notes.png")
     expect(page.locator(".chooser .trouble")).to_contain_text("image")
     page.keyboard.press("Escape")
-    assert page.url == f"{served}#/image/v3"
+    expect(page).to_have_url(f"{served}#/image/v3")
 
     with open(tmp_path / "huge.png", "wb") as file:
         file.truncate(site_of(served)["upload"]["bytes"] + 1)
@@ -641,7 +631,7 @@ def test_an_image_is_found_by_its_class_or_among_the_worst_mistakes(base, show):
     expect(tiles).to_have_count(len(ours))
     tiles.last.click()
     settled(page)
-    assert page.url == f"{base}#/image/{ours[-1]}"
+    expect(page).to_have_url(f"{base}#/image/{ours[-1]}")
 
 
 # Time
@@ -665,7 +655,7 @@ def test_a_late_result_never_overwrites_a_newer_one(served, show):
     page.wait_for_timeout(300)
     np.testing.assert_array_equal(pixels(page, ".tile[data-map='0'] canvas"), before)
     assert page.locator(".bars").inner_text() == bars
-    assert page.locator(".waiting").count() == 0
+    expect(page.locator(".waiting")).to_have_count(0)
 
 
 def test_what_is_still_computed_is_waited_for_in_sight(served, show):
@@ -713,7 +703,8 @@ def test_a_busy_server_is_asked_again_politely(served, show, watch):
     until(lambda: photograph.evaluate("img => img.complete && img.naturalWidth > 0"))
     assert [len(times) for times in asked.values()] == [3, 3]
     first, second = np.diff(asked["layers.json"])
-    assert 0.7 < first < second < 4  # each may be late where much else goes on
+    assert first > 0.7  # either may be late where much else goes on, and is never early
+    assert second > 1.4
 
 
 HOSTILE = (
@@ -799,9 +790,9 @@ def test_everything_is_reached_by_keys_alone(served, show):
     assert maps_of(page, 0)[:2] == [int(first), int(second)]
     press("End")
     press("ArrowRight")
-    assert focused.get_attribute("data-layer") == "1"  # over the edge, into the next layer
+    expect(focused).to_have_attribute("data-layer", "1")  # over the edge, into the next layer
     press("ArrowUp")
-    assert focused.get_attribute("data-layer") == "0"
+    expect(focused).to_have_attribute("data-layer", "0")
     press("Enter")
     settled(page)
     chosen = focused.get_attribute("data-map")
@@ -933,7 +924,7 @@ def test_who_wants_no_motion_gets_none(served, show):
 def test_two_runs_stand_side_by_side_on_the_same_image(served_two, show):
     site = site_of(served_two)
     page = show(served_two, "#/image/v3")
-    assert page.locator(".network").count() == 2
+    expect(page.locator(".network")).to_have_count(2)
     left, right = (page.locator(".network").nth(i).bounding_box() for i in (0, 1))
     assert left["x"] + left["width"] <= right["x"]
     for number, section in enumerate(page.locator(".prediction").all()):
@@ -943,7 +934,7 @@ def test_two_runs_stand_side_by_side_on_the_same_image(served_two, show):
     page.locator(".network").nth(1).locator(".tile").first.click()
     settled(page)
     order = answer(served_two, "api/1/v3/layers.json")[0]["order"]
-    assert page.url == f"{served_two}#/image/v3/run/1/layer/0/map/{order[0]}"
+    expect(page).to_have_url(f"{served_two}#/image/v3/run/1/layer/0/map/{order[0]}")
     name = site["runs"][1]["name"]
     expect(page.locator(".panel h2")).to_contain_text(f"{name}: ")
 
@@ -959,12 +950,98 @@ def test_two_runs_stand_side_by_side_on_the_same_image(served_two, show):
     seen = [answer(served_two, f"api/{r}/evaluation.json")["predicted"] for r in (0, 1)]
     count = sum(names[0][a] != names[1][b] for a, b in zip(*seen, strict=True))
     expect(apart.locator(".facts")).to_have_text(f"{count} of 22 are answered apart.")
-    assert apart.locator("li").count() == count
+    expect(apart.locator("li")).to_have_count(count)
     page.goto(f"{served_two}#/confusion/0")
     names = settled(page).locator(".cell h3").all_inner_texts()
     assert names == [run["name"] for run in site["runs"]]
     page.goto(f"{served_two}#/training")
     expect(page.locator("main")).to_contain_text("keeps no history")  # of a weights file
+
+
+def test_images_that_runs_answer_apart_stand_first(served_two, show):
+    """Those that both are sure of before the others; they can be shown alone."""
+    runs = site_of(served_two)["runs"]
+    seen = [answer(served_two, f"api/{r}/evaluation.json") for r in (0, 1)]
+    said = [[run["classes"][c] for c in s["predicted"]] for run, s in zip(runs, seen, strict=True)]
+    sure = np.multiply(*(s["probability"] for s in seen))
+    apart = [row for row, (one, other) in enumerate(zip(*said, strict=True)) if one != other]
+    assert 1 < len(apart) < len(sure)
+    page = show(served_two, "#/images")
+    for run in (0, 1):
+        part = page.locator("main .runs > section").nth(run)
+        part.get_by_label("Order").select_option("runs that disagree first")
+        items = part.locator(".gallery li")
+        for place, row in enumerate(sorted(apart, key=lambda row: -sure[row])):
+            words = items.nth(place).locator(".words")
+            expect(words).to_contain_text(said[run][row])
+            expect(words).to_contain_text(f"{runs[1 - run]['name']}: {said[1 - run][row]} ")
+        expect(items).to_have_count(len(sure))
+        part.get_by_label("Marked").select_option(f"answered apart ({len(apart)})")
+        expect(items).to_have_count(len(apart))
+
+
+# Two images
+
+
+def drawn_on(page: Page, tiles: str) -> dict[str, str]:
+    """What each map's tile shows, by the map's number."""
+    read = "tile => [tile.dataset.map, tile.querySelector('canvas').toDataURL()]"
+    return dict(tile.evaluate(read) for tile in page.locator(tiles).all())
+
+
+def test_a_pinned_image_stays_beside_the_next_ones(served, show):
+    page = show(served, "#/image/v3")
+    card = page.get_by_role("region", name="The pinned image")
+    expect(card).to_be_hidden()
+    alone = drawn_on(page, ".layer:first-child .tile")
+    page.get_by_role("button", name="Pin it", exact=True).click()
+    expect(page).to_have_url(f"{served}#/image/v3/beside/v3")
+    expect(card).to_contain_text("Choose another image")
+    expect(page.locator(".network:visible")).to_have_count(1)
+
+    page.keyboard.press("n")
+    expect(page).to_have_url(f"{served}#/image/v4/beside/v3")
+    expect(page.locator(".network:visible")).to_have_count(2)
+    left, right = settled(page).locator(".network").all()
+    assert left.bounding_box()["x"] + left.bounding_box()["width"] <= right.bounding_box()["x"]
+    for here, image in ((page.locator(".predictions"), "v4"), (card, "v3")):
+        best = max(answer(served, f"api/0/{image}/prediction.json")["probabilities"])
+        share = f"{100 * best:.1f}\N{NO-BREAK SPACE}%"
+        expect(here.locator(".bars .share").first).to_have_text(share)
+    # the same maps in the same places, each of its own image
+    places = [
+        [tile.get_attribute("data-map") for tile in network.locator(".tile").all()]
+        for network in (left, right)
+    ]
+    assert places[0] == places[1]
+    beside = drawn_on(page, ".network >> nth=1 >> .layer:first-child .tile")
+    both = [name for name in beside if name in alone]
+    assert both
+    assert [beside[name] for name in both] == [alone[name] for name in both]
+    assert drawn_on(page, ".network >> nth=0 >> .layer:first-child .tile") != beside
+
+    # a map that is opened in either is chosen in both, and the image stays pinned
+    right.locator(".tile").nth(2).click()
+    expect(page.locator(".tile.chosen")).to_have_count(2)
+    expect(page).to_have_url(re.compile(rf"/image/v4/beside/v3/layer/0/map/{places[1][2]}$"))
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Attribution").click()
+    expect(page).to_have_url(f"{served}#/image/v4/beside/v3/attribution")
+    settled(page).locator(".predictions .bars a").nth(1).click()
+    expect(page).to_have_url(re.compile("/image/v4/beside/v3/attribution/target/"))
+    page.get_by_role("link", name="Network").click()
+    page.locator("nav").get_by_role("link", name="Classes").click()
+    settled(page).locator("nav").get_by_role("link", name="Image", exact=True).click()
+    expect(page).to_have_url(f"{served}#/image/v4/beside/v3")
+    page.get_by_role("button", name="Swap").click()
+    expect(page).to_have_url(f"{served}#/image/v3/beside/v4")
+    page.reload()
+    expect(settled(page).locator(".network:visible")).to_have_count(2)
+    page.get_by_role("button", name="Unpin").click()
+    expect(page).to_have_url(f"{served}#/image/v3")
+    expect(page.locator(".network:visible")).to_have_count(1)
+    page.go_back()
+    expect(page.locator(".network:visible")).to_have_count(2)
 
 
 def test_below_a_proxy_s_path_everything_is_found(toy_weights, data, show, behind, photograph):
@@ -975,7 +1052,7 @@ def test_below_a_proxy_s_path_everything_is_found(toy_weights, data, show, behin
         port = urlsplit(inner).port
         with behind(port, prefix, strips=True) as host:
             page = show(f"{host}{prefix}/?token={token}", "#/image/v3")
-            assert page.url == f"{host}{prefix}/#/image/v3"
+            expect(page).to_have_url(f"{host}{prefix}/#/image/v3")
             expect(page.locator(".tile").first).to_be_visible()
             page.keyboard.press("c")
             page.get_by_label("An image of yours").set_input_files(photograph)

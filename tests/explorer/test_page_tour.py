@@ -1,14 +1,13 @@
 """The guided tour of the page, in a browser: by address, by keys, in the copy, and without data."""
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
-from pages import CHROMIUM, hosted
+from pages import PATIENCE, hosted
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
@@ -20,9 +19,6 @@ from convlens.explorer.network import Network
 from convlens.explorer.server import application
 from convlens.inference import Classifier
 from convlens.models import LeNet5
-
-if CHROMIUM is None and os.environ.get("CI") != "true":
-    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
 SIZE = 16
 WIDTHS = (390, 900, 1440)
@@ -82,7 +78,7 @@ def show(browser) -> Iterator[Callable[..., Page]]:
 
     def show(address: str, width: int = 1440, **options) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 844}, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: console.append(message.text))
@@ -165,7 +161,7 @@ def test_the_tour_is_taken_and_left_by_keys_alone(base, show):
     expect(page).to_have_url(f"{base}#/training")
     expect(box).to_be_hidden()
     expect(opener).to_be_focused()
-    assert page.locator(".spoken, .touring").count() == 0
+    expect(page.locator(".spoken, .touring")).to_have_count(0)
 
     page.keyboard.press("?")
     page.get_by_role("button", name="Take the tour").click()
@@ -182,7 +178,7 @@ def test_the_touched_picture_is_put_back_when_its_step_is_over(base, show):
     page.get_by_role("button", name="Next step").click()
     check_step(page, 12, STEPS)
     assert "/image/v" in page.url
-    assert page.locator(".touched").count() == 0
+    expect(page.locator(".touched")).to_have_count(0)
 
 
 def test_a_copy_leaves_out_the_sum_and_counts_the_others(explorer, show, tmp_path):

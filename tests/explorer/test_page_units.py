@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from pages import CHROMIUM, hosted
+from pages import PATIENCE, hosted, until
 from playwright.sync_api import Page, Route, expect
 
 from convlens.data import open_dataset
@@ -22,9 +21,6 @@ from convlens.explorer.server import application
 from convlens.explorer.touched import touched
 from convlens.inference import Classifier
 from convlens.models import ConvNet, LeNet5
-
-if CHROMIUM is None and os.environ.get("CI") != "true":
-    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
 SIZE = 16
 
@@ -71,7 +67,7 @@ def show(browser, base) -> Iterator[Callable[..., Page]]:
 
     def show(fragment: str, **options) -> Page:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: console.append(message.text))
@@ -84,14 +80,6 @@ def show(browser, base) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert console == []
-
-
-def until(page: Page, condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError("it never came about")
 
 
 def percent(share: float) -> str:
@@ -130,7 +118,7 @@ def test_the_sum_behind_a_unit_is_drawn_with_its_numbers(explorer, show):
     numbers = [float(title.replace("\N{MINUS SIGN}", "-")) for title in kernel]
     np.testing.assert_allclose(numbers, np.ravel(first["kernel"]), rtol=1e-6)
     source = part.locator(".branch").first.locator("figcaption a").first
-    assert source.inner_text() == f"{first['stage']}, map {first['map']}"
+    expect(source).to_have_text(f"{first['stage']}, map {first['map']}")
 
     page.locator(".panel canvas.large").first.focus()
     page.keyboard.press("ArrowRight")
@@ -170,7 +158,7 @@ def test_linear_layers_pools_and_the_softmax_have_panels_too(explorer, show):
     strongest = term["inputs"][0]
     expected = [strongest["value"], strongest["weight"], strongest["product"]]
     assert [cell.strip() for cell in cells] == [brief(value) for value in expected]
-    assert brief(term["value"]) in page.locator(".sum .line").nth(1).inner_text()
+    expect(page.locator(".sum .line").nth(1)).to_contain_text(brief(term["value"]))
 
     page.get_by_label("Next map").click()
     expect(page.locator(".panel h2")).to_contain_text(classes[3])
@@ -181,8 +169,8 @@ def test_linear_layers_pools_and_the_softmax_have_panels_too(explorer, show):
     expect(page.locator(".panel h2")).to_have_text(f"plain: softmax, {classes[0]}")
     share = told(explorer, "api/1/v3/prediction.json")["probabilities"][0]
     expect(page.locator(".sum .line b").last).to_have_text(classes[0])
-    assert percent(share) in page.locator(".sum").inner_text()
-    assert "The temperature 0.0200 makes the network surer" in page.locator(".sum").inner_text()
+    expect(page.locator(".sum")).to_contain_text(percent(share))
+    expect(page.locator(".sum")).to_contain_text("The temperature 0.0200 makes the network surer")
 
     pooled = [layer["name"] for layer in site["runs"][0]["layers"]].index("avgpool")
     page.goto(f"{page.url.split('#')[0]}#/image/v3/layer/{pooled}/map/7")
@@ -227,7 +215,7 @@ def test_words_explain_themselves(show):
     expect(tip).to_be_hidden()
     word.focus()
     expect(tip).to_be_visible()
-    assert word.get_attribute("aria-describedby") == tip.get_attribute("id")
+    expect(word).to_have_attribute("aria-describedby", tip.get_attribute("id"))
     page.locator(".term[data-term=parameter]").nth(1).click()  # as who taps
     expect(tip).to_contain_text("training has set")
 
@@ -320,7 +308,7 @@ def test_an_older_answer_is_never_drawn_over_a_newer_one(explorer, show):
     def asked() -> list[Route]:
         return [route for route in held if "keep" not in route.request.url]
 
-    until(page, lambda: len(asked()) == 2)
+    until(lambda: len(asked()) == 2, page)
     live = asked()
     pixels = np.frombuffer(live[1].request.post_data_buffer, np.uint8)
     expected = explorer.pixels("v3", explorer.networks[0]).astype(float).ravel() * 1.9
@@ -351,15 +339,15 @@ def test_the_pointer_paints_erases_and_hides(explorer, show):
 
     stroke()
     expect(page.get_by_role("button", name="Undo")).to_be_enabled()
-    until(page, lambda: middle() == [0xD6, 0x20, 0x20, 255])
+    until(lambda: middle() == [0xD6, 0x20, 0x20, 255], page)
     page.get_by_label("Gray out").check()
     stroke()
-    until(page, lambda: middle() == [128, 128, 128, 255])
+    until(lambda: middle() == [128, 128, 128, 255], page)
     page.get_by_label("Erase paint").check()
     stroke()
-    until(page, lambda: middle() == before)
+    until(lambda: middle() == before, page)
     page.get_by_label("Hide a square").check()
     canvas.hover()
-    until(page, lambda: middle() == [128, 128, 128, 255])
+    until(lambda: middle() == [128, 128, 128, 255], page)
     page.mouse.move(2, 2)
-    until(page, lambda: middle() == before)
+    until(lambda: middle() == before, page)

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from pages import CHROMIUM, hosted
-from playwright.sync_api import Page, expect, sync_playwright
+from pages import PATIENCE, hosted
+from playwright.sync_api import Page, expect
 
 from convlens.explorer import serving
 from convlens.explorer.beside import PageBeside
@@ -212,19 +212,15 @@ def test_the_page_beside_a_run_ends_with_it_and_is_the_first_process_s(rank, tmp
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(browser) -> Iterator[Page]:
     """An empty page, which may write nothing to its console."""
-    if CHROMIUM is None and os.environ.get("CI") != "true":
-        pytest.skip("needs Chromium: apt-get install chromium")
     said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(15_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    page.close()
     assert said == []
 
 
@@ -238,12 +234,12 @@ def test_the_page_goes_along_with_a_run_that_trains(page, interrupted, trained_b
         page.goto(base)
         rows = page.locator("tbody tr")
         expect(rows).to_have_count(2)
-        assert rows.locator("th").all_inner_texts() == ["other", "run"]
+        expect(rows.locator("th")).to_have_text(["other", "run"])
         running = rows.nth(1)
         expect(running).to_contain_text("trains")
         expect(running).to_contain_text("1 of 2")
         expect(rows.nth(0).get_by_role("link", name="look inside")).to_be_visible()
-        assert running.get_by_role("link").count() == 0  # its weights change
+        expect(running.get_by_role("link")).to_have_count(0)  # its weights change
         boxes = page.locator("tbody input")
         assert [box.is_checked() for box in boxes.all()] == [False, True]
         expect(page.locator(".chart")).to_have_count(2)
@@ -261,7 +257,7 @@ def test_the_page_goes_along_with_a_run_that_trains(page, interrupted, trained_b
         expect(page.locator("section.grown")).to_contain_text("After epoch 1")
 
         boxes.nth(0).check()
+        expect(page.locator(".legend").first.locator(".key")).to_have_text(["other", "run"])
         expect(page.locator(".chart").first.locator("path.curve")).to_have_count(2)
-        assert page.locator(".legend").first.inner_text().split() == ["other", "run"]
         page.get_by_role("button", name="Epoch").click()
-        assert rows.locator("th").all_inner_texts() == ["run", "other"]
+        expect(rows.locator("th")).to_have_text(["run", "other"])

@@ -333,27 +333,28 @@ def test_below_a_proxy_the_page_its_answers_and_uploads_are_found(explorer, behi
 
 def test_a_turn_that_does_not_come_in_time_is_told(explorer: Explorer, monkeypatch):
     """The question that is being answered is waited for, those behind it are not."""
-    go, real = threading.Event(), server.answer
+    go, begun, real = threading.Event(), threading.Event(), server.answer
     monkeypatch.setattr(server, "PATIENCE", 0.5)
 
     def slowly(explorer: Explorer, path: str):
-        return real(explorer, path) if not server.slow(path) or go.wait(20) else None
+        begun.set()
+        return real(explorer, path) if not server.slow(path) or go.wait(60) else None
 
     monkeypatch.setattr(server, "answer", slowly)
     with running(explorer) as port, ThreadPoolExecutor(5) as pool:
 
         def ask(target: int) -> tuple[int, str | None, float]:
-            begun = time.monotonic()
+            asked = time.monotonic()
             url = f"{HOME}:{port}/api/0/v0/occlusion-{target}.png"
-            response = httpx.get(url, timeout=30)
-            waited = time.monotonic() - begun
+            response = httpx.get(url, timeout=60)
+            waited = time.monotonic() - asked
             return response.status_code, response.headers.get("retry-after"), waited
 
         first = pool.submit(ask, 0)
-        time.sleep(0.5)
+        assert begun.wait(20)
         for status, retry, waited in pool.map(ask, range(1, 5)):
             assert (status, retry) == (503, "1")
-            assert 0.5 <= waited < 5
+            assert 0.5 <= waited < 15
         go.set()
         assert first.result()[0] == 200
         assert ask(1)[0] == 200
@@ -441,7 +442,7 @@ def test_a_client_that_leaves_takes_its_question_with_it(explorer: Explorer, mon
     def slowly(explorer: Explorer, path: str):
         if server.slow(path):
             asked.append(path)
-            assert go.wait(20)
+            assert go.wait(60)
         return real(explorer, path)
 
     monkeypatch.setattr(server, "answer", slowly)
@@ -451,10 +452,10 @@ def test_a_client_that_leaves_takes_its_question_with_it(explorer: Explorer, mon
                 client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
                 path = f"/api/0/v0/occlusion-{target}.png"
                 client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            with httpx.Client(base_url=f"{HOME}:{port}") as client:
+            with httpx.Client(base_url=f"{HOME}:{port}", timeout=20) as client:
                 # the slow ones do not stand in the way
                 assert client.get("/api/0/v0/prediction.json").status_code == 200
-        time.sleep(1)  # all have left
+        time.sleep(3)  # all have left
         go.set()
         with httpx.Client(base_url=f"{HOME}:{port}", timeout=20) as client:
             assert client.get("/api/0/v0/occlusion-4.png").status_code == 200
