@@ -7,6 +7,7 @@
 //   #/image/v12/attribution/target/5   what speaks for a class
 //   #/image/v12/neighbors
 //   #/image/v12/among/mistakes         any of these, come to from a list
+//   #/image/v12/beside/v7              any of these, with another image beside it
 //   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding  #/images
 //   #/image/v12/layer/3/map/17/tour/2   any of these in step 2 of the tour; #/tour/2 finds its place
 
@@ -35,6 +36,7 @@ export function parse(fragment) {
     const word = words.shift();
     if (TABS.includes(word)) address.tab = word;
     else if (word === "among" && AMONG.test(words[0])) address.among = words.shift();
+    else if (word === "beside" && words[0]) address.beside = words.shift();
     else if (NUMBERS.includes(word)) address[word] = number(words.shift());
   }
   address.run ??= 0;
@@ -43,12 +45,13 @@ export function parse(fragment) {
 }
 
 export function format(address) {
-  const { view = "image", image, among, tab, run, layer, map, row, column } = address;
+  const { view = "image", image, among, beside, tab, run, layer, map, row, column } = address;
   const { target, truth, predicted, tour } = address;
   const words = [view];
   if (view === "image" && image !== undefined) {
     words.push(image);
     if (among) words.push("among", among);
+    if (beside !== undefined) words.push("beside", beside);
     if (TABS.includes(tab)) words.push(tab);
     if (tab === "attribution" && target !== undefined) words.push("target", target);
     if ((tab ?? "network") === "network" && map !== undefined) {
@@ -65,10 +68,11 @@ export function format(address) {
   return `#/${words.join("/")}`;
 }
 
-/** Leads there, in the tour if one is on; `replace` leaves no step behind for the back button. */
+/** Leads there, in the tour if one is on, and with the image that is pinned; `replace` leaves no
+ *  step behind for the back button. */
 export function go(address, { replace = false } = {}) {
-  const { tour } = parse(location.hash);
-  const fragment = format({ tour, ...address });
+  const { tour, beside } = parse(location.hash);
+  const fragment = format({ tour, beside, ...address });
   if (fragment === location.hash) return;
   if (replace) location.replace(fragment);
   else location.hash = fragment;

@@ -156,6 +156,7 @@ function sleep(milliseconds, signal) {
 }
 
 const PATIENCE = 500; // milliseconds without a sign of life
+const newest = new WeakMap(); // of each element, the work that was begun last
 
 /** Runs work(news), and shows in `element` that it takes long, or what went wrong. */
 export async function during(element, signal, work) {
@@ -168,6 +169,7 @@ export async function during(element, signal, work) {
     words.textContent = total ? `${wait}: ${Math.floor((100 * done) / total)} %` : wait;
     if (total) bar.value = done / total;
   };
+  newest.set(element, work);
   element.setAttribute("aria-busy", "true");
   try {
     await work(news);
@@ -178,7 +180,7 @@ export async function during(element, signal, work) {
   } finally {
     clearTimeout(timer);
     waiting.remove();
-    if (!signal.aborted) element.removeAttribute("aria-busy");
+    if (newest.get(element) === work) element.removeAttribute("aria-busy");
   }
 }
 

@@ -29,6 +29,11 @@ export function page(title, lead, ...content) {
   );
 }
 
+/** A path as elements: it is broken behind a slash or an underscore. */
+export function path(name) {
+  return name.split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]);
+}
+
 /** A plain button; what it shows may be a sign only, so that `label` says what it does. Who speaks
  *  to the page says the words that are seen, which the name therefore has. */
 export function button(label, sign, onclick) {

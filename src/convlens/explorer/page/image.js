@@ -1,14 +1,15 @@
 // The view of one image: what the network says of it, and all that leads there.
 
-import { format, go } from "./address.js";
+import { format, go, parse } from "./address.js";
 import { imagesAmong, nameOf } from "./among.js";
 import { Latest, showPicture } from "./answers.js";
 import { Attribution } from "./attribution.js";
-import { announce, button, h, note } from "./dom.js";
+import { announce, button, h, note, path } from "./dom.js";
 import { fieldBox, placeBox } from "./field.js";
 import { Neighbors } from "./neighbors.js";
 import { Network } from "./network.js";
 import { Panel } from "./panel.js";
+import { FEW, Pinned, titled } from "./pinned.js";
 import { Prediction } from "./prediction.js";
 import { Touch } from "./touch.js";
 
@@ -29,12 +30,22 @@ export class ImageView {
       h("button", { type: "button", class: "primary", onclick: choose }, "Choose"),
       button("Next image (n)", "›", () => this.step(1)),
     );
-    const few = site.runs.length > 1 ? 3 : 5;
+    this.pin = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        title: "Keep this image beside the ones that you choose next",
+        onclick: () => this.#go({ ...this.address, beside: this.image }),
+      },
+      "Pin it",
+    );
+    this.classes = site.runs.length > 1 ? FEW : 5; // that a prediction shows
     this.missing = h("p", { class: "missing", hidden: true }, "This picture is not here any more.");
     this.photograph.addEventListener("error", () => this.#hasPicture(false));
     this.photograph.addEventListener("load", () => this.#hasPicture(true));
     this.place = h("p", { class: "note", hidden: true });
-    this.predictions = site.runs.map((run, r) => new Prediction(run, r, few));
+    this.predictions = site.runs.map((run, r) => new Prediction(run, r, this.classes));
     for (const prediction of this.predictions.slice(1)) prediction.numbering = site.runs[0].classes;
     this.networks = site.runs.map(
       (run, r) =>
@@ -43,6 +54,14 @@ export class ImageView {
           field: (layer, unit) => this.#point(run, layer, unit),
         }),
     );
+    this.pinned = new Pinned(site, this.networks, nameOf, {
+      open: (run, layer, map, how) => this.#open({ run, layer, map }, how),
+      field: (run, layer, unit) => this.#point(run, layer, unit),
+      swap: () =>
+        this.#go({ ...this.address, image: this.address.beside, beside: this.address.image }),
+      unpin: () => this.#go({ ...this.address, beside: undefined }),
+    });
+    this.titles = site.runs.map(({ name }) => h("h2", { class: "run-name" }, name));
     this.panel = new Panel(site, {
       close: () => this.#closePanel(),
       step: (by) => this.#stepMap(by),
@@ -72,14 +91,10 @@ export class ImageView {
         h(
           "div",
           { class: "runs" },
-          this.networks.map((network, r) =>
-            h(
-              "div",
-              { class: "run" },
-              h("h2", { class: "run-name" }, site.runs[r].name),
-              network.element,
-            ),
-          ),
+          this.networks.map((network, r) => [
+            h("div", { class: "run" }, this.titles[r], network.element),
+            this.pinned.columns[r],
+          ]),
         ),
       ),
       attribution: h("div", { class: "pane" }, this.attribution.element),
@@ -105,7 +120,7 @@ export class ImageView {
           this.name,
           this.steps,
           this.place,
-          this.touch.opener,
+          h("div", { class: "steps words" }, this.touch.opener, this.pin),
           this.touch.slot,
         ),
         h(
@@ -116,6 +131,7 @@ export class ImageView {
           ),
         ),
         this.touch.panel,
+        this.pinned.card,
       ),
       h(
         "div",
@@ -136,6 +152,7 @@ export class ImageView {
       ),
     );
     this.element.addEventListener("keydown", (event) => this.#key(event));
+    this.element.addEventListener("click", (event) => this.#follow(event));
   }
 
   get title() {
@@ -150,6 +167,7 @@ export class ImageView {
     if (this.image === undefined) this.element.replaceChildren(...this.parts);
     if (image !== this.image) this.#load(image);
     this.#tellPlace();
+    this.#showPinned();
     this.#showMap();
     if (address.tab === "attribution") {
       await this.predicted;
@@ -159,7 +177,8 @@ export class ImageView {
 
   leave() {
     this.latest.stop();
-    for (const part of [this.panel, this.attribution, this.neighbors]) part.latest.stop();
+    for (const part of [this.panel, this.attribution, this.neighbors, this.pinned])
+      part.latest.stop();
   }
 
   /** The image so many steps further in the list that the reader came from. */
@@ -201,7 +220,7 @@ export class ImageView {
     const name = this.nameOf(image);
     showPicture(this.photograph, `images/0/${image}.png`);
     this.photograph.alt = `The image ${name}`;
-    this.name.replaceChildren(...name.split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]));
+    this.name.replaceChildren(...path(name));
     this.predicted = Promise.all(this.predictions.map((p) => p.show(image, signal)));
     this.predicted.then(([first]) => {
       if (first.image === image) announce(`${name}: ${first.run.classes[first.best]}`);
@@ -210,6 +229,25 @@ export class ImageView {
       network.show(image, signal);
       if (this.site.data) network.markDead(signal).catch(() => {}); // a mark less
     }
+  }
+
+  #showPinned() {
+    const { image, beside } = this.address;
+    const apart = beside !== undefined && beside !== image;
+    this.element.classList.toggle("paired", apart);
+    this.pin.hidden = beside !== undefined;
+    for (const prediction of this.predictions) prediction.tellFirst(apart ? FEW : this.classes);
+    for (const [r, title] of this.titles.entries())
+      title.textContent = apart ? titled(this.site, r, this.nameOf(image)) : this.site.runs[r].name;
+    this.pinned.show(beside, image);
+  }
+
+  /** A link to an image of this view keeps the one that is pinned. */
+  #follow(event) {
+    const link = event.target.closest("a[href^='#/image/']");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(parse(link.hash));
   }
 
   /** Leads to another look at the same image. */
@@ -244,6 +282,8 @@ export class ImageView {
     const opened = there && [run, layer, map].join();
     const isNew = opened && opened !== this.opened;
     this.opened = opened;
+    if (there) this.pinned.select(run, layer, map);
+    else this.pinned.select();
     if (isNew && matchMedia("(max-width: 1199px)").matches) {
       this.element.querySelector(".tile.chosen")?.scrollIntoView(); // else below the panel
     }
@@ -269,6 +309,7 @@ export class ImageView {
 
   #point(run, layer, unit) {
     this.networks[run.id].trace(layer, run.layers[layer] ? unit : null);
+    this.pinned.point(run, layer, unit);
     this.frame.hidden = !unit || !run.layers[layer];
     if (!this.frame.hidden)
       placeBox(this.frame, fieldBox(run.layers[layer], ...unit, run.size), run.size);

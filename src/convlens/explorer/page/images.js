@@ -18,6 +18,7 @@ const SORTS = {
   "by prediction": (a, b) =>
     a.predicted.localeCompare(b.predicted) || b.probability - a.probability,
 };
+const APART = "runs that disagree first"; // those that all are sure of before the others
 const COLUMNS = [
   "path",
   "class",
@@ -39,12 +40,12 @@ export class Images {
       "Filter, sort and tick them; what is ticked can be saved as a table or as files.",
       eachRunOnData(site, (_, r, slot) =>
         during(slot, signal, async (news) => {
-          const [evaluation, marks] = await Promise.all([
-            evaluationOf(r, { signal, news }),
+          const [marks, ...evaluations] = await Promise.all([
             keep(ask, `api/${r}/marks.json`, { signal, news }),
+            ...site.runs.map((_, each) => evaluationOf(each, { signal, news })),
           ]);
           if (!signal.aborted)
-            slot.replaceChildren(...new List(site, r, evaluation, marks).elements);
+            slot.replaceChildren(...new List(site, r, evaluations, marks).elements);
         }),
       ),
     );
@@ -59,12 +60,12 @@ export class Images {
 
 /** One run's answers to all images, and which of them are shown and ticked. */
 class List {
-  constructor(site, r, evaluation, marks) {
+  constructor(site, r, evaluations, marks) {
     this.site = site;
     this.run = site.runs[r];
     this.index = r;
     this.open = new Set(site.images.map(({ id }) => id));
-    this.records = records(this.run, site, evaluation, marks);
+    this.records = records(site, r, evaluations, marks);
     this.ticked = new Set();
     this.shown = STEP;
     this.fields = this.#fields(marks);
@@ -133,6 +134,9 @@ class List {
     });
     const marked = ["any", `suspected label (${marks.suspected.length})`];
     if (marks.near) marked.push(`near-duplicate in train (${marks.near.length})`);
+    const several = this.site.runs.length > 1;
+    const apart = this.records.filter(({ others }) => others.some(({ differs }) => differs));
+    if (several) marked.push(`answered apart (${apart.length})`);
     return {
       label: text("label", "Class"),
       predicted: text("predicted", "Predicted"),
@@ -140,7 +144,7 @@ class List {
       mark: choice("mark", "Marked", marked),
       least: share("least", "Sure from, %", 0),
       most: share("most", "to, %", 100),
-      sort: choice("sort", "Order", Object.keys(SORTS)),
+      sort: choice("sort", "Order", several ? [...Object.keys(SORTS), APART] : Object.keys(SORTS)),
     };
   }
 
@@ -174,11 +178,11 @@ class List {
         fits("label", record.label)
         && fits("predicted", record.predicted)
         && (value("verdict") === "any" || record.right === (value("verdict") === "right"))
-        && (mark === "any" || (mark === "suspected" ? record.suggested : record.near))
+        && (mark === "any" || MARKED[mark](record))
         && record.probability >= least
         && record.probability <= most,
     );
-    this.found.sort(SORTS[value("sort")]);
+    this.found.sort(SORTS[value("sort")] ?? ((a, b) => b.apart - a.apart));
     this.shown = STEP;
     this.#draw();
   }
@@ -234,6 +238,14 @@ class List {
           ? h("span", { class: "right" }, "right")
           : h("span", { class: "wrong" }, "is ", h("bdi", {}, label)),
         suggested && [h("br"), "label suspected"],
+        record.others
+          .filter(({ differs }) => differs)
+          .map((other) => [
+            h("br"),
+            `${other.name}: `,
+            h("b", {}, other.predicted),
+            ` ${percent(other.probability)}`,
+          ]),
       ),
     );
   }
@@ -251,8 +263,10 @@ class List {
       record.ofLabel,
       record.suggested ?? "",
       record.near === null ? "" : Number(record.near),
+      ...record.others.map((other) => other.predicted),
     ]);
-    save(table([COLUMNS, ...rows]), "images.csv");
+    const others = this.records[0].others.map(({ name }) => `predicted_by_${name}`);
+    save(table([[...COLUMNS, ...others], ...rows]), "images.csv");
   }
 
   /** A folder a class, as the network is given the images, in one archive. */
@@ -274,14 +288,34 @@ class List {
   }
 }
 
-function records(run, site, { labels, predicted, probability, of_label: ofLabel }, marks) {
+const MARKED = {
+  suspected: ({ suggested }) => suggested !== null,
+  "near-duplicate": ({ near }) => near,
+  answered: ({ others }) => others.some(({ differs }) => differs),
+};
+
+function records(site, r, evaluations, marks) {
+  const run = site.runs[r];
+  const { labels, predicted, probability, of_label: ofLabel } = evaluations[r];
+  const others = site.runs.filter((_, each) => each !== r);
+  const saidBy = ({ id, name, classes }, row) => {
+    const said = classes[evaluations[id].predicted[row]];
+    const differs = said !== run.classes[predicted[row]];
+    return { name, predicted: said, probability: evaluations[id].probability[row], differs };
+  };
+  /** How sure the two were that differ and are surest; below 0 where all agree. */
+  const apart = (row, said) =>
+    Math.max(...said.map((other) => (other.differs ? other.probability * probability[row] : -1)));
   const paths = new Map(site.images.map(({ id, path }) => [id, path]));
   const suggested = new Map(marks.suspected.map((each) => [each.row, run.classes[each.suggested]]));
   const near = marks.near && new Set(marks.near);
   return range(labels.length)
     .filter((row) => labels[row] !== null)
-    .map((row) => ({
+    .map((row) => [row, others.map((other) => saidBy(other, row))])
+    .map(([row, said]) => ({
       row,
+      others: said,
+      apart: apart(row, said),
       path: paths.get(`v${row}`) ?? `image ${row}`,
       label: run.classes[labels[row]],
       predicted: run.classes[predicted[row]],

@@ -100,7 +100,10 @@ function show() {
   if (isNew && !isFirst) arrive(address.tour ? 0 : top);
   document.title = `${shown.view.title ?? name} · ConvLens`;
   if (address.view === "image" && shown.view.image) {
-    document.querySelector("nav [data-view=image]").href = format({ image: shown.view.image });
+    document.querySelector("nav [data-view=image]").href = format({
+      image: shown.view.image,
+      beside: address.beside,
+    });
   }
 }
 

@@ -15,10 +15,14 @@ const ROWS = 2; // of thumbnails that a layer shows before it is asked for all
 const GAP = 4; // pixels, as in the style sheet
 const QUIET = { quiet: true };
 
-/** on.open(layer, map, {replace}), on.field(layer, unit | null) tell what the reader points at. */
+/** on.open(layer, map, {replace}), on.field(layer, unit | null) tell what the reader points at.
+ *  leader: the same network for another image, whose order of the maps is kept. */
 export class Network {
-  constructor(run, index, on) {
+  constructor(run, index, on, leader) {
     this.run = run;
+    this.leader = leader;
+    this.followers = [];
+    leader?.followers.push(this);
     this.path = `api/${index}`;
     this.on = on;
     this.order = "strength";
@@ -45,7 +49,7 @@ export class Network {
     this.element = h(
       "section",
       { class: "network", "aria-label": `Layers of ${run.name}` },
-      diagram(run, (l) => this.#lead(l)),
+      !leader && diagram(run, (l) => this.#lead(l)),
       this.list,
     );
     this.list.addEventListener("keydown", (event) => this.#step(event));
@@ -72,6 +76,7 @@ export class Network {
           if (!signal.aborted) row.paint(all[l], sheet);
         }),
       );
+      for (const follower of this.followers) follower.#arrange();
     });
   }
 
@@ -130,6 +135,12 @@ export class Network {
   sortBy(order) {
     this.order = order;
     this.#arrange();
+    for (const follower of this.followers) follower.sortBy(order);
+  }
+
+  /** The order of a layer's maps by strength; `own` where nobody leads. */
+  strongest(l, own) {
+    return this.leader?.rows[l].statistics?.order ?? own;
   }
 
   focus(layer, map) {
@@ -267,7 +278,8 @@ class Maps {
     const { sheet, network, statistics } = this;
     if (!sheet || !network.columns) return;
     const count = this.layer.shape[0];
-    this.order = network.order === "strength" ? statistics.order : range(count);
+    this.order =
+      network.order === "strength" ? network.strongest(this.index, statistics.order) : range(count);
     const shown = this.order.slice(0, this.all ? count : ROWS * network.columns);
     if (this.chosen != null && !shown.includes(this.chosen)) shown[shown.length - 1] = this.chosen;
     while (this.tiles.length < shown.length) this.tiles.push(this.#tile());

@@ -22,10 +22,8 @@ export class Prediction {
         this.#draw();
       },
     });
-    const count = run.classes.length; // room for what comes, so that nothing below moves
-    this.bars.style.minHeight = `${37 * Math.min(shown, count) - 5}px`;
-    this.more.hidden = count <= shown;
-    this.more.textContent = `Show all ${count} classes`;
+    this.more.textContent = `Show all ${run.classes.length} classes`;
+    this.#makeRoom();
     this.element = h(
       "section",
       { class: "prediction", "aria-label": `Prediction of ${run.name}` },
@@ -46,6 +44,14 @@ export class Prediction {
     return this;
   }
 
+  /** How many classes are shown until more are asked for. */
+  tellFirst(count) {
+    if (count === this.first) return;
+    this.first = count;
+    this.#makeRoom();
+    if (this.probabilities) this.#draw();
+  }
+
   /** Shows other probabilities at once, of a picture that is being changed. */
   tell(probabilities) {
     Object.assign(this, { probabilities, label: null });
@@ -55,6 +61,13 @@ export class Prediction {
   /** The most probable class. */
   get best() {
     return Math.max(this.probabilities.indexOf(Math.max(...this.probabilities)), 0);
+  }
+
+  /** For what comes, so that nothing below moves. */
+  #makeRoom() {
+    const count = this.run.classes.length;
+    this.bars.style.minHeight = `${37 * Math.min(this.first, count) - 5}px`;
+    this.more.hidden = count <= this.first;
   }
 
   #draw() {

@@ -174,7 +174,7 @@ export async function stopsOf(site) {
       targets: () =>
         all(find(".touched")?.closest("figure"), find(".touch"), find(".prediction .bars")),
       begin() {
-        const opener = find(".what > [aria-expanded=false]");
+        const opener = find(".what [aria-expanded=false]");
         if (!opener || !find(".input img")?.naturalWidth) return false;
         opener.click();
         find(".touch [value=hide]").click();
@@ -182,7 +182,7 @@ export async function stopsOf(site) {
       },
       end() {
         find(".touch [value=paint]")?.click();
-        find(".what > [aria-expanded=true]")?.click();
+        find(".what [aria-expanded=true]")?.click();
       },
       facts: async () => ({}),
     },
