@@ -244,6 +244,9 @@ def test_a_user_s_own_module_is_explored_in_all_views(own, which, request):
         assert shown(explorer, f"api/0/v1/{method}-4.png").shape[:2] == (24, 24)
         scale = told(explorer, f"api/0/v1/{method}-4.json")
         assert scale["low"] <= 0 <= scale["high"]
+    assert len(told(explorer, "api/0/v1/invariance-4.json")) == 3
+    for number in range(len(run["layers"]) + 1):  # the last is the class
+        assert shown(explorer, f"api/0/visualization-{number}-0.png").shape == (24, 24, 3)
     assert told(explorer, "api/0/history.json") == {"columns": [], "rows": []}
     assert len(told(explorer, "api/0/v1/neighbors.json")) == 8
     assert told(explorer, "api/0/evaluation.json")["labels"] == [n // 4 for n in range(20)]

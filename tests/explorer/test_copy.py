@@ -149,6 +149,13 @@ def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_
     expect(page.locator(".chooser .trouble")).to_contain_text("not an image")
 
 
+def test_nothing_is_offered_that_the_copy_cannot_make(page):
+    expect(page.locator(".tabs a")).to_have_text(["Network", "Attribution", "Neighbors"])
+    page.locator(".tile").first.click()
+    expect(page.locator(".panel")).to_be_visible()
+    expect(page.locator(".studies")).to_be_hidden()
+
+
 def test_a_picture_can_be_changed(page, explorer):
     before = shares_of(page)
     page.get_by_role("button", name="Touch it").click()

@@ -35,6 +35,7 @@ VIEWS = [
     "#/image/v3/beside/v4",
     "#/image/v3/attribution/target/2",
     "#/image/v3/neighbors",
+    "#/image/v3/invariance",
     "#/training",
     "#/confusion",
     "#/confusion/0",
@@ -80,6 +81,7 @@ def run(folder, data) -> Path:
         train_size=32,
         early_size=32,
         learning_rate=0.002,
+        snapshots=True,
         device="cpu",
         precision="fp32",
     )
@@ -372,6 +374,62 @@ def test_neighbors_are_the_training_images_that_the_server_names(base, show):
 
 
 # Whole runs
+
+
+def test_how_the_answer_changes_as_the_image_moves_is_read_step_by_step(served, show):
+    said = answer(served, "api/0/v3/prediction.json")["probabilities"]
+    target = int(np.argmax(said))
+    found = answer(served, f"api/0/v3/invariance-{target}.json")
+    page = show(served, "#/image/v3/invariance")
+    parts = page.locator(".change")
+    expect(parts).to_have_count(3)
+    for part, seen in zip(parts.all(), found.values(), strict=True):
+        probability, distance = part.locator(".curves").all()
+        expect(probability.locator("path.curve")).to_have_count(1)
+        expect(distance.locator("path.curve")).to_have_count(len(seen["distances"]))
+    turned, seen = parts.nth(2), found["rotation"]
+    photograph = turned.locator(".stack img")
+    turned.get_by_role("img", name="Probability").focus()
+    page.keyboard.press("End")
+    last = f"{seen['values'][-1]:g}"
+    share = f"{100 * seen['probability'][-1]:.1f}".replace("0.0", "<0.1")
+    expect(turned.locator(".readout").first).to_contain_text(f"Turned by {last}°")
+    expect(turned.locator(".readout").first).to_contain_text(share)
+    assert photograph.evaluate("img => img.style.transform") == f"rotate(-{last}deg)"
+    page.keyboard.press("Home")
+    assert photograph.evaluate("img => img.style.transform") == "rotate(0deg)"
+
+
+def test_an_image_is_made_for_a_map_and_its_growth_is_shown_when_asked(served, show):
+    page = show(served, "#/image/v3/layer/0/map/4")
+    studies = page.locator(".studies")
+    studies.get_by_role("button", name="Make an image").click()
+    expect(studies.locator("figcaption")).to_contain_text("Gives a mean of ")
+    said = studies.locator("figcaption").inner_text().removeprefix("Gives a mean of ")
+    value = answer(served, "api/0/visualization-0-4.json")["value"]
+    assert float(said) == pytest.approx(value, rel=0.01)
+    made = answer(served, "api/0/visualization-0-4.png")
+    np.testing.assert_array_equal(pixels(page, ".studies figure canvas"), made)
+
+    studies.get_by_role("button", name="Show its epochs").click()
+    epochs = answer(served, "api/0/v3/growth-0-4.json")["epochs"]
+    assert len(epochs) > 1
+    expect(studies.locator(".grown-map b")).to_have_text([f"epoch {epoch}" for epoch in epochs])
+    row = answer(served, "api/0/v3/growth-0-4.png")
+    for place in range(len(epochs)):
+        shown = pixels(page, f".grown-map li:nth-child({place + 1}) canvas")
+        np.testing.assert_array_equal(shown[..., 0], row[:, 32 * place : 32 * (place + 1)])
+
+    page.keyboard.press("n")  # of another image the map grew otherwise; what it likes is the same
+    expect(page).to_have_url(f"{served}#/image/v4/layer/0/map/4")
+    expect(studies.get_by_role("button", name="Show its epochs")).to_be_visible()
+    expect(studies.locator("figure canvas")).to_be_visible()
+    page.get_by_role("button", name="Next map").click()
+    expect(studies.get_by_role("button", name="Make an image")).to_be_visible()
+    page.goto(f"{served}#/image/v3/layer/7/map/2")  # a class
+    settled(page).locator(".studies").get_by_role("button", name="Make an image").click()
+    expect(studies.locator("figcaption")).to_contain_text("Gives a logit of")
+    expect(studies.get_by_role("button", name="Show its epochs")).to_be_hidden()
 
 
 def test_curves_can_be_read_epoch_by_epoch(base, show):

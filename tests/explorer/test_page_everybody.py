@@ -32,6 +32,7 @@ VIEWS = (
     "#/image/v3/beside/v4/layer/0/map/1",
     "#/image/v3/attribution/target/2",
     "#/image/v3/neighbors",
+    "#/image/v3/invariance",
     "#/training",
     "#/confusion/0",
     "#/classes",
@@ -223,9 +224,11 @@ PICTURES = {  # by view: what is saved there, and the element whose picture it i
         "the filter": ".panel .kernels",
         "the deconvolution": ".panel .slot > figure:has(canvas.large)",
         "the patches": ".panel .patches",
+        "the sum": ".panel .sum .slot",
     },
     "#/image/v3/attribution/target/2": {"Grad-CAM": ".attribution .slot:has(.heat)"},
     "#/image/v3/neighbors": {"the neighbors": ".neighbors ol"},
+    "#/image/v3/invariance": {"the curves of moved: distance": ".curves:nth-child(2) > div"},
     "#/training": {"the curves of loss": ".curves > div"},
     "#/confusion": {"the confusion matrix": ".plane canvas"},
     "#/embedding": {"the embedding": ".plane canvas"},
@@ -251,7 +254,8 @@ def test_every_picture_is_saved_as_it_stands(view, base, new_page):
             assert name.endswith(".svg")
             assert float(root.get("width", 0)) == pytest.approx(box["width"], abs=1)
             words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
-            assert {"epoch", "train"} <= words or {"softmax", "image"} <= words
+            expected = {"epoch", "train"}, {"softmax", "image"}, {"pixels down", "relu1"}
+            assert any(each <= words for each in expected)
 
 
 def test_a_layer_s_maps_are_saved_with_their_numbers(base, new_page):
@@ -270,6 +274,34 @@ def test_a_layer_s_maps_are_saved_with_their_numbers(base, new_page):
     with Image.open(io.BytesIO(content)) as image:
         box = page.locator(".tiles").first.bounding_box()
         assert image.size == pytest.approx((2 * box["width"], 2 * box["height"]), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("unit", "path"),
+    [
+        ("layer/0/map/1/row/2/column/3", "unit-0-1-2-3"),
+        ("layer/2/map/4/row/1/column/0", "unit-2-4-1-0"),
+        ("layer/6/map/3", "unit-6-3"),
+    ],
+)
+def test_a_sum_is_saved_with_every_number_that_it_is_made_of(unit, path, base, new_page):
+    page = new_page(1440)
+    page.goto(f"{base}#/image/v3/{unit}")
+    name, content = saved(settled(page), "the sum", "CSV")
+    assert name.endswith("-sum-v3.csv")
+    head, *rows = cells(content)
+    assert head == ["step", "of", "row", "column", "value", "weight", "product"]
+    told = answer(base, f"api/0/v3/{path}.json")
+    assert float(rows[-1][4]) == told["value"]
+    step = rows[0][0]  # the convolution or the linear layer: its products, bias, and what they make
+    made = [row for row in rows if row[0] == step]
+    products = [float(row[6]) for row in made[:-1]]
+    assert made[-1][1] == "result"
+    assert sum(products) == pytest.approx(float(made[-1][4]), abs=1e-4)
+    pairs = [row for row in made if row[5]]
+    assert [float(r[4]) * float(r[5]) for r in pairs] == pytest.approx(
+        [float(r[6]) for r in pairs], rel=1e-5, abs=1e-9
+    )
 
 
 def test_tables_are_saved_with_the_numbers_of_the_server(base, new_page):

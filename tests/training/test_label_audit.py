@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import convlens as cl
 from convlens.data import folds, open_dataset, split_per_class
 from convlens.errors import UserError
 from convlens.files import read_csv
@@ -49,6 +50,13 @@ def pretend(dataset):
 def answers(run, split):
     network = Classifier.load(run / "last.safetensors")
     return network.probabilities(network.logits(split.images))
+
+
+def test_a_run_tells_what_the_audit_of_it_finds(pretend, tmp_path):
+    folder = pretend(tmp_path / "run", holdout=0.25)
+    found, expected = cl.Run(folder).label_errors(), audit_labels(folder)
+    assert found.suspects() == expected.suspects()
+    assert len(found.unseen) == 20 + 15  # validation/ and what it held out
 
 
 def test_each_image_is_judged_by_the_folds_that_have_not_seen_it(dataset, pretend, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convlens.errors import UserError
-from convlens.explorer import pictures
+from convlens.explorer import pictures, studies
 from convlens.explorer.attribution import METHODS, PREVIEWS, draw
 from convlens.explorer.forms import Answer, as_json, as_png
 from convlens.explorer.inside import Explorer
@@ -36,6 +36,7 @@ from convlens.look.arrays.features import embedding, nearest
 from convlens.look.arrays.tsne import tsne
 
 NEIGHBORS = 8
+STUDIES = ["invariance", "visualization", "growth"]  # which are slow
 MOST_PLACED = 2000  # images by t-SNE, whose time grows with their square
 KINDS = {  # of the page's own files
     ".html": "text/html; charset=utf-8",
@@ -75,8 +76,8 @@ def answer(explorer: Explorer, path: str) -> Answer:
 
 def slow(path: str) -> bool:
     """Whether the answer takes longer than a click should."""
-    attributed = any(f"/{name}-" in path for name, method in METHODS.items() if method.slow)
-    return attributed or path.endswith("/embedding.json")
+    names = [name for name, method in METHODS.items() if method.slow] + STUDIES
+    return any(f"/{name}-" in path for name in names) or path.endswith("/embedding.json")
 
 
 # The answers
@@ -331,6 +332,11 @@ ROUTES: list[tuple[re.Pattern, Callable[..., Answer]]] = [
         (rf"{RUN}/{IMAGE}/unit-{NUMBER}-{NUMBER}(?:-{NUMBER}-{NUMBER})?\.json", unit),
         (rf"{RUN}/{IMAGE}/softmax-{NUMBER}\.json", softmax),
         (rf"{RUN}/{IMAGE}/neighbors\.json", neighbors),
+        (rf"{RUN}/{IMAGE}/invariance-{NUMBER}\.json", studies.invariance),
+        (rf"{RUN}/{IMAGE}/growth-{NUMBER}-{NUMBER}\.png", studies.growth),
+        (rf"{RUN}/{IMAGE}/growth-{NUMBER}-{NUMBER}\.json", studies.grown),
+        (rf"{RUN}/visualization-{NUMBER}-{NUMBER}\.png", studies.visualization),
+        (rf"{RUN}/visualization-{NUMBER}-{NUMBER}\.json", studies.excitation),
         (rf"{RUN}/{IMAGE}/([a-z-]{{1,40}})-{NUMBER}\.png", attribution),
         (rf"{RUN}/{IMAGE}/([a-z-]{{1,40}})-{NUMBER}\.json", caption),
         (rf"{RUN}/filter-{NUMBER}-{NUMBER}\.json", filters),

@@ -5,7 +5,7 @@ asked of a copy, so that a second thread can wait for it while the first goes on
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import Picture, scale_of, short
 from convlens.inference.classifier import Classifier
@@ -88,9 +89,12 @@ class Network:
         name: What the page calls it.
         history: Columns and rows of history.csv; without any where there is none.
         summary: metrics.json; None where there is none.
+        snapshots: Weights files that the run kept, by epoch.
 
     Attributes:
-        model: The classifier's network; copy: another one like it, for what takes long.
+        model: The classifier's network.
+        second: A classifier like the first, for what takes long; copy: its network.
+        epochs: Those of which the run kept the weights.
         size: Side of its images, pixels.
         loading: How the images are loaded that they are the middle of.
         stages, layers: What it computes, in order, and the names of that.
@@ -104,10 +108,14 @@ class Network:
         name: str,
         history: dict[str, Any] | None = None,
         summary: dict[str, Any] | None = None,
+        snapshots: Mapping[int, Path] | None = None,
     ):
         self.classifier, self.name, self.summary = classifier, name, summary
         self.history = history or {"columns": [], "rows": []}
-        self.model, self.copy = classifier.model, copy.deepcopy(classifier.model)
+        self.second = copy.deepcopy(classifier)
+        self.model, self.copy = classifier.model, self.second.model
+        self._snapshots = dict(snapshots or {})
+        self.epochs = list(self._snapshots)
         self.size, self.loading = classifier.size, classifier.loading
         self.stages: list[Stage] = stages(self.model, self.size)
         self.layers = [stage.name for stage in self.stages]
@@ -132,7 +140,8 @@ class Network:
             history = {"columns": list(columns), "rows": rows}
         if folder.is_finished:
             summary = folder.read_metrics()
-        return cls(classifier, run.name.removesuffix(".safetensors"), history, summary)
+        name = run.name.removesuffix(".safetensors")
+        return cls(classifier, name, history, summary, folder.snapshot_files())
 
     def normalized(self, image: np.ndarray) -> Tensor:
         """uint8 (size, size, 3) → what the network reads, (1, channels, size, size)."""
@@ -153,6 +162,29 @@ class Network:
             found = self._traces.put(name, trace(self.model, self.normalized(image)))
         known = {found.image: IMAGE} | {found.layers[layer]: layer for layer in self.layers}
         return explain(found.layers[self.layers[stage]], unit, known)
+
+    @cached_property
+    def _grown(self) -> list[Classifier]:
+        return [self._snapshot(file) for file in self._snapshots.values()]
+
+    def _snapshot(self, file: Path) -> Classifier:
+        """Raises UserError where it is damaged, or of another network than the run's."""
+        then, now = Classifier.load(file), self.classifier
+        if (then.origin.network, then.origin.options, then.class_names, then.size) != (
+            *(now.origin.network, now.origin.options),
+            *(now.class_names, now.size),
+        ):
+            raise UserError(f"{file} is of another network than {self.name}; remove it")
+        return then
+
+    def grown(self, image: np.ndarray, stage: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """At each of `epochs`, the probabilities, (num_classes,), and a stage's maps, (C, h, w)."""
+        layers = [self.layers[stage]]
+        passes = [
+            (then, look_inside(then.model, then.inputs(image[None]), layers))
+            for then in self._grown
+        ]
+        return [(then.probabilities(seen.logits)[0], seen.maps[0][0]) for then, seen in passes]
 
     def deconvolution(self, image: np.ndarray, stage: int, maps: list[int]) -> np.ndarray:
         """Of each of `maps` what excites it most, (M, size, size, channels); 0 where nothing."""

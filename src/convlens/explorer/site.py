@@ -51,6 +51,7 @@ def _describe(number: int, network: Network) -> dict[str, Any]:
         "summary": network.summary,
         "methods": methods_of(network),
         "features": network.reads_features,
+        "snapshots": network.epochs,
         "layers": [
             {
                 "name": stage.name,

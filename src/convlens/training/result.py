@@ -8,6 +8,7 @@ import numpy as np
 
 from convlens.html import Picture, picture, table
 from convlens.inference.classifier import Classifier
+from convlens.inference.label_audit import LabelAudit
 from convlens.inference.measures import LABELS
 from convlens.training.config import RunConfig
 from convlens.training.run_folder import RunFolder
@@ -43,6 +44,15 @@ class Run:
     def classifier(self) -> Classifier:
         """The network to use, in evaluation mode."""
         return self._files.classifier()
+
+    def label_errors(self, data: Path | str | None = None) -> LabelAudit:
+        """Which labels of a data set, by default the run's own, its network finds improbable.
+
+        Raises UserError where the data set has other classes or has changed since the training.
+        """
+        from convlens.training.label_audit import audit_labels
+
+        return audit_labels(self.folder, data)
 
     @property
     def figures(self) -> dict[str, Picture]:

@@ -257,15 +257,21 @@ class RunFolder:
         path = self.path / f"{name}.safetensors" if self.path.is_dir() else self.path
         return self.first(Classifier.load, path if path.exists() else self.path)
 
+    def snapshot_files(self) -> dict[int, Path]:
+        """The weights that a run kept, by epoch, in order; none of most runs."""
+        files = sorted(self.path.glob("snapshots/epoch-*.safetensors"))
+        epochs = [file.stem.removeprefix("epoch-") for file in files]
+        return {int(e): file for e, file in zip(epochs, files, strict=True) if e.isdecimal()}
+
     def snapshots(self) -> dict[int, Classifier]:
         """The networks that a run kept, by epoch, in order. UserError where it kept none."""
-        files = sorted(self.path.glob("snapshots/epoch-*.safetensors"))
+        files = self.snapshot_files()
         if not files:
             raise UserError(
                 f"{self.path} holds no snapshots; train with `snapshots` and give the run's folder",
                 option="snapshots",
             )
-        return {int(file.stem.removeprefix("epoch-")): Classifier.load(file) for file in files}
+        return {epoch: Classifier.load(file) for epoch, file in files.items()}
 
     def write_history(self, history: Sequence[Row]) -> None:
         """Write history.csv, atomically, a row an epoch."""

@@ -5,7 +5,7 @@
 //   #/image/v12/run/1/layer/3/map/17   one map of it (run/0 is left out)
 //   #/image/v12/layer/3/map/17/row/4/column/9   a unit of that map
 //   #/image/v12/attribution/target/5   what speaks for a class
-//   #/image/v12/neighbors
+//   #/image/v12/neighbors  #/image/v12/invariance
 //   #/image/v12/among/mistakes         any of these, come to from a list
 //   #/image/v12/beside/v7              any of these, with another image beside it
 //   #/training  #/confusion/5/7  #/classes  #/mistakes  #/embedding  #/images
@@ -14,7 +14,7 @@
 import { AMONG } from "./among.js";
 
 const VIEWS = ["image", "training", "confusion", "classes", "mistakes", "embedding", "images"];
-const TABS = ["attribution", "neighbors"];
+const TABS = ["attribution", "neighbors", "invariance"];
 const NUMBERS = ["run", "layer", "map", "row", "column", "target"];
 
 const TOUR = /\/?tour\/(\d+)$/;

@@ -1,4 +1,4 @@
-// Curves over epochs, drawn as SVG at the width there is.
+// Curves over epochs or over another number, drawn as SVG at the width there is.
 
 import { h, range, svg } from "./dom.js";
 import { saver } from "./saver.js";
@@ -6,12 +6,30 @@ import { saver } from "./saver.js";
 const HEIGHT = 260;
 const MARGIN = { left: 48, right: 16, top: 12, bottom: 36 };
 
+const EPOCHS = {
+  name: "epoch",
+  ticks: Number.isInteger,
+  idle: "Point at the curves, or use the arrow keys, to read an epoch.",
+  said: (epoch) => `Epoch ${epoch}`,
+};
+
 /**
- * x: epochs. curves: [{name, values}], a value null or none where it was not measured. write(value)
- * for a value, whole(value) for a tick. most: the axis reaches no further. Arrow keys and the
- * pointer read off an epoch.
+ * x: numbers that rise. curves: [{name, values}], a value null or none where it was not measured.
+ * write(value) for a value, whole(value) for a tick. most: the axis reaches no further. across: what
+ * x counts. Arrow keys and the pointer read off a place; chose(i) is called with it, or null.
  */
-export function chart({ title, heading, x, curves, unit, write, whole = write, most = Infinity }) {
+export function chart({
+  title,
+  heading,
+  x,
+  curves,
+  unit,
+  write,
+  whole = write,
+  most = Infinity,
+  across = EPOCHS,
+  chose,
+}) {
   const legend = h(
     "p",
     { class: "legend" },
@@ -36,7 +54,7 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
     picture: () => drawing,
     isDrawn: true,
     rows: () => [
-      ["epoch", ...curves.map(({ name }) => name)],
+      [across.name, ...curves.map(({ name }) => name)],
       ...x.map((epoch, i) => [epoch, ...curves.map(({ values }) => values[i])]),
     ],
   });
@@ -57,7 +75,7 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
   function draw() {
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const epochs = axis(first, last, Math.max(2, Math.floor(width / 90))).filter(
-      (epoch) => Number.isInteger(epoch) && epoch >= first && epoch <= last,
+      (tick) => across.ticks(tick) && tick >= first && tick <= last,
     );
     const text = (left, y, anchor, what) =>
       svg("text", { x: left, y, "text-anchor": anchor }, what);
@@ -78,14 +96,14 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
           text(MARGIN.left - 8, up(tick) + 4, "end", whole(tick)),
         ]),
       ...epochs.map((epoch) => text(right(epoch), floor + 16, "middle", String(epoch))),
-      text(end, HEIGHT - 4, "end", "epoch"),
+      text(end, HEIGHT - 4, "end", across.name),
       ...curves.flatMap(({ values }, i) => [
         svg("path", { class: `curve curve-${i}`, d: line(x, values, right, up) }),
         ...lone(values).map((at) => dot(i, at, 3)),
       ]),
     );
     if (chosen === null) {
-      readout.textContent = "Point at the curves, or use the arrow keys, to read an epoch.";
+      readout.textContent = across.idle;
       return;
     }
     const there = range(curves.length).filter((i) => Number.isFinite(curves[i].values[chosen]));
@@ -94,12 +112,13 @@ export function chart({ title, heading, x, curves, unit, write, whole = write, m
       ...there.map((i) => dot(i, chosen, 4)),
     );
     const told = there.map((i) => `${curves[i].name} ${write(curves[i].values[chosen])}`);
-    readout.textContent = `Epoch ${x[chosen]}: ${told.join(", ")}`;
+    readout.textContent = `${across.said(x[chosen])}: ${told.join(", ")}`;
   }
 
   function choose(at) {
     chosen = at === null ? null : Math.min(Math.max(at, 0), x.length - 1);
     draw();
+    chose?.(chosen);
   }
   picture.addEventListener("pointermove", (event) => {
     const place = event.clientX - picture.getBoundingClientRect().left;

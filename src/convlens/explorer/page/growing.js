@@ -4,6 +4,7 @@ import { ask, during, Latest } from "./answers.js";
 import { h, note } from "./dom.js";
 import { readable } from "./names.js";
 import { counted, percent } from "./numbers.js";
+import { saver } from "./saver.js";
 
 const KEPT = 200; // epochs of a run that can be gone back to, from when the page was opened
 
@@ -59,41 +60,45 @@ export class Growing {
     this.which.textContent = ` ${now.epoch}`;
     const { image, classes, filters, layers } = now;
     const said = classes.map(({ name, share }) => `${readable(name)} ${percent(share)}`).join(", ");
-    this.slot.replaceChildren(
+    const shown = h(
+      "div",
+      { class: "grown-epoch" },
       h(
         "div",
-        { class: "grown-epoch" },
+        { class: "grown-top" },
+        h("img", {
+          class: "of-image",
+          src: image.picture,
+          alt: `The image ${readable(image.name)}`,
+        }),
         h(
           "div",
-          { class: "grown-top" },
-          h("img", {
-            class: "of-image",
-            src: image.picture,
-            alt: `The image ${readable(image.name)}`,
-          }),
-          h(
-            "div",
-            {},
-            h("p", {}, `After epoch ${now.epoch}: `, h("b", {}, said)),
-            note(readable(image.name), image.class ? `, a ${readable(image.class)}` : ""),
-            h("h3", {}, "Filters of the first layer"),
-            h("img", { class: "filters", src: filters, alt: "Filters of the first layer" }),
-          ),
+          {},
+          h("p", {}, `After epoch ${now.epoch}: `, h("b", {}, said)),
+          note(readable(image.name), image.class ? `, a ${readable(image.class)}` : ""),
+          h("h3", {}, "Filters of the first layer"),
+          h("img", { class: "filters", src: filters, alt: "Filters of the first layer" }),
         ),
-        h("h3", {}, "Maps of this image, white where they respond"),
-        h(
-          "div",
-          { class: "grown-layers" },
-          layers.map(({ name, maps, of, picture }) =>
-            h(
-              "figure",
-              {},
-              h("img", { src: picture, alt: `The first ${counted(maps, "map")} of ${name}` }),
-              h("figcaption", {}, `${name}, maps 0 to ${maps - 1} of ${of}`),
-            ),
+      ),
+      h("h3", {}, "Maps of this image, white where they respond"),
+      h(
+        "div",
+        { class: "grown-layers" },
+        layers.map(({ name, maps, of, picture }) =>
+          h(
+            "figure",
+            {},
+            h("img", { src: picture, alt: `The first ${counted(maps, "map")} of ${name}` }),
+            h("figcaption", {}, `${name}, maps 0 to ${maps - 1} of ${of}`),
           ),
         ),
       ),
     );
+    const keep = saver({
+      of: `epoch ${now.epoch}`,
+      name: () => [this.run.name, "epoch", now.epoch],
+      picture: () => shown,
+    });
+    this.slot.replaceChildren(shown, keep);
   }
 }

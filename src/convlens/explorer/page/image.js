@@ -6,6 +6,7 @@ import { Latest, showPicture } from "./answers.js";
 import { Attribution } from "./attribution.js";
 import { announce, button, h, note, path } from "./dom.js";
 import { fieldBox, placeBox } from "./field.js";
+import { Invariance } from "./invariance.js";
 import { Neighbors } from "./neighbors.js";
 import { Network } from "./network.js";
 import { Panel } from "./panel.js";
@@ -13,7 +14,12 @@ import { FEW, Pinned, titled } from "./pinned.js";
 import { Prediction } from "./prediction.js";
 import { Touch } from "./touch.js";
 
-const TABS = { network: "Network", attribution: "Attribution", neighbors: "Neighbors" };
+const TABS = {
+  network: "Network",
+  attribution: "Attribution",
+  neighbors: "Neighbors",
+  invariance: "Invariance",
+};
 
 export class ImageView {
   constructor(site, { choose, nameOf, names }) {
@@ -82,7 +88,10 @@ export class ImageView {
     });
     this.attribution = new Attribution(site);
     this.neighbors = new Neighbors(site);
-    this.tabs = Object.keys(TABS).map((tab) => h("a", { "data-tab": tab }, TABS[tab]));
+    this.invariance = new Invariance(site);
+    this.tabs = Object.keys(TABS)
+      .filter((tab) => !site.static || tab !== "invariance") // which a copy does not have
+      .map((tab) => h("a", { "data-tab": tab }, TABS[tab]));
     this.panes = {
       network: h(
         "div",
@@ -99,6 +108,7 @@ export class ImageView {
       ),
       attribution: h("div", { class: "pane" }, this.attribution.element),
       neighbors: h("div", { class: "pane" }, this.neighbors.element),
+      invariance: h("div", { class: "pane" }, this.invariance.element),
     };
     this.parts = [
       h(
@@ -120,7 +130,7 @@ export class ImageView {
           this.name,
           this.steps,
           this.place,
-          h("div", { class: "steps words" }, this.touch.opener, this.pin),
+          h("div", { class: "steps said" }, this.touch.opener, this.pin),
           this.touch.slot,
         ),
         h(
@@ -173,11 +183,15 @@ export class ImageView {
       await this.predicted;
       if (this.image === image) this.attribution.show(image, this.address.target, this.predictions);
     } else if (address.tab === "neighbors") this.neighbors.show(image);
+    else if (address.tab === "invariance") {
+      await this.predicted;
+      if (this.image === image) this.invariance.show(image, this.predictions);
+    }
   }
 
   leave() {
     this.latest.stop();
-    for (const part of [this.panel, this.attribution, this.neighbors, this.pinned])
+    for (const part of [this.panel, this.attribution, this.neighbors, this.invariance, this.pinned])
       part.latest.stop();
   }
 

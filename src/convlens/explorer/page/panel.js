@@ -9,6 +9,7 @@ import { brief, percent } from "./numbers.js";
 import { patchPictures } from "./patches.js";
 import { saver } from "./saver.js";
 import { Sheet } from "./sheet.js";
+import { Studies } from "./studies.js";
 import { noSum, Sum } from "./sum.js";
 
 /** on.close(), on.step(±1), on.field(layer, unit | null), on.pin([row, column]). */
@@ -28,7 +29,7 @@ export class Panel {
     this.filter = h("div", { class: "slot" });
     this.patches = h("div", { class: "slot" });
     const keep = (of, picture, rows) => {
-      const layer = () => this.run.layers[this.index].name;
+      const layer = () => (this.run.layers[this.index] ?? this.run.softmax).name;
       const name = () => [this.run.name, layer(), this.chosen, of, this.image];
       return saver({ of: `the ${of}`, name, picture, rows });
     };
@@ -44,6 +45,7 @@ export class Panel {
     this.deconvolutionPart = part("Deconvolution", this.deconvolution, "deconvolution");
     this.ledBy = h("div", { class: "pair" }, this.deconvolutionPart, this.filterPart);
     this.patchesPart = part("Top-activating training patches", this.patches, "patches");
+    this.studies = new Studies(site, keep);
     const [alone, over] = this.large.element.querySelectorAll("figcaption");
     const pictureOf = (caption) => () => caption.previousElementSibling;
     alone.append(keep("map", pictureOf(alone), () => this.large.rows()));
@@ -65,6 +67,7 @@ export class Panel {
       this.sum.element,
       this.ledBy,
       this.patchesPart,
+      this.studies.element,
     );
     if (site.static) this.sum.element.replaceChildren(h("h3", {}, "The sum"), noSum());
   }
@@ -90,6 +93,7 @@ export class Panel {
     const signal = this.latest.next();
     const run = this.site.runs[r];
     const layer = run.layers[l] ?? run.softmax;
+    this.studies.show({ run, r, image, l, map, signal });
     Object.assign(this, { run, r, image, index: l, chosen: map });
     this.sum.stop();
     this.element.hidden = false;

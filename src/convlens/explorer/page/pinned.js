@@ -33,12 +33,7 @@ export class Pinned {
         "div",
         {},
         h("p", { class: "facts" }, "Pinned: ", this.name),
-        h(
-          "div",
-          { class: "steps words" },
-          this.swap,
-          button("Pin it no longer", "Unpin", on.unpin),
-        ),
+        h("div", { class: "steps said" }, this.swap, button("Pin it no longer", "Unpin", on.unpin)),
         this.alone,
       ),
       this.both,

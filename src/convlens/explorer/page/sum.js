@@ -3,7 +3,9 @@
 import { ask, during, picture } from "./answers.js";
 import { h, note } from "./dom.js";
 import { Newest } from "./newest.js";
+import { saver } from "./saver.js";
 import { Sheet } from "./sheet.js";
+import { summands } from "./summands.js";
 import { Teller } from "./teller.js";
 
 export class Sum {
@@ -43,7 +45,15 @@ export class Sum {
   #draw() {
     const { question, told, run } = this.shown;
     const teller = new Teller(run, question, this);
-    this.slot.replaceChildren(...teller.tell(told), teller.end());
+    const { l, unit, image } = question;
+    const layer = run.layers[l] ?? run.softmax;
+    const keep = saver({
+      of: "the sum",
+      name: () => [run.name, layer.name, ...unit, "sum", image],
+      picture: () => this.slot,
+      rows: () => summands(told, run.classes),
+    });
+    this.slot.replaceChildren(...teller.tell(told), teller.end(), keep);
   }
 
   more() {

@@ -16,6 +16,7 @@ CHANGES: dict[str, tuple[float, ...]] = {
     "scale": tuple(np.round(np.linspace(0.5, 1.8, 14), 2).tolist()),  # times
     "rotation": tuple(range(0, 360, 15)),  # degrees, anticlockwise
 }
+UNITS = {"translation": "pixels down", "scale": "times", "rotation": "degrees"}
 UNCHANGED = {"translation": 0, "scale": 1, "rotation": 0}
 
 

@@ -16,7 +16,7 @@ from convlens.look.arrays.attribution import (
     targets,
 )
 from convlens.look.arrays.features import features, nearest
-from convlens.look.arrays.invariance import CHANGES
+from convlens.look.arrays.invariance import CHANGES, UNITS
 from convlens.look.arrays.invariance import invariance as invariance_of
 from convlens.look.arrays.occlusion import occlusion as occlusion_of
 from convlens.look.view import Table, View
@@ -35,7 +35,6 @@ from convlens.look.views.given import (
 from convlens.look.views.names import file_name, maps_of
 from convlens.models.hooks import conv_relu_layers
 
-UNITS = {"translation": "pixels down", "scale": "times", "rotation": "degrees"}
 NEIGHBORS = 7
 MOST_CURVES = 6  # images in the picture of invariance: more lines cannot be told apart
 
