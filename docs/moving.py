@@ -1,6 +1,7 @@
-"""Draws README's moving picture anew: `python docs/moving.py [WEIGHTS [DATA]]`.
+"""Draws README's moving picture anew, and the page's picture in docs/how-to/explore.md:
+`python docs/moving.py [WEIGHTS [DATA]]`.
 
-It shows the real page of `convlens explore`, opened in Chromium at one address after another. Needs
+They show the real page of `convlens explore`, opened in Chromium at one address after another. Needs
 playwright and Chromium, as the tests of the page do; the data set is found as by every verb.
 """
 
@@ -17,6 +18,7 @@ from playwright.sync_api import Page, Request, sync_playwright
 from convlens import open_dataset
 
 PICTURE = Path(__file__).parent / "pictures" / "explorer.webp"
+STILL = PICTURE.with_suffix(".png"), "image/{image}/layer/2/map/20"
 SIZE = {"width": 1280, "height": 800}
 SHOWN = (960, 600)
 SECONDS = 1.8  # that a step stands
@@ -24,7 +26,7 @@ CLASS = "sunflower"  # whose first validation image is shown, else the first of 
 STEPS = (
     "image/{image}",
     "image/{image}/layer/0/map/5",
-    "image/{image}/layer/2/map/20",
+    STILL[1],
     "image/{image}/attribution",
     "image/{image}/neighbors",
     "mistakes",
@@ -44,11 +46,14 @@ def main(weights: str = "weights/convnet.safetensors", data: str | None = None) 
             shots = screenshots(address_of(server), steps)
         finally:
             server.terminate()
+    file, step = STILL
+    shots[STEPS.index(step)].save(file, optimize=True)
     first, *others = (shot.convert("RGB").resize(SHOWN, Image.Resampling.LANCZOS) for shot in shots)
     milliseconds = int(1000 * SECONDS)
     first.save(
         PICTURE, save_all=True, append_images=others, duration=milliseconds, loop=0, quality=72
     )
+    print(f"kept       {file}")
     print(f"kept       {PICTURE} ({PICTURE.stat().st_size / 1000:.0f} kB)")
 
 
