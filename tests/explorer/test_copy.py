@@ -149,6 +149,15 @@ def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_
     expect(page.locator(".chooser .trouble")).to_contain_text("not an image")
 
 
+def test_an_image_is_pinned_beside_the_next_one(page):
+    page.get_by_role("button", name="Pin it", exact=True).click()
+    page.keyboard.press("n")
+    expect(page.locator(".network")).to_have_count(2)
+    expect(settled(page).locator(".trouble")).to_have_count(0)
+    left, right = (page.locator(".network").nth(i).locator(".tile") for i in (0, 1))
+    assert left.count() == right.count() > 0
+
+
 def test_nothing_is_offered_that_the_copy_cannot_make(page):
     expect(page.locator(".tabs a")).to_have_text(["Network", "Attribution", "Neighbors"])
     page.locator(".tile").first.click()
