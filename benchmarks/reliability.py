@@ -657,6 +657,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="kills, faults: of these verbs")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's & takes away
     torch.set_num_threads(1)
     if args.what == "kills":
         sys.exit(kills(args.count or 1000, args.seed, args.only))

@@ -16,6 +16,7 @@ TABLES = {  # the page, the name of its table
     ("docs/results.md", "results"),
     ("docs/speed.md", "bench"),
     ("docs/accuracy.md", "ablation"),
+    ("docs/how-to/finetune.md", "finetune"),
 }
 
 
