@@ -17,6 +17,7 @@ OUT/finetune.json, with `measure` also OUT/finetune.md and OUT/finetune.png.
 
 import argparse
 import json
+import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,7 +127,8 @@ def measured(run: Path, data: Path | None) -> dict[str, Any]:
     folder = RunFolder(run)
     metrics = folder.read_metrics()
     found = {name: metrics[name] for name in ("train_images", "epochs", "seconds")}
-    found["command"] = metrics["command"]
+    root = f"{Path.cwd()}{os.sep}"  # where these commands are to be given too
+    found["command"] = metrics["command"].replace(root, "")
     if "last_holdout_accuracy" in metrics:
         names = ("last_holdout_accuracy", "last_holdout_mean_class_accuracy")
         return {**found, **{name.removeprefix("last_"): metrics[name] for name in names}}
