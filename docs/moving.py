@@ -1,8 +1,8 @@
 """Draws README's moving picture anew, and the page's picture in docs/how-to/explore.md:
 `python docs/moving.py [WEIGHTS [DATA]]`.
 
-They show the real page of `convlens explore`, opened in Chromium at one address after another. Needs
-playwright and Chromium, as the tests of the page do; the data set is found as by every verb.
+They show the real page of `convlens explore`, opened in Chromium at one address after another.
+Needs playwright and Chromium, as the tests of the page do; the data set is found as by every verb.
 """
 
 import io

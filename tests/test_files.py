@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from convlens.files import (
     read_csv,
     replacing,
     safe_name,
+    scratch,
     whole_folder,
     write_csv,
     write_json,
@@ -54,6 +56,35 @@ def test_what_a_killed_process_left_goes_with_the_next_that_writes_there(tmp_pat
     living.write_text("of a process that is alive", encoding="utf-8")
     write_json(path, {})
     assert set(path.parent.iterdir()) == {path, living}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_scratch_folder_goes_with_its_block_and_after_a_kill_with_the_next(
+    shared, tmp_path, monkeypatch
+):
+    """In a folder of one's own, and among everybody's temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    within = None if shared else tmp_path
+    cut = (
+        "import os, sys, pathlib; from convlens.files import scratch\n"
+        "within = None if sys.argv[1] == 'None' else pathlib.Path(sys.argv[1])\n"
+        "with scratch('convlens-work', within) as folder:\n"
+        " (folder / 'half').write_text('half')\n"
+        " os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", cut, str(within)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert (left / "half").exists()
+    other = tmp_path / left.name.replace("convlens-work", "other")  # maybe another program's
+    other.mkdir()
+    with scratch("convlens-work", within) as folder:
+        assert folder.parent == tmp_path
+        assert not left.exists()
+        assert other.exists() == shared
+        if os.name != "nt":
+            assert folder.stat().st_mode & 0o077 == 0
+    assert list(tmp_path.iterdir()) == [other] * shared
 
 
 @pytest.mark.parametrize("stop", [ValueError, OSError, KeyboardInterrupt])

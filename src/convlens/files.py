@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -111,9 +112,12 @@ def is_temporary(path: Path) -> bool:
     return TEMPORARY.fullmatch(path.name) is not None
 
 
-def sweep(folder: Path) -> None:
-    """Remove from `folder` the temporary files and folders of processes that are dead."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+def sweep(folder: Path, beginning: str = "") -> None:
+    """Remove from `folder` the temporary files and folders of processes that are dead.
+
+    beginning: of their names, where the folder is everybody's.
+    """
+    for path in folder.glob(f"{glob.escape(beginning)}*") if folder.is_dir() else ():
         found = TEMPORARY.fullmatch(path.name)
         if found is None and (found := _OLD_FILE.fullmatch(path.name)) and not _is_old(path):
             continue
@@ -174,6 +178,26 @@ def replacing(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch(name: str, within: Path | None = None) -> Iterator[Path]:
+    """A folder that is gone when the block ends; those of killed processes go before it is made.
+
+    within: where it lies, hidden; by default among the system's temporary files, where only those
+    of the same `name` are swept.
+    """
+    if within is None:
+        within = Path(tempfile.gettempdir())
+        sweep(within, f".{name}.")
+    else:
+        sweep(within)
+    folder = within / temporary_name(name)
+    folder.mkdir(mode=0o700)  # the system's folder is everybody's
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

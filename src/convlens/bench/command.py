@@ -1,7 +1,6 @@
 """The benchmark from its options to its files: goes through the rows and judges at the end."""
 
 import logging
-import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ from convlens.data.names import SPLIT_NAMES, TRAIN, VALIDATION
 from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
+from convlens.files import scratch
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +95,10 @@ def bench(
     logger.info("data set   %s", dataset.describe())
     logger.info("machine    %s", machine.sentence(here))
     weights = options.weights / "convnet.safetensors"
-    with tempfile.TemporaryDirectory(prefix="convlens-bench-") as folder:
+    with scratch("convlens-bench") as folder:
         session = Session(
             dataset=dataset,
-            folder=Path(folder),
+            folder=folder,
             effort=effort,
             weights=str(weights.resolve()) if weights.exists() else None,
             earlier=result["rows"],

@@ -21,6 +21,7 @@ from convlens.data.batches import Batches
 from convlens.data.cache import load
 from convlens.data.dataset import Dataset
 from convlens.errors import UserError
+from convlens.files import scratch
 from convlens.training.device import choose
 
 LARGE = 1_000_000
@@ -39,8 +40,8 @@ def measure_growth(dataset: Dataset, count: int, steps: int) -> dict[str, Any]:
             f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB free and growth to {count:,} images "
             f"needs {need / 1e9:.1f} GB; set TMPDIR to a larger disk"
         )
-    with tempfile.TemporaryDirectory(prefix="convlens-growth-") as folder:
-        root, cache = Path(folder) / "data", Path(folder) / "cache"
+    with scratch("convlens-growth") as folder:
+        root, cache = folder / "data", folder / "cache"
         write_copies(dataset, count, root)
         made = processes.ours("caching", {}, root=str(root), cache=str(cache))
         seen = processes.ours("second_start", {}, root=str(root), cache=str(cache), steps=steps)

@@ -1,9 +1,7 @@
 """The rows of the benchmark: how each is measured, ours and its peer in turn."""
 
 import logging
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,6 +12,7 @@ from convlens.bench.matrix import multiply_adds
 from convlens.bench.ratios import flops_per_image, pairwise, row_of_rates, spread
 from convlens.bench.rows import EXPLORER
 from convlens.bench.session import Rows, Session, today
+from convlens.files import scratch
 from convlens.inference.classifier import Classifier
 from convlens.models import ConvNet
 
@@ -80,8 +79,8 @@ def _waiting(session: Session) -> Rows:
 def _time_to_71(session: Session) -> Rows:
     runs = []
     for seed in range(session.effort.seeds):
-        with tempfile.TemporaryDirectory(prefix="convlens-cold-") as folder:
-            runs.append(peers.time_ours(FASTEST, session.dataset.root, seed, Path(folder)))
+        with scratch("convlens-cold") as folder:
+            runs.append(peers.time_ours(FASTEST, session.dataset.root, seed, folder))
     reached = [run["seconds"] for run in runs if run["seconds"] is not None]
     rows: Rows = {"seconds-to-71": {"value": None, "runs": runs}}
     if len(reached) > len(runs) / 2:

@@ -10,7 +10,6 @@ import contextlib
 import copy
 import importlib.util
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from convlens.data.dataset import Split, center_crop
 from convlens.errors import UserError
-from convlens.files import replacing
+from convlens.files import replacing, scratch
 from convlens.inference.export import export
 from convlens.models.layers.convolution import Conv2d
 
@@ -95,8 +94,8 @@ def to_int8(
     """
     need_packages()
     core = _Core(classifier)
-    with quiet(), tempfile.TemporaryDirectory() as folder:
-        plain, rounded = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+    with quiet(), scratch("convlens-int8") as folder:
+        plain, rounded = folder / "plain.onnx", folder / "int8.onnx"
         size = classifier.size
         torch.onnx.export(
             core,
@@ -130,8 +129,8 @@ def export_int8(
     def images(batch: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(center_crop(batch, classifier.loaded_size))
 
-    with quiet(), tempfile.TemporaryDirectory() as folder:
-        plain, rounded = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+    with quiet(), scratch("convlens-int8") as folder:
+        plain, rounded = folder / "plain.onnx", folder / "int8.onnx"
         export(classifier, plain, layers=())
         quantize(plain, rounded, map(images, some(train)))
         written = onnx.load(rounded)

@@ -11,7 +11,6 @@ from the package.
 import json
 import os
 import re
-import tempfile
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from convlens.data.reading import Reading
 from convlens.errors import UserError
-from convlens.files import make_folder
+from convlens.files import make_folder, scratch
 from convlens.reporting.execution import execute
 from convlens.reporting.html_page import to_html
 from convlens.reporting.pdf import to_pdf
@@ -111,8 +110,7 @@ def report(
         raise UserError(
             f"{out} cannot be a folder ({problem.strerror}); name another with `out`", option="out"
         ) from None
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as name:
-        folder = Path(name)
+    with scratch("report", out) as folder:
         execute(notebook, folder)
         # What is handed over names no path of this machine, and runs where it lies.
         parameters.source = _assignments(
