@@ -318,9 +318,9 @@ def fake_processes(monkeypatch):
             "training_images_per_second": 7.0,
         },
         "explorer_seconds": [
-            {"forward": 0.02, "image": 0.08, "click": 0.05, "page": 0.1},
-            {"forward": 0.01, "image": 0.06, "click": 0.05, "page": 0.1},
-            {"forward": 0.02, "image": 0.09, "click": 0.04, "page": 0.3},
+            {"forward": 0.02, "image": 0.08, "click": 0.05, "touch": 0.03, "page": 0.1},
+            {"forward": 0.01, "image": 0.06, "click": 0.05, "touch": 0.03, "page": 0.1},
+            {"forward": 0.02, "image": 0.09, "click": 0.04, "touch": 0.03, "page": 0.3},
         ],
     }
 
@@ -375,6 +375,7 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
         "time-to-71": 20.0,
         "explorer-image": 0.08,
         "explorer-click": 0.05,
+        "explorer-touch": 0.03,
         "explorer-page": 0.1,
     }
     image = result["rows"]["explorer-image"]
@@ -382,7 +383,7 @@ def test_every_row_is_measured_in_turn_and_kept(toy_data, tmp_path, fake_process
     assert image["ours"]["settings"] == {"forward passes": 4.5}
     table = (tmp_path / "bench.md").read_text(encoding="utf-8")
     assert "| 80 ms (forward passes 4.5) | 20 ms (bare forward pass) |" in table
-    assert [name for name, _ in fake_processes].count("explorer_seconds") == 1  # for all three
+    assert [name for name, _ in fake_processes].count("explorer_seconds") == 1  # for all four
     assert [run["seconds"] for run in result["rows"]["seconds-to-71"]["runs"]] == [40, None, 42]
     assert result["rows"]["int8"]["ours"]["settings"] == {"batch": 16, "accuracy": "89.90%"}
     busy = result["rows"]["busy"]["peer"]
@@ -427,7 +428,7 @@ def test_the_explorer_is_measured_as_its_page_asks(toy_weights, toy_data):
     seconds = explorer_seconds(str(toy_weights), str(toy_data), rounds=2)
     assert len(seconds) == 2
     for row in seconds:
-        assert row.keys() == {"forward", "image", "click", "page"}
+        assert row.keys() == {"forward", "image", "click", "touch", "page"}
         assert all(0 < value < 60 for value in row.values())
 
 

@@ -259,5 +259,5 @@ def test_the_page_goes_along_with_a_run_that_trains(page, interrupted, trained_b
         boxes.nth(0).check()
         expect(page.locator(".legend").first.locator(".key")).to_have_text(["other", "run"])
         expect(page.locator(".chart").first.locator("path.curve")).to_have_count(2)
-        page.get_by_role("button", name="Epoch").click()
+        page.get_by_role("button", name="Epoch", exact=True).click()
         expect(rows.locator("th")).to_have_text(["run", "other"])

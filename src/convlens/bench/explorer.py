@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,6 +29,7 @@ from convlens.inference.classifier import Classifier
 
 CONNECTIONS = 6  # of a browser to one host
 FORWARDS = 5  # in a round, of which the median counts
+IN_SIGHT = 3  # layers whose maps are on the screen at once
 
 
 class Browser:
@@ -93,13 +95,15 @@ def explorer_seconds(weights: str, data: str, rounds: int) -> list[dict[str, flo
 
     forward: the bare forward pass of one image, in this process, eager fp32. image: upload it, and
     get its prediction and all maps of all layers. click: the deconvolution, filter and
-    top-activating patches of a map. page: from a cold browser all files of the page and what there
-    is to see.
+    top-activating patches of a map. touch: what the page asks while a picture is being changed, its
+    bars and the maps of IN_SIGHT layers. page: from a cold browser all files of the page and what
+    there is to see.
     """
     classifier = Classifier.load(weights)
     dataset = open_dataset(data, size=classifier.loaded_size, skip_bad=True, progress=False)
     x = torch.randn(1, classifier.normalize.channels, classifier.size, classifier.size)
     model, images = classifier.model.eval(), dataset.validation.paths
+    noise = np.random.default_rng(0)
     with serving(weights, data) as port:
         browser = Browser(port)
         layers = json.loads(browser.ask("api/site.json"))["runs"][0]["layers"]
@@ -111,6 +115,8 @@ def explorer_seconds(weights: str, data: str, rounds: int) -> list[dict[str, flo
             row = {"forward": median(_timed(lambda: _forward(model, x)) for _ in range(FORWARDS))}
             row["image"], name = _new_image(browser, content, len(layers))
             row["click"] = _click(browser, name, layer)
+            picture = noise.integers(0, 256, (classifier.loaded_size, classifier.loaded_size, 3))
+            row["touch"] = _touch(browser, picture.astype(np.uint8).tobytes())
             row["page"] = _timed(lambda: _page(port))
             seconds.append(row)
         browser.close()
@@ -155,6 +161,12 @@ def _click(browser: Browser, name: str, layer: int) -> float:
             ]
         )
     )
+
+
+def _touch(browser: Browser, pixels: bytes) -> float:
+    """The pixels of a changed picture, as it is loaded."""
+    layers = ",".join(map(str, range(IN_SIGHT)))
+    return _timed(lambda: browser.ask(f"api/0/touched?layers={layers}", pixels))
 
 
 def _page(port: int) -> None:

@@ -134,7 +134,7 @@ def _explorer(session: Session) -> Rows:
     )
     forward = [row["forward"] for row in rounds]
     rows = {}
-    for what in "image", "click", "page":
+    for what in "image", "click", "touch", "page":
         seconds = [row[what] for row in rounds]
         passes = pairwise(seconds, forward)
         ms = spread([1000 * each for each in seconds])

@@ -49,6 +49,8 @@ _ROWS = (
     Row("explorer-image", "explorer: prediction and all maps of a new image", "s",
         0.15, 0.1, 0.05, False, False),
     Row("explorer-click", "explorer: a click on a map", "s", 0.1, 0.05, 0.03, False, False),
+    Row("explorer-touch", "explorer: bars and maps of a picture that is being changed", "s",
+        0.1, 0.05, 0.03, False, False),
     Row("explorer-page", "explorer: the page's files", "s", 1, 0.3, 0.1, False, False),
 )
 # fmt: on
