@@ -104,7 +104,8 @@ def kill_after(process: int, seconds: float, how: int) -> int:
 @dataclass
 class Job:
     """A verb that writes. again: the command that a person gives after the blow. outcome: what of
-    the folder must be the same in the end, by a name for each. seconds: that it last took."""
+    the folder must be the same in the end, by a name for each. seconds: that it last took. before:
+    makes what only this verb needs."""
 
     name: str
     command: str
@@ -113,6 +114,7 @@ class Job:
     share: float = 1.0
     seconds: float = 0.0
     counts: Counter = field(default_factory=Counter)
+    before: Callable[[Path], None] = lambda folder: None
 
 
 def digest(path: Path) -> str:
@@ -219,7 +221,7 @@ def jobs() -> list[Job]:
             lambda folder: {"files": str(len(tree(folder / "demo")))},
             0.1,
         ),
-        Job("report", report, same(report), handed_over, 0.1),
+        Job("report", report, same(report), handed_over, 0.1, before=reproduced),
     ]
 
 
@@ -243,15 +245,24 @@ def prepare(folder: Path) -> None:
         raise SystemExit(f"the first training ended with status {status}")
     shutil.copyfile(folder / "first" / "best.safetensors", folder / "weights.safetensors")
     shutil.rmtree(folder / "first")
+    empty_cache(folder)
+
+
+def empty_cache(folder: Path) -> None:
+    """Which algorithms are fastest is measured once and kept, however busy the machine is: another
+    choice would round otherwise."""
+    for kept in (folder / "cache").iterdir():
+        if kept.name != "machine.json":
+            shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+
+
+def reproduced(folder: Path) -> None:
+    """What a report is made of."""
     made = "--runs made/runs --results made/results --weights made/weights"
     command = f"reproduce lenet5 --data data --epochs 1 --seeds 1 --device cpu {made}"
     if status := ended(started(command.split(), folder)):
         raise SystemExit(f"what a report is made of ended with status {status}")
-    # Which algorithms are fastest is measured once and kept, however busy the machine is: another
-    # choice would round otherwise.
-    for kept in (folder / "cache").iterdir():
-        if kept.name != "machine.json":
-            shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+    empty_cache(folder)
 
 
 def left_over(folder: Path) -> list[str]:
@@ -272,6 +283,7 @@ def kills(count: int, seed: int, only: Sequence[str]) -> int:
         pattern.mkdir()
         prepare(pattern)
         for job in _chosen(only):
+            job.before(pattern)
             undisturbed = Path(place) / "undisturbed"
             shutil.copytree(pattern, undisturbed)
             begun = time.monotonic()
@@ -408,6 +420,7 @@ def faults(limit: int, only: Sequence[str]) -> int:
         pattern.mkdir()
         prepare(pattern)
         for job in _chosen(only):
+            job.before(pattern)
 
             def blow(n: int) -> int:
                 shutil.rmtree(victim, ignore_errors=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pages import launched
 from playwright.sync_api import Browser
+from small_runs import small_run
 from torch import Tensor, nn
 
 from convlens.data import open_dataset
@@ -18,7 +19,6 @@ from convlens.data.normalize import Normalize
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
 from convlens.inference import Classifier
-from convlens.training.run import train
 
 
 @pytest.fixture
@@ -30,23 +30,8 @@ def explorer(toy_weights: Path, toy_data: Path) -> Explorer:
 @pytest.fixture(scope="session")
 def holdout_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two epochs that held a quarter of train/ out; trained once, for all."""
-    folder = tmp_path_factory.mktemp("holdout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONVLENS_CACHE", str(folder / "cache"))
-        train(
-            "lenet5",
-            out=folder / "held",
-            data=toy_data,
-            holdout=0.25,
-            epochs=2,
-            batch_size=12,
-            size=16,
-            train_size=16,
-            early_size=16,
-            device="cpu",
-            precision="fp32",
-        )
-    return folder / "held"
+    out = tmp_path_factory.mktemp("holdout") / "held"
+    return small_run(out, toy_data, holdout=0.25, epochs=2)
 
 
 @pytest.fixture(scope="module")

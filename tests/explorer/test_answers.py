@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asked import shown, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,19 +26,6 @@ from convlens.explorer.survey import NotYet
 from convlens.inference import Classifier, Origin
 from convlens.look import arrays
 from convlens.models import LeNet5
-
-
-def told(explorer: Explorer, path: str):
-    found = answer(explorer, path)
-    assert found.kind == "application/json"
-    return json.loads(found.body, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-
-
-def shown(explorer: Explorer, path: str) -> np.ndarray:
-    found = answer(explorer, path)
-    assert found.kind == "image/png"
-    with Image.open(io.BytesIO(found.body)) as image:
-        return np.asarray(image)
 
 
 def test_the_site_tells_what_there_is_to_see(explorer: Explorer):

@@ -21,13 +21,13 @@ import pytest
 from pages import PATIENCE, hosted, settled, until
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
+from small_runs import small_run
 
 from convlens.data import open_dataset
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
 from convlens.explorer.server import application
 from convlens.look.arrays import receptive_field
-from convlens.training.run import train
 
 VIEWS = [
     "#/",
@@ -71,21 +71,8 @@ def data(folder, toy_data) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder, data) -> Path:
-    train(
-        "lenet5",
-        out=folder / "taught",
-        data=data,
-        epochs=4,
-        batch_size=12,
-        size=32,
-        train_size=32,
-        early_size=32,
-        learning_rate=0.002,
-        snapshots=True,
-        device="cpu",
-        precision="fp32",
-    )
-    return folder / "taught"
+    options = {"epochs": 4, "learning_rate": 0.002, "snapshots": True}
+    return small_run(folder / "taught", data, side=32, **options)
 
 
 def surveyed(base: str) -> str:

@@ -1,13 +1,12 @@
 """What is made for one map when it is asked for is what the views say."""
 
-import io
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from asked import shown, told
+from small_runs import small_run
 
 from convlens import look
 from convlens.data import open_dataset
@@ -17,17 +16,7 @@ from convlens.explorer.pictures import scale_of
 from convlens.inference import Classifier
 from convlens.look import arrays
 from convlens.models import LeNet5
-from convlens.training.run import train
 from convlens.training.run_folder import RunFolder
-
-
-def told(explorer: Explorer, path: str):
-    return json.loads(answer(explorer, path).body)
-
-
-def shown(explorer: Explorer, path: str) -> np.ndarray:
-    with Image.open(io.BytesIO(answer(explorer, path).body)) as image:
-        return np.asarray(image)
 
 
 def test_invariance_is_that_of_the_view_at_the_network_s_temperature(explorer: Explorer):
@@ -69,23 +58,8 @@ def test_an_image_is_made_for_a_map_a_feature_or_a_class(explorer, path, layer, 
 @pytest.fixture(scope="module")
 def grown(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that kept its weights after each epoch."""
-    folder = tmp_path_factory.mktemp("grown")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONVLENS_CACHE", str(folder / "cache"))
-        train(
-            "lenet5",
-            out=folder / "run",
-            data=toy_data,
-            epochs=3,
-            batch_size=12,
-            size=16,
-            train_size=16,
-            early_size=16,
-            snapshots=True,
-            device="cpu",
-            precision="fp32",
-        )
-    return folder / "run"
+    out = tmp_path_factory.mktemp("grown") / "run"
+    return small_run(out, toy_data, epochs=3, snapshots=True)
 
 
 def test_a_map_is_shown_as_it_was_after_each_epoch_that_was_kept(grown, toy_data):

@@ -31,10 +31,8 @@ def draw(network: Network, method: str, name: str, image: np.ndarray, target: in
     It is kept for a while by the image's name: its pixels and its caption are asked for one after
     the other.
     """
-    key = method, name, target
-    found = network.drawn.get(key)
     make = (METHODS | PREVIEWS)[method].make
-    return found or network.drawn.put(key, make(network, image, target))
+    return network.drawn.made((method, name, target), lambda: make(network, image, target))
 
 
 def _grad_cam(network: Network, image: np.ndarray, target: int) -> Picture:

@@ -37,6 +37,11 @@ class Kept(Generic[Value]):
                 self._drop(next(iter(self._values)))
         return value
 
+    def made(self, key: object, make: Callable[[], Value]) -> Value:
+        """What is kept, else what `make` makes, which then is."""
+        found = self.get(key)
+        return self.put(key, make()) if found is None else found
+
     def _drop(self, key: object) -> None:
         if key in self._values:
             self.total -= self.weight(self._values.pop(key))

@@ -73,6 +73,12 @@ def look_inside(model: nn.Module, x: Tensor, layers: list[str]) -> Pass:
     )
 
 
+def _kind(classifier: Classifier) -> tuple:
+    """What two classifiers have in common whose weights alone differ."""
+    origin = classifier.origin
+    return origin.network, origin.options, classifier.class_names, classifier.size
+
+
 def _bytes(ran: Trace) -> int:
     return sum(step.value.nbytes for step in ran.steps)
 
@@ -149,17 +155,13 @@ class Network:
 
     def look(self, name: str, image: np.ndarray) -> Pass:
         """The pass over one image; kept for a while by its name."""
-        found = self._passes.get(name)
-        if found is None:
-            found = look_inside(self.model, self.normalized(image), self.layers)
-            self._passes.put(name, found)
-        return found
+        return self._passes.made(
+            name, lambda: look_inside(self.model, self.normalized(image), self.layers)
+        )
 
     def explain(self, name: str, image: np.ndarray, stage: int, unit: Sequence[int]) -> Term:
         """The sum behind a unit of a stage, (map, row, column) or (feature,)."""
-        found = self._traces.get(name)
-        if found is None:
-            found = self._traces.put(name, trace(self.model, self.normalized(image)))
+        found = self._traces.made(name, lambda: trace(self.model, self.normalized(image)))
         known = {found.image: IMAGE} | {found.layers[layer]: layer for layer in self.layers}
         return explain(found.layers[self.layers[stage]], unit, known)
 
@@ -169,11 +171,8 @@ class Network:
 
     def _snapshot(self, file: Path) -> Classifier:
         """Raises UserError where it is damaged, or of another network than the run's."""
-        then, now = Classifier.load(file), self.classifier
-        if (then.origin.network, then.origin.options, then.class_names, then.size) != (
-            *(now.origin.network, now.origin.options),
-            *(now.class_names, now.size),
-        ):
+        then = Classifier.load(file)
+        if _kind(then) != _kind(self.classifier):
             raise UserError(f"{file} is of another network than {self.name}; remove it")
         return then
 

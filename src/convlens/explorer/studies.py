@@ -54,13 +54,13 @@ def _visualization(explorer: Explorer, run: str, number: str, map_: str) -> Pict
     else:
         stage = stage_of(network, number)
         layer, chosen = network.layers[stage], map_of(network, stage, map_)
-    key = "visualization", layer, chosen
-    found = network.drawn.get(key)
-    if found is None:
+
+    def make() -> Picture:
         images, values = feature_visualization(network.second, layer, [chosen])
         pixels = np.rint(255 * images[0]).astype(np.uint8)
-        found = network.drawn.put(key, Picture(pixels, {"value": short(values)[0]}))
-    return found
+        return Picture(pixels, {"value": short(values)[0]})
+
+    return network.drawn.made(("visualization", layer, chosen), make)
 
 
 def growth(explorer: Explorer, run: str, name: str, number: str, map_: str) -> Answer:
@@ -81,8 +81,7 @@ def _growth(explorer: Explorer, run: str, name: str, number: str, map_: str) -> 
     if not network.epochs:
         raise NotThere(f"{network.name} kept no snapshots; train with --snapshots to see it grow")
     key = "growth", name, stage, chosen
-    found = network.drawn.get(key)
-    return found or network.drawn.put(key, _drawn(network, pixels, stage, chosen))
+    return network.drawn.made(key, lambda: _drawn(network, pixels, stage, chosen))
 
 
 def _drawn(network: Network, pixels: np.ndarray, stage: int, chosen: int) -> Picture:

@@ -2,7 +2,7 @@
 
 import { go } from "./address.js";
 import { ask, during, Latest, photograph, picture } from "./answers.js";
-import { h } from "./dom.js";
+import { drawn, h } from "./dom.js";
 import { unitUnder } from "./field.js";
 import { brief, percent } from "./numbers.js";
 import { saver } from "./saver.js";
@@ -149,14 +149,10 @@ export class Attribution {
       ask(`${path}.json`, { signal, news }),
     ]);
     if (signal.aborted) return;
-    const canvas = h("canvas", {
+    const canvas = drawn(bitmap, {
       class: OVERLAYS.includes(id) ? "heat" : "",
-      width: bitmap.width,
-      height: bitmap.height,
-      role: "img",
       "aria-label": `${name} for this image`,
     });
-    canvas.getContext("2d").drawImage(bitmap, 0, 0);
     slot.replaceChildren(
       h(
         "div",

@@ -29,6 +29,14 @@ export function page(title, lead, ...content) {
   );
 }
 
+/** A canvas that shows `bitmap`; attributes: size and role are its own. */
+export function drawn(bitmap, attributes) {
+  const { width, height } = bitmap;
+  const canvas = h("canvas", { role: "img", width, height, ...attributes });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  return canvas;
+}
+
 /** A path as elements: it is broken behind a slash or an underscore. */
 export function path(name) {
   return name.split(/(?<=[/_])/).flatMap((part) => [part, h("wbr")]);

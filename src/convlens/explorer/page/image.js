@@ -2,16 +2,15 @@
 
 import { format, go, parse } from "./address.js";
 import { imagesAmong, nameOf } from "./among.js";
+import { Answered } from "./answered.js";
 import { Latest, showPicture } from "./answers.js";
 import { Attribution } from "./attribution.js";
 import { announce, button, h, note, path } from "./dom.js";
 import { fieldBox, placeBox } from "./field.js";
 import { Invariance } from "./invariance.js";
 import { Neighbors } from "./neighbors.js";
-import { Network } from "./network.js";
 import { Panel } from "./panel.js";
 import { FEW, Pinned, titled } from "./pinned.js";
-import { Prediction } from "./prediction.js";
 import { Touch } from "./touch.js";
 
 const TABS = {
@@ -51,18 +50,15 @@ export class ImageView {
     this.photograph.addEventListener("error", () => this.#hasPicture(false));
     this.photograph.addEventListener("load", () => this.#hasPicture(true));
     this.place = h("p", { class: "note", hidden: true });
-    this.predictions = site.runs.map((run, r) => new Prediction(run, r, this.classes));
-    for (const prediction of this.predictions.slice(1)) prediction.numbering = site.runs[0].classes;
-    this.networks = site.runs.map(
-      (run, r) =>
-        new Network(run, r, {
-          open: (layer, map, how) => this.#open({ run: r, layer, map }, how),
-          field: (layer, unit) => this.#point(run, layer, unit),
-        }),
-    );
-    this.pinned = new Pinned(site, this.networks, nameOf, {
-      open: (run, layer, map, how) => this.#open({ run, layer, map }, how),
+    const points = {
+      open: (place, how) => this.#open(place, how),
       field: (run, layer, unit) => this.#point(run, layer, unit),
+    };
+    this.answered = new Answered(site, this.classes, points);
+    this.predictions = this.answered.predictions;
+    this.networks = this.answered.networks;
+    this.pinned = new Pinned(site, this.networks, nameOf, {
+      ...points,
       swap: () =>
         this.#go({ ...this.address, image: this.address.beside, beside: this.address.image }),
       unpin: () => this.#go({ ...this.address, beside: undefined }),
@@ -235,14 +231,10 @@ export class ImageView {
     showPicture(this.photograph, `images/0/${image}.png`);
     this.photograph.alt = `The image ${name}`;
     this.name.replaceChildren(...path(name));
-    this.predicted = Promise.all(this.predictions.map((p) => p.show(image, signal)));
+    this.predicted = this.answered.show(image, signal);
     this.predicted.then(([first]) => {
       if (first.image === image) announce(`${name}: ${first.run.classes[first.best]}`);
     });
-    for (const network of this.networks) {
-      network.show(image, signal);
-      if (this.site.data) network.markDead(signal).catch(() => {}); // a mark less
-    }
   }
 
   #showPinned() {
@@ -286,9 +278,9 @@ export class ImageView {
     const there = shown !== undefined && map < shown.shape[0];
     const [, height = 1, width = 1] = shown?.shape ?? [];
     this.element.classList.toggle("with-panel", there);
-    for (const [r, network] of this.networks.entries()) {
-      if (there && r === run) network.select(layer, map);
-      else network.select();
+    for (const each of [this.answered, this.pinned]) {
+      if (there) each.select(run, layer, map);
+      else each.select();
     }
     const unit = row < height && column < width ? [row, column] : undefined;
     if (there) this.panel.show(image, run, layer, map, unit);
@@ -296,8 +288,6 @@ export class ImageView {
     const opened = there && [run, layer, map].join();
     const isNew = opened && opened !== this.opened;
     this.opened = opened;
-    if (there) this.pinned.select(run, layer, map);
-    else this.pinned.select();
     if (isNew && matchMedia("(max-width: 1199px)").matches) {
       this.element.querySelector(".tile.chosen")?.scrollIntoView(); // else below the panel
     }

@@ -135,7 +135,7 @@ class List {
     const marked = ["any", `suspected label (${marks.suspected.length})`];
     if (marks.near) marked.push(`near-duplicate in train (${marks.near.length})`);
     const several = this.site.runs.length > 1;
-    const apart = this.records.filter(({ others }) => others.some(({ differs }) => differs));
+    const apart = this.records.filter(MARKED.answered);
     if (several) marked.push(`answered apart (${apart.length})`);
     return {
       label: text("label", "Class"),
@@ -291,7 +291,7 @@ class List {
 const MARKED = {
   suspected: ({ suggested }) => suggested !== null,
   "near-duplicate": ({ near }) => near,
-  answered: ({ others }) => others.some(({ differs }) => differs),
+  answered: ({ apart }) => apart >= 0,
 };
 
 function records(site, r, evaluations, marks) {

@@ -1,8 +1,9 @@
 // How the answer changes as the image moves, grows and turns.
 
-import { ask, during, Latest, photograph } from "./answers.js";
+import { ask, during, photograph } from "./answers.js";
 import { chart } from "./chart.js";
 import { h } from "./dom.js";
+import { Look } from "./look.js";
 import { brief, percent } from "./numbers.js";
 import { eachRun } from "./runs.js";
 
@@ -25,22 +26,14 @@ const CHANGES = {
   },
 };
 
-export class Invariance {
+export class Invariance extends Look {
   constructor(site) {
-    this.site = site;
-    this.latest = new Latest();
-    this.runs = h("div");
-    this.element = h(
-      "section",
-      { class: "invariance", "aria-label": "Invariance" },
-      h(
-        "p",
-        { class: "lead" },
-        "The image is moved, scaled and turned step by step. How probable the class stays, and how ",
-        "far the output of an early and of a late layer moves away, as a share of its length: the ",
-        "flatter a curve, the less the network minds. Zeiler and Fergus 2014, figure 5.",
-      ),
-      this.runs,
+    super(
+      site,
+      "Invariance",
+      "The image is moved, scaled and turned step by step. How probable the class stays, and how ",
+      "far the output of an early and of a late layer moves away, as a share of its length: the ",
+      "flatter a curve, the less the network minds. Zeiler and Fergus 2014, figure 5.",
     );
   }
 
@@ -76,10 +69,9 @@ export class Invariance {
       name: unit,
       ticks: () => true,
       idle: "Point at the curves, or use the arrow keys, to read a step.",
-      said: (value) => said(value),
+      said,
     };
     const title = (what) => `${what} of ${run.name}, ${heading.toLowerCase()}`;
-    const ofClass = `Probability of ${run.classes[target]}`;
     return h(
       "section",
       { class: "change" },
@@ -88,8 +80,8 @@ export class Invariance {
         "div",
         { class: "charts" },
         chart({
-          title: title(ofClass),
-          heading: `${heading}: ${ofClass.toLowerCase().replace(/ of .*/, "")}`,
+          title: title(`Probability of ${run.classes[target]}`),
+          heading: `${heading}: probability`,
           x: values,
           curves: [{ name: run.classes[target], values: probability }],
           write: percent,

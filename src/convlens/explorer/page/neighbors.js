@@ -1,26 +1,19 @@
 // Why did it say so: the training images that are most like this one to the network.
 
 import { format } from "./address.js";
-import { ask, during, Latest, photograph } from "./answers.js";
+import { ask, during, photograph } from "./answers.js";
 import { h } from "./dom.js";
+import { Look } from "./look.js";
 import { eachRunOnFeatures } from "./runs.js";
 import { saver } from "./saver.js";
 
-export class Neighbors {
+export class Neighbors extends Look {
   constructor(site) {
-    this.site = site;
-    this.latest = new Latest();
-    this.runs = h("div");
-    this.element = h(
-      "section",
-      { class: "neighbors", "aria-label": "Neighbors" },
-      h(
-        "p",
-        { class: "lead" },
-        "The training images whose features, before the classifier, point most in the direction ",
-        "of this image's.",
-      ),
-      this.runs,
+    super(
+      site,
+      "Neighbors",
+      "The training images whose features, before the classifier, point most in the direction ",
+      "of this image's.",
     );
   }
 

@@ -1,7 +1,7 @@
 // One map or one feature, closely: large, its sum, its filter, its strongest patches, what led to it.
 
 import { ask, during, Latest, picture } from "./answers.js";
-import { announce, button, h, note } from "./dom.js";
+import { announce, button, drawn, h, note } from "./dom.js";
 import { hasMaps } from "./field.js";
 import { filterPicture } from "./filter.js";
 import { LargeMap } from "./large.js";
@@ -192,13 +192,7 @@ export class Panel {
 
 function projection(bitmap, layer, map) {
   if (!bitmap) return note("Nothing: the map is silent.");
-  const canvas = h("canvas", {
-    class: "large",
-    role: "img",
-    width: bitmap.width,
-    height: bitmap.height,
-    "aria-label": `What in the image excites the strongest unit of ${layer.name}, map ${map}`,
-  });
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  const words = `What in the image excites the strongest unit of ${layer.name}, map ${map}`;
+  const canvas = drawn(bitmap, { class: "large", "aria-label": words });
   return h("figure", {}, canvas, h("figcaption", {}, "What excites its strongest unit"));
 }

@@ -1,16 +1,15 @@
 // An image that stays beside the one that is looked at: what the networks say of it, and its maps.
 
+import { Answered } from "./answered.js";
 import { Latest, showPicture } from "./answers.js";
 import { button, h, note, path } from "./dom.js";
 import { fieldBox, placeBox } from "./field.js";
-import { Network } from "./network.js";
-import { Prediction } from "./prediction.js";
 
 export const FEW = 3; // classes that a prediction shows beside another one
 
 export class Pinned {
   /** networks: those of the image that is looked at, whose order of the maps is taken over;
-   *  on.open(run, layer, map, how) and on.field(run, layer, unit): what the reader points at;
+   *  on.open({run, layer, map}, how) and on.field(run, layer, unit): what the reader points at;
    *  on.swap(), on.unpin(): the image in the other one's place, and none any more. */
   constructor(site, networks, nameOf, on) {
     Object.assign(this, { site, leaders: networks, nameOf, on });
@@ -19,8 +18,6 @@ export class Pinned {
     this.frame = h("span", { class: "frame", hidden: true });
     this.name = h("b");
     this.alone = note("Choose another image, and both are shown side by side.");
-    this.networks = []; // until there is something to show
-    this.predictions = [];
     this.titles = site.runs.map(() => h("h2", { class: "run-name" }));
     this.columns = this.titles.map((title) => h("div", { class: "run", hidden: true }, title));
     this.both = h("div");
@@ -56,48 +53,36 @@ export class Pinned {
     this.photograph.alt = `The pinned image ${name}`;
     if (!apart) return;
     this.image = image;
-    if (!this.networks.length) this.#build();
-    const signal = this.latest.next();
-    for (const [r, network] of this.networks.entries()) {
+    if (!this.answered) this.#build(); // not before there is something to show
+    const { networks, predictions } = this.answered;
+    for (const [r, run] of this.site.runs.entries()) {
       this.titles[r].textContent = titled(this.site, r, name);
-      const of = `${this.site.runs[r].name} for ${name}`; // as of each image there is one
-      network.element.setAttribute("aria-label", `Layers of ${of}`);
-      this.predictions[r].element.setAttribute("aria-label", `Prediction of ${of}`);
-      this.predictions[r].show(image, signal);
-      network.show(image, signal);
-      if (this.site.data) network.markDead(signal).catch(() => {}); // a mark less
+      const of = `${run.name} for ${name}`; // as of each image there is one
+      networks[r].element.setAttribute("aria-label", `Layers of ${of}`);
+      predictions[r].element.setAttribute("aria-label", `Prediction of ${of}`);
     }
+    this.answered.show(image, this.latest.next());
   }
 
   #build() {
+    this.answered = new Answered(this.site, FEW, this.on, this.leaders);
+    const { networks, predictions } = this.answered;
     for (const [r, run] of this.site.runs.entries()) {
-      const points = {
-        open: (layer, map, how) => this.on.open(r, layer, map, how),
-        field: (layer, unit) => this.on.field(run, layer, unit),
-      };
-      const network = new Network(run, r, points, this.leaders[r]);
-      const prediction = new Prediction(run, r, FEW);
-      if (r) prediction.numbering = this.site.runs[0].classes;
       const title = this.site.runs.length > 1 && h("h3", {}, run.name);
-      this.networks.push(network);
-      this.predictions.push(prediction);
-      this.columns[r].append(network.element);
-      this.both.append(h("div", {}, title, prediction.element));
+      this.columns[r].append(networks[r].element);
+      this.both.append(h("div", {}, title, predictions[r].element));
     }
   }
 
   /** Marks a map, the same as in the image that is looked at; none without arguments. */
-  select(run, layer, map) {
-    for (const [r, network] of this.networks.entries()) {
-      if (r === run) network.select(layer, map);
-      else network.select();
-    }
+  select(...place) {
+    this.answered?.select(...place);
   }
 
   /** Frames what a unit sees. */
   point(run, layer, unit) {
     const there = unit && run.layers[layer] && this.image !== undefined;
-    this.networks[run.id]?.trace(layer, there ? unit : null);
+    this.answered?.networks[run.id].trace(layer, there ? unit : null);
     this.frame.hidden = !there;
     if (there) placeBox(this.frame, fieldBox(run.layers[layer], ...unit, run.size), run.size);
   }

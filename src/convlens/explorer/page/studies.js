@@ -2,7 +2,7 @@
 // like to see, and how it grew in training.
 
 import { ask, during, picture } from "./answers.js";
-import { h, note } from "./dom.js";
+import { drawn, h, note } from "./dom.js";
 import { hasMaps } from "./field.js";
 import { brief, percent } from "./numbers.js";
 
@@ -38,16 +38,8 @@ export class Studies {
       const { value } = await ask(`${path}.json`, { signal, news });
       if (signal.aborted) return;
       const kind = hasMaps(layer) ? "a mean of " : layer === this.run.softmax ? "a logit of " : "";
-      const { width, height } = bitmap;
       const words = "An image made to excite it";
-      const canvas = h("canvas", {
-        class: "large",
-        role: "img",
-        width,
-        height,
-        "aria-label": words,
-      });
-      canvas.getContext("2d").drawImage(bitmap, 0, 0);
+      const canvas = drawn(bitmap, { class: "large", "aria-label": words });
       const figure = h("figure", {}, canvas, h("figcaption", {}, `Gives ${kind}${brief(value)}`));
       slot.replaceChildren(
         figure,
