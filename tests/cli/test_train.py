@@ -291,6 +291,20 @@ def test_a_search_tells_its_best_setting(toy_data, tmp_path, tell, quick):
     assert recipe.exists()
 
 
+def test_the_best_setting_of_a_search_is_trained_with_what_the_search_was_asked_for(
+    toy_data, toy_weights, tmp_path, tell
+):
+    asked = ("--from", toy_weights, "--data", toy_data, "--device", "cpu", "--epochs", "1")
+    others = ("--augment.flip", "0.25", "--trials", "1", "--out", tmp_path / "my search")
+    told = tell("tune", "finetune", *asked, *others)
+    command = shlex.split(told.rpartition("train it with `convlens ")[2].rstrip("`\n"))
+    tell(*command, *asked[2:], "--out", tmp_path / "run")
+    recipe = RunFolder(tmp_path / "run").read_config().recipe
+    assert recipe.model == "LeNet5"
+    assert recipe.size == 16
+    assert recipe.augment.flip == 0.25
+
+
 def test_a_time_takes_the_place_of_a_recipe_and_all_choices_have_the_options():
     arguments = ["--time", "90s", "--seed", "3", "--learning-rate", "0.01"]
     asked, folder = parse_train(arguments)

@@ -1,5 +1,6 @@
 """`convlens train` and `tune`: a recipe becomes a run, or many short ones."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,4 +126,7 @@ def tune(arguments: Sequence[str]) -> None:
     say("           the best of many is flattered by chance: compare several seeds or --folds")
     for name, value in best["options"].items():
         say(f"           {name} {value}")
-    say(f"wrote      {folder}; train it with `convlens train {folder / 'best.yaml'}`")
+    weights = asked.config.weights
+    begun = "" if weights is None else f" --from {shlex.quote(str(weights))}"
+    recipe = shlex.quote(str(folder / "best.yaml"))
+    say(f"wrote      {folder}; train it with `convlens train {recipe}{begun}`")

@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -9,8 +10,9 @@ from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
 from convlens import fields, figures
+from convlens.fields import flatten
 from convlens.files import write_csv
-from convlens.recipes import RECIPES
+from convlens.recipes import RECIPES, Recipe
 from convlens.recipes.file import write_recipe
 from convlens.recipes.spaces import Range
 from convlens.tune.study import Search, accuracy_of
@@ -34,8 +36,22 @@ def write_results(search: Search) -> None:
     write_csv(search.folder / "trials.csv", rows)
     if finished := search.finished():
         plain = RECIPES[search.config.recipe.name]()
-        best = fields.replace(plain, search.options(finished[0].params))
-        write_recipe(search.folder / "best.yaml", best, plain)
+        options = {**_asked(search.config.recipe, plain), **search.options(finished[0].params)}
+        write_recipe(search.folder / "best.yaml", fields.replace(plain, options), plain)
+
+
+def _asked(recipe: Recipe, plain: Recipe) -> dict[str, object]:
+    """What every trial had that is not the recipe's own: the size of the images, say.
+
+    The length of a trial is what the search could afford, not a setting; and what follows from
+    other options, or from the weights that a run begins with, follows again.
+    """
+    own = flatten(replace(plain, size=recipe.size).resolved()) | {"size": plain.size}
+    changed = {name: value for name, value in flatten(recipe).items() if own.get(name) != value}
+    follow = {"epochs", "steps_per_epoch"}
+    if plain.follows_weights:
+        follow |= {name for name in changed if name.partition(".")[0] in ("model", "model_options")}
+    return {name: value for name, value in changed.items() if name not in follow}
 
 
 def draw(search: Search) -> Figure:
