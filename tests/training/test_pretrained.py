@@ -76,6 +76,12 @@ def test_a_recipe_that_follows_its_weights_has_their_network_and_images(weights,
     assert (other.recipe.size, other.recipe.crop_pct) == (32, 0.75)
 
 
+def test_weights_are_not_whitened(weights, toy_data, dataset):
+    config = config_of(weights, toy_data, size=16, crop_pct=0.8, whitening=True)
+    model = Trainer(config, dataset, FP32).start().model
+    assert torch.equal(model.conv1.weight, Classifier.load(weights).model.conv1.weight)
+
+
 def test_the_network_begins_with_the_weights_and_a_classifier_of_zeros(weights, toy_data, dataset):
     trainer = Trainer(config_of(weights, toy_data), dataset, FP32)
     model, begun = trainer.start().model.eval(), Classifier.load(weights)

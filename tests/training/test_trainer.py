@@ -84,6 +84,17 @@ def test_the_seed_decides_the_weights(dataset):
     assert not same_weights(models[0], models[2])
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_begins_by_whitening_where_its_recipe_says_so(asked, dataset):
+    recipe = short("quick", size=24, crop_pct=1.0, whitening=asked)
+    trainer = Trainer(RunConfig(recipe), dataset, FP32)
+    began, drawn = trainer.start().model, trainer.untrained().model
+    filters = began.conv1.weight.detach()
+    assert torch.equal(filters[16:], -filters[:16]) == asked
+    assert torch.equal(filters, drawn.conv1.weight.detach()) != asked
+    assert torch.equal(began.conv2.weight, drawn.conv2.weight)
+
+
 def test_it_learns_and_reports_what_the_saved_weights_do(dataset, tmp_path):
     trainer, state = run_of(tmp_path, short("lenet5", epochs=20, batch_size=10), dataset)
     seen = trainer.evaluate(trainer.classifier(state))

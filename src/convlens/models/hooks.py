@@ -76,6 +76,14 @@ def image_channels(model: nn.Module) -> int:
     return next((count for count in (said, *read) if count in (1, 3)), 3)
 
 
+def first_convolution(model: nn.Module) -> nn.Conv2d | None:
+    """The first 2-D convolution, in the order of definition, that reads as many channels as the
+    model's images have."""
+    channels = image_channels(model)
+    convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    return next((m for m in convolutions if m.weight.shape[1] == channels), None)
+
+
 def blank_image(model: nn.Module, size: int) -> Tensor:
     """Zeros, shape (1, channels, size, size), of the model's device and dtype."""
     parameter = next(model.parameters(), torch.empty(0))

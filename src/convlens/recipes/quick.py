@@ -23,6 +23,7 @@ def quick() -> Recipe:
         weight_decay=0.3,
         label_smoothing=0.1,
         initialization="kaiming",
+        whitening=True,
         ema_decay=0.98,
         augment=Augment(scale=0.35, aspect=0.2, rotate=8, flip=0.5, color=0.15),
         temperature=0.74,

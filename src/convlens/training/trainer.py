@@ -30,7 +30,7 @@ from convlens.training.device import Machine
 from convlens.training.distributed import ALONE, World
 from convlens.training.ema import ModelEma
 from convlens.training.epochs import best_epoch, check_finite, diverged, is_kept
-from convlens.training.initialization import initialize
+from convlens.training.initialization import initialize, whiten
 from convlens.training.optim import highest_rate, make_optimizers
 from convlens.training.pace import Pace, read_change
 from convlens.training.pretrain import pretrain
@@ -118,7 +118,10 @@ class Trainer:
         model = self._build()
         if self.config.weights is not None:
             self._begin_with_weights(model)
-        elif self.recipe.pretraining:
+            return self._state(model)
+        if self.recipe.whitening:
+            whiten(model, self.splits.train.images, self.normalize)
+        if self.recipe.pretraining:
             pretrain(model, self.recipe, self.normalize, self.batches, self.machine, self.world)
         return self._state(model)
 

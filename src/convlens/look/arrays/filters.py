@@ -26,8 +26,8 @@ from convlens.models.hooks import (
     blank_image,
     check_maps,
     check_numbers,
+    first_convolution,
     hooked,
-    image_channels,
     layer_outputs,
 )
 
@@ -53,16 +53,13 @@ MAX_POOL_NODES = {"MaxPool2DWithIndicesBackward0", "MkldnnMaxPool2DBackward0"}
 def first_filters(model: nn.Module) -> np.ndarray:
     """Weights of the first convolution as float32, shape (out, kh, kw, 3), channels R, G, B.
 
-    That is the first 2-D convolution, in the order of definition, that reads 3 channels; of a
-    network for gray images the first that reads 1, and the shape is (out, kh, kw, 1). A weight is
-    what it is, of either sign; `figures.filters` scales for display. UserError where the model has
-    no such convolution.
+    Of a network for gray images the shape is (out, kh, kw, 1). A weight is what it is, of either
+    sign; `figures.filters` scales for display. UserError where the model has no convolution that
+    reads an image.
     """
-    channels = image_channels(model)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.weight.shape[1] == channels:
-            weight = module.weight.detach().to("cpu", torch.float32, copy=True)
-            return weight.permute(0, 2, 3, 1).contiguous().numpy()
+    if convolution := first_convolution(model):
+        weight = convolution.weight.detach().to("cpu", torch.float32, copy=True)
+        return weight.permute(0, 2, 3, 1).contiguous().numpy()
     raise UserError(
         f"{type(model).__name__} has no 2-D convolution that reads 3 channels, so its filters "
         "have no colors to show; choose a convolutional model for RGB images"
