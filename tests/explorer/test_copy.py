@@ -3,12 +3,12 @@
 import csv
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import PATIENCE, launched, settled, until
+from pages import NO_CARD, PATIENCE, WEBGPU, launched, settled, until
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -20,7 +20,7 @@ CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with launched(*CAMERA) as browser:
+    with launched(*CAMERA, WEBGPU) as browser:
         yield browser
 
 
@@ -40,18 +40,32 @@ def page_file(explorer, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def page(browser, page_file) -> Iterator[Page]:
+def show(browser, page_file) -> Iterator[Callable[..., Page]]:
+    """show(query, script): the page at its address, script: what runs before. It asks nobody, and
+    nobody writes to its console."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(PATIENCE)
-    page = context.new_page()
     said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url) if "http" in request.url else None)
-    page.goto(page_file.as_uri())
-    yield settled(page)
+
+    def show(query: str = "", script: str = "") -> Page:
+        page = context.new_page()
+        page.add_init_script(script)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on(
+            "request", lambda request: said.append(request.url) if "http" in request.url else None
+        )
+        page.goto(page_file.as_uri() + query)
+        return settled(page)
+
+    yield show
     context.close()
-    assert said == []
+    assert [text for text in said if text != NO_CARD] == []
+
+
+@pytest.fixture
+def page(show) -> Page:
+    return show()
 
 
 def shares_of(page: Page) -> dict[str, str]:
@@ -227,6 +241,63 @@ def test_pictures_and_numbers_are_saved_from_the_file_too(page, explorer):
     with Image.open(saving.value.path()) as image:
         box = page.locator(".tiles").first.bounding_box()
         assert image.size == pytest.approx((2 * box["width"], 2 * box["height"]), abs=2)
+
+
+# Counts what a page has a graphics card compute, and keeps the card to take it away.
+WATCHED = """
+window.passes = 0;
+const { submit } = GPUQueue.prototype;
+GPUQueue.prototype.submit = function (commands) {
+  passes += 1;
+  return submit.call(this, commands);
+};
+const { requestAdapter } = GPU.prototype;
+GPU.prototype.requestAdapter = async function () {
+  window.adapter = await requestAdapter.call(this);
+  return adapter;
+};
+const { requestDevice } = GPUAdapter.prototype;
+GPUAdapter.prototype.requestDevice = async function () {
+  window.device = await requestDevice.call(this);
+  return device;
+};"""
+TRIED = "async () => window.passes >= 3 && (await device.queue.onSubmittedWorkDone(), true)"
+
+
+def test_a_graphics_card_runs_the_network_until_it_is_lost(show, explorer):
+    page = show("?gpu=any", WATCHED)
+    until(lambda: page.evaluate("window.adapter !== undefined"), page)
+    if page.evaluate("adapter === null"):
+        pytest.skip("needs a Chromium whose WebGPU SwiftShader may do")
+    until(lambda: page.evaluate(TRIED), page)
+    network = explorer.networks[0]
+
+    def check_next() -> int:
+        """The next image is told right; passes that a card did for it."""
+        before, address = page.evaluate("passes"), page.url
+        page.keyboard.press("n")
+        until(lambda: page.url != address, page)
+        image = page.url.rpartition("/")[2]
+        pixels = explorer.pixels(image, network)
+        check_shares(shares_of(settled(page)), expected_shares(explorer, pixels))
+        strongest = network.look(image, pixels).maps[0][0].max(axis=(1, 2)).argmax()
+        tile = page.locator(".tile[data-layer='0']").first
+        expect(tile).to_have_attribute("data-map", str(strongest))
+        return page.evaluate("passes") - before
+
+    until(lambda: check_next() == 1, page)
+    page.evaluate("device.destroy()")
+    check_next()
+    assert check_next() == 0
+    expect(page.locator(".trouble")).to_have_count(0)
+
+
+def test_a_graphics_card_that_the_processor_imitates_is_not_used(show):
+    page = show("", WATCHED)
+    until(lambda: page.evaluate("window.adapter !== undefined"), page)
+    page.keyboard.press("n")
+    settled(page)
+    assert page.evaluate("[typeof device, passes]") == ["undefined", 0]
 
 
 def test_a_view_begins_at_its_top_and_keeps_the_reader_s_place(page):

@@ -10,41 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from graphs import COLORS, NETWORKS, PAGE, check, image_for, named, network_of, packed
 from PIL import Image
-from torch import nn
 
 from convlens.data.decode import to_square
-from convlens.data.normalize import Normalize
-from convlens.explorer.export import _network
 from convlens.explorer.graph import Unknown, graph_of
 from convlens.explorer.network import Network
 from convlens.explorer.pack import Pack
-from convlens.inference import Classifier
-from convlens.models import ConvNet, LeNet5, ResNet18
 
-PAGE = Path(__file__).parents[2] / "src" / "convlens" / "explorer" / "page"
 NODE = shutil.which("node")
 if NODE is None and os.environ.get("CI") != "true":
     pytest.skip("needs Node.js", allow_module_level=True)
 
-COLORS = Normalize([0.2, 0.25, 0.3], [0.25, 0.2, 0.3])
-GRAY = Normalize([0.4], [0.2])
-SMALL = (8, 12, 16, 20)
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, Normalize]] = {
-    "lenet5": (lambda: LeNet5(5, size=32), 32, COLORS),
-    "lenet5 of gray images": (lambda: LeNet5(5, size=41, padding=0, in_channels=1), 41, GRAY),
-    "lenet5 with norms": (lambda: LeNet5(5, size=32, batch_norm=True, dropout=0.3), 32, COLORS),
-    "convnet": (lambda: ConvNet(5, widths=SMALL, dropout=0.1, drop_path=0.2), 27, COLORS),
-    "convnet with gates": (
-        lambda: ConvNet(
-            5, widths=SMALL, depths=(1, 2, 1, 1), stem_stride=2, squeeze_excite=True, in_channels=1
-        ),
-        32,
-        GRAY,
-    ),
-    "resnet18": (lambda: ResNet18(5), 32, COLORS),
-    "resnet18 that strides": (lambda: ResNet18(5, conv2_stride=2, drop_path=0.1), 40, COLORS),
-}
 # What the page makes of a pack: what the network says, each stage, what is shown, a map's filter.
 RUN = """
 const [{ Copy }, shown] = await Promise.all(
@@ -86,27 +63,9 @@ def in_node(tmp_path: Path) -> Callable[[str], None]:
     return run
 
 
-def network_of(model: nn.Module, size: int, normalize: Normalize) -> Network:
-    """With norms as after some training."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.3, 0.3)
-    names = tuple(f"class {c}" for c in range(5))
-    return Network(Classifier(model.eval(), names, normalize, size=size, temperature=1.7), "net")
-
-
-def packed(network: Network) -> bytes:
-    pack = Pack()
-    pack.head["networks"].append(_network(network, graph_of(network), pack))
-    return pack.content()
-
-
-def check(network: Network, in_node: Callable[[str], None], folder: Path) -> dict:
+def check_all(network: Network, in_node: Callable[[str], None], folder: Path) -> dict:
     """What Node says is what torch says."""
-    image = np.random.default_rng(0).integers(0, 256, (network.size, network.size, 3), np.uint8)
+    image = image_for(network)
     (folder / "pack").write_bytes(packed(network))
     (folder / "pixels").write_bytes(image.tobytes())
     in_node(RUN)
@@ -114,14 +73,9 @@ def check(network: Network, in_node: Callable[[str], None], folder: Path) -> dic
     seen = network.look("", image)
     shares = network.classifier.probabilities(seen.logits)[0]
     for answer in told["told"]:
-        largest = abs(seen.logits).max()
-        np.testing.assert_allclose(answer["logits"], seen.logits[0], atol=1e-4 * largest, rtol=0)
+        check(answer, network)
         np.testing.assert_allclose(answer["probabilities"], shares, atol=1e-4)
-        for values, maps, statistics in zip(
-            answer["stages"], seen.maps, answer["statistics"], strict=True
-        ):
-            close = {"atol": 1e-4 * abs(maps).max(), "rtol": 0}
-            np.testing.assert_allclose(values, maps.ravel(), **close)
+        for maps, statistics in zip(seen.maps, answer["statistics"], strict=True):
             flat = maps.reshape(maps.shape[1], -1)
             np.testing.assert_allclose(statistics["max"], flat.max(axis=1), atol=1e-3)
             assert sorted(statistics["order"]) == list(range(len(flat)))
@@ -130,10 +84,8 @@ def check(network: Network, in_node: Callable[[str], None], folder: Path) -> dic
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_says_the_same_in_a_browser(name, in_node, tmp_path):
-    torch.manual_seed(1)
-    make, size, normalize = NETWORKS[name]
-    network = network_of(make(), size, normalize)
-    told = check(network, in_node, tmp_path)
+    network = named(name)
+    told = check_all(network, in_node, tmp_path)
     expected = network.filter(1, 3)
     assert (told["filter"] is None) == (expected is None)
     if expected is not None:
@@ -145,7 +97,7 @@ def test_every_network_says_the_same_in_a_browser(name, in_node, tmp_path):
 
 
 def test_a_user_s_own_network_runs_where_the_page_knows_its_steps(vgg, unet, in_node, tmp_path):
-    check(network_of(vgg, 24, COLORS), in_node, tmp_path)
+    check_all(network_of(vgg, 24, COLORS), in_node, tmp_path)
     with pytest.raises(Unknown, match="upsample_nearest2d"):
         graph_of(network_of(unet, 24, COLORS))
 

@@ -18,6 +18,8 @@ from convlens.explorer.server import configuration
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+WEBGPU = "--enable-unsafe-webgpu"  # also by a graphics card that the processor imitates
+NO_CARD = "No available adapters."  # so Chromium itself writes where a page asks for one in vain
 PATIENCE = 30_000  # milliseconds that a busy machine may take over what a test waits for
 expect.set_options(timeout=PATIENCE)
 

@@ -3,6 +3,7 @@
 // The file's pack (pack.py) holds answers under the paths of the server, and weights. Answers about
 // an image that nobody prepared are computed; what can only be prepared is told to be missing.
 
+import { Fastest } from "./fastest.js";
 import { Forward } from "./forward.js";
 import { filters, probabilities, short, sprite, statistics } from "./pass.js";
 import { middle, square } from "./resample.js";
@@ -31,7 +32,7 @@ export class Copy {
     const about = JSON.parse(new TextDecoder().decode(pack.subarray(4, 4 + head)));
     Object.assign(this, about, { pack: pack.subarray(4 + head) });
     this.uploads = new Map(); // by id: by run, the pixels as they are loaded, RGBA
-    this.passes = new Map();
+    this.passes = new Map(); // by run and image; what is still computed, too
     this.networks = this.networks.map((network) => network && new Runner(network, this.pack));
   }
 
@@ -112,6 +113,7 @@ export class Copy {
     if (again) return again;
     const pass = this.#run(run, pixels);
     this.passes.set(key, pass);
+    pass.catch(() => this.passes.delete(key));
     if (this.passes.size > PASSES) this.passes.delete(this.passes.keys().next().value);
     return pass;
   }
@@ -122,10 +124,10 @@ export class Copy {
     return this.uploads.get(image)?.[run] ?? (file ? (await decoded(this.#blob(file))).data : null);
   }
 
-  #run(run, pixels) {
+  async #run(run, pixels) {
     const { loaded, size } = this.sizes[run];
-    const { forward, temperature } = this.networks[run];
-    const pass = forward.run(middle(pixels, loaded, size));
+    const { fastest, temperature } = this.networks[run];
+    const pass = await fastest.run(middle(pixels, loaded, size));
     pass.statistics = pass.stages.map(statistics);
     const shares = probabilities(pass.logits, temperature);
     pass.probabilities = shares.map((share) => short(share, 6));
@@ -148,7 +150,7 @@ export class Copy {
       to += i % 3 === 2 ? 2 : 1;
     }
     const id = this.#keep({ data, width: side, height: side });
-    const pass = this.#run(run, this.uploads.get(id)[run]);
+    const pass = await this.#run(run, this.uploads.get(id)[run]);
     if (!keep) this.uploads.delete(id);
     const bitmaps = await Promise.all(layers.map((stage) => maps(pass, stage)));
     return {
@@ -191,6 +193,11 @@ class Runner {
   get forward() {
     this.built ??= new Forward(this.graph, (number) => this.#tensor(number));
     return this.built;
+  }
+
+  get fastest() {
+    this.quick ??= new Fastest(this.forward);
+    return this.quick;
   }
 
   filter(stage, map) {

@@ -20,17 +20,19 @@ export class Forward {
   }
 
   /** image: bytes, `channels` a pixel, of which the first three are R, G, B. What the network says,
-   *  and the value of each stage by its number. */
+   *  the value of each stage by its number, and the shape of each value. */
   run(image, channels = 4) {
     const values = [this.normalized(image, channels)];
+    const shapes = [values[0].shape];
     const stages = [];
     for (const [i, step] of this.steps.entries()) {
       const inputs = step.inputs.map((input) => values[input]);
       values.push(OPERATIONS[step.op](step, inputs, this.product));
+      shapes.push(values[i + 1].shape);
       if (step.stage !== undefined) stages[step.stage] = values[i + 1];
       for (const input of step.inputs) if (this.last.get(input) === i) values[input] = null;
     }
-    return { logits: values.at(-1).data, stages };
+    return { logits: values.at(-1).data, stages, shapes };
   }
 
   normalized(image, channels) {
