@@ -218,6 +218,11 @@ def test_the_folds_share_the_time(machine, tmp_path, toy_data):
 # The choice of a recipe
 
 
+NARROW = {"stem_stride": 2, "widths": (32, 64, 128, 160)}
+COARSE = {"stem_stride": 2, "dropout": 0.0}
+FINE = {"dropout": 0.0}
+
+
 class Fake:
     """A trainer of 60 batches of 128, whose steps cost what its network's maps do."""
 
@@ -232,26 +237,26 @@ class Fake:
 
 
 @pytest.mark.parametrize(
-    ("given", "recipe", "stem_stride", "epochs"),
+    ("given", "recipe", "options", "epochs"),
     [
-        ("45s", "quick", 2, 4),
-        ("2m", "quick", 2, 15),
-        ("5m", "convnet", 2, 40),
-        ("10m", "convnet", 2, 77),
-        ("15m", "convnet", None, 33),
-        ("10h", "convnet", None, 60),
+        ("45s", "quick", NARROW, 9),
+        ("2m", "quick", NARROW, 23),
+        ("5m", "convnet", COARSE, 40),
+        ("10m", "convnet", COARSE, 77),
+        ("15m", "convnet", FINE, 33),
+        ("10h", "convnet", FINE, 60),
     ],
 )
 def test_the_longer_it_may_take_the_finer_is_the_network(
-    monkeypatch, given, recipe, stem_stride, epochs
+    monkeypatch, given, recipe, options, epochs
 ):
     monkeypatch.setattr(time, "perf_counter", lambda: 10.0)
-    steps = {2: 0.1, 1: 0.4}
 
     def measure(trainer, most_images):
-        fine = trainer.config.recipe.model_options.get("stem_stride", 1)
+        options = trainer.config.recipe.model_options
+        step = 0.4 / options.get("stem_stride", 1) ** 2 / (2.2 if "widths" in options else 1)
         most = max(60 * 60, most_images // 128)
-        return Cost(steps[fine], 0.001, 911, 8677, most=most)
+        return Cost(step, 0.001, 911, 8677, most=most)
 
     monkeypatch.setattr("convlens.training.plan.measure", measure)
     monkeypatch.setattr("convlens.training.plan._near_duplicates", lambda *_: {})
@@ -259,7 +264,7 @@ def test_the_longer_it_may_take_the_finer_is_the_network(
     clock = Clock(0.0, seconds_of(given))
     trainer, _ = choose_in_time(choices, lambda config, world: Fake(config), ALONE, clock)
     chosen = trainer.config.recipe
-    assert (chosen.name, chosen.model_options.get("stem_stride")) == (recipe, stem_stride)
+    assert (chosen.name, chosen.model_options) == (recipe, options)
     assert chosen.epochs == pytest.approx(epochs, abs=4)
     assert (trainer.config.seed, chosen.learning_rate) == (3, 0.01)
 
