@@ -362,6 +362,14 @@ def test_json_and_yaml_give_the_names_again(tmp_path_factory, classes):
     assert read == {"names": [*classes], "data": classes[0]}
 
 
+def test_no_table_has_a_minus_zero(tmp_path):
+    row = [-0.0, np.float32(-0.0), np.float64(-0.0), -0.5, 0, False, "-0.0", None]
+    files.write_csv(tmp_path / "a.csv", [row])
+    assert files.read_csv(tmp_path / "a.csv") == [
+        ["0.0", "0.0", "0.0", "-0.5", "0", "False", "-0.0", ""]
+    ]
+
+
 @settings(max_examples=10, deadline=None)
 @given(names)
 def test_a_page_has_its_title_and_no_more(name):

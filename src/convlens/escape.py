@@ -8,6 +8,7 @@ and does nothing else. JSON and YAML have writers that escape by themselves.
 import html
 import re
 from collections.abc import Iterable, Iterator
+from numbers import Integral, Real
 
 # What a terminal obeys instead of showing it, and what turns the direction of the text around it.
 _UNSEEN = re.compile(
@@ -66,9 +67,14 @@ def csv_cell(text: str) -> str:
 
 
 def csv_rows(rows: Iterable[Iterable[object]]) -> Iterator[list[object]]:
-    """Rows for a `csv.writer`, their texts as `csv_cell` gives them, numbers as they are."""
+    """Rows for a `csv.writer`, texts as `csv_cell` gives them, numbers as they are but minus 0."""
     for row in rows:
-        yield [csv_cell(cell) if isinstance(cell, str) else cell for cell in row]
+        yield [csv_cell(cell) if isinstance(cell, str) else _unsigned(cell) for cell in row]
+
+
+def _unsigned(cell: object) -> object:
+    """0.0 for -0.0, which nobody means."""
+    return cell + 0.0 if isinstance(cell, Real) and not isinstance(cell, Integral) else cell
 
 
 def from_csv_cell(cell: str) -> str:

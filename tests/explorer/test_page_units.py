@@ -130,6 +130,39 @@ def test_the_sum_behind_a_unit_is_drawn_with_its_numbers(explorer, show):
     expect(part.locator(".line").last).to_have_text("That is row 1, column 1 of map 5.")
 
 
+def test_no_number_is_written_as_minus_zero(explorer, show):
+    page = show("#/image/v3")
+    values = [-0.0, *(sign * 10.0**power for sign in (-1, 1) for power in range(-12, 4))]
+    values += [-0.004, -0.0049, -0.005, -0.0004, -0.04, -0.5, 0.004]
+    written = page.evaluate(
+        """async (values) => {
+          const { brief, decimal, exact, percent } = await import("./numbers.js");
+          const { table } = await import("./save.js");
+          return [
+            ...values.flatMap((value) => [
+              brief(value), exact(value), percent(value), percent(value, 0),
+              ...[0, 1, 2, 3].map((digits) => decimal(value, digits)),
+            ]),
+            ...(await table([values]).text()).trim().split(","),
+          ];
+        }""",
+        values,
+    )
+    minus_zero = re.compile(r"[-\N{MINUS SIGN}]0(\.0*)?(?![\d.])")
+    assert [text for text in written if minus_zero.search(text)] == []
+    assert {"\N{MINUS SIGN}0.00500", "\N{MINUS SIGN}1000", "0.00"} <= set(written)
+
+    layers = told(explorer, "api/site.json")["runs"][0]["layers"]
+    for number in (0, [layer["name"] for layer in layers].index("stage3.relu2"), len(layers) - 1):
+        place = "/row/1/column/1" if len(layers[number]["shape"]) == 3 else ""
+        page.goto(f"{page.url.split('#')[0]}#/image/v3/layer/{number}/map/3{place}")
+        expect(page.locator(".sum .line").last).to_be_visible()
+        shown = page.locator(".sum").inner_text()
+        assert [found[0] for found in minus_zero.finditer(shown)] == []
+        kernel = page.locator(".sum .grid > span").evaluate_all("all => all.map((e) => e.title)")
+        assert [text for text in kernel if minus_zero.fullmatch(text)] == []
+
+
 def test_the_window_slides_until_it_is_stopped(show):
     page = show("#/image/v3/layer/0/map/1/row/0/column/0")
     readout = page.locator(".panel .readout")

@@ -34,6 +34,12 @@ def test_png_keeps_pixels_of_every_kind():
             np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
+def test_numbers_are_cut_to_their_digits_and_0_has_no_sign():
+    found = pictures.short([-0.0, -1.23456e-9, 12345.6, np.nan, -np.inf])
+    assert found == [0, -1.235e-9, 12350, None, None]
+    assert np.copysign(1, found[0]) == 1
+
+
 def test_thumbnails_stand_32_in_a_row_each_in_its_mean_colors():
     images = np.zeros((34, 64, 64, 3), np.uint8)
     images[33, :, :, 1] = 200

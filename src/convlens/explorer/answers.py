@@ -205,7 +205,7 @@ def neighbors(explorer: Explorer, run: str, name: str) -> Answer:
     near = nearest(query, known, NEIGHBORS + 1)
     images, labels = survey.dataset.train.images, survey.labels("train")
     found = [
-        {"image": f"t{row}", "label": _label(labels[row]), "similarity": round(float(alike), 4)}
+        {"image": f"t{row}", "label": _label(labels[row]), "similarity": short([alike])[0]}
         for row, alike in zip(near.rows[0].tolist(), near.similarity[0], strict=True)
         if not np.array_equal(images[row], pixels)  # an image is not its own neighbor
     ]

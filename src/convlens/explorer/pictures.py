@@ -35,7 +35,7 @@ class Picture:
 def short(values: Sequence[float] | np.ndarray, digits: int = 4) -> list[float | None]:
     """As many digits as a picture or a caption shows; None for what JSON has no word for."""
     return [
-        float(f"{value:.{digits}g}") if math.isfinite(value) else None
+        float(f"{value:z.{digits}g}") if math.isfinite(value) else None
         for value in np.asarray(values).tolist()
     ]
 

@@ -161,7 +161,7 @@ def occlusion(
         picture = _draw(ax, values, image, stride, vmin=ends[0], vmax=ends[1], cmap=scale)
         ax.set_title(name)
         bar = figure.colorbar(picture, cax=below, orientation="horizontal", ticks=list(ends))
-        bar.ax.set_xticklabels([f"{tick:.4g}" for tick in ends])
+        bar.ax.set_xticklabels([f"{tick:z.4g}" for tick in ends])
         bar.set_label(note, fontsize=7)
 
     colors = np.full((*predicted.shape, 3), to_rgb(OTHERS))

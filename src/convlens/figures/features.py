@@ -79,7 +79,7 @@ def neighbors(
         for j, ax in enumerate(row[1:]):
             bare(ax).imshow(found[i, j], interpolation="nearest")
             name = shorten(found_names[i][j], 13)
-            ax.set_title(f"{name}\n{similarity[i, j]:.2f}", fontsize=6.5, pad=2)
+            ax.set_title(f"{name}\n{similarity[i, j]:z.2f}", fontsize=6.5, pad=2)
     space(figure, w_pad=0.02, h_pad=0.03)
     return figure
 

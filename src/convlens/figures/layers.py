@@ -189,9 +189,10 @@ def filters(weights: np.ndarray, numbers: Sequence[int] | None = None, title: st
     rows = -(-count // columns)
     side = PAGE_WIDTH / columns
     figure = new_figure(height=rows * (side * kh / kw + 0.13) + 0.35 + 0.3 * bool(title))
-    scale = f"each color from −{limit:.2g} (none) to {limit:.2g} (full)"
+    low = f"−{limit:.2g}" if limit else "0"
+    scale = f"each color from {low} (none) to {limit:.2g} (full)"
     if channels == 1:
-        scale = f"black −{limit:.2g}, white {limit:.2g}"
+        scale = f"black {low}, white {limit:.2g}"
     figure.suptitle(f"{title}\n{count} filters of {kw}×{kh}, one scale: gray is 0, {scale}".strip())
     for i, ax in enumerate(cells(figure, count, columns)):
         ax.imshow(shown[i].clip(0, 1), interpolation="nearest")

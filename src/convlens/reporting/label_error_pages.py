@@ -29,7 +29,7 @@ def write_label_errors(audit: LabelAudit, out: Path) -> list[Path]:
     for suspect in suspects:
         classes = (audit.classes[suspect.given], audit.classes[suspect.suggested])
         numbers = (suspect.doubt, suspect.given_probability, suspect.suggested_probability)
-        shown = (f"{number:.3f}" for number in numbers)
+        shown = (f"{number:z.3f}" for number in numbers)
         rows.append([suspect.path, suspect.split, *classes, *shown, int(suspect.in_sample)])
     write_csv(written[0], rows)
     page_size = figures.LABELS_A_PAGE

@@ -28,7 +28,7 @@ def write_pairs(found: Audit, out: Path) -> list[Path]:
     rows: list[list[object]] = [["first", "second", "similarity", "kind", "splits", "classes"]]
     for first, second, similarity, kind in pairs:
         both = (1 + test((first, second)) for test in (found.leaking, found.clashing))
-        rows.append([first, second, f"{similarity:.3f}", kind, *both])
+        rows.append([first, second, f"{similarity:z.3f}", kind, *both])
     write_csv(written[0], rows)
     for page, start in enumerate(range(0, len(pairs), figures.PAIRS_A_PAGE), 1):
         some = pairs[start : start + figures.PAIRS_A_PAGE]

@@ -98,7 +98,7 @@ def difference(first: Record, second: Record, images: int) -> str:
     """By how much the second is better, and whether that is more than chance."""
     points, ratio = distance(first, second, images)
     verdict = "more than chance" if ratio >= 2 else "too little to tell from chance"
-    told = f"{points:+.1f} points ({ratio:.1f} standard errors of the difference: {verdict})"
+    told = f"{points:+z.1f} points ({ratio:.1f} standard errors of the difference: {verdict})"
     return told.replace("-", "−")
 
 
@@ -191,7 +191,7 @@ def gap_between_splits(first: Record, second: Record) -> str:
             "As long as training is this far from its end, the gap between the splits says little."
         )
     if abs(now - was) <= 1:
-        return f"The gap between training and validation accuracy stays at about {now:.0f} points."
+        return f"The gap between training and validation accuracy stays at about {now:z.0f} points."
     change = 100 * (fitted[1] - fitted[0])
     if now < was:
         reason = (
@@ -209,7 +209,7 @@ def gap_between_splits(first: Record, second: Record) -> str:
         )
         way = "grows"
     return (
-        f"The gap between training and validation accuracy {way} from {was:.1f} to {now:.1f} "
+        f"The gap between training and validation accuracy {way} from {was:z.1f} to {now:z.1f} "
         f"points: {reason}."
     )
 

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { signed } from "./filter.js";
-import { exact } from "./numbers.js";
+import { decimal, exact } from "./numbers.js";
 
 const PALER = 0.85; // so that black digits stand out from the darkest
 const WRITTEN = 64; // cells, up to which each has its number written in it
@@ -34,5 +34,5 @@ export function grid(rows, { largest, label, marked }) {
 function short(value) {
   const size = Math.abs(value);
   const digits = size >= 100 ? 0 : size >= 10 ? 1 : 2;
-  return value.toFixed(digits).replace("-", "−");
+  return decimal(value, digits);
 }

@@ -4,6 +4,7 @@ import { format } from "./address.js";
 import { ask, during, photograph } from "./answers.js";
 import { h } from "./dom.js";
 import { Look } from "./look.js";
+import { decimal } from "./numbers.js";
 import { eachRunOnFeatures } from "./runs.js";
 import { saver } from "./saver.js";
 
@@ -62,7 +63,7 @@ export class Neighbors extends Look {
             "span",
             { class: "words" },
             h("b", {}, name),
-            `similarity ${similarity?.toFixed(3) ?? "–"}`,
+            `similarity ${Number.isFinite(similarity) ? decimal(similarity, 3) : "–"}`,
           ),
         ];
         return h(

@@ -1,11 +1,17 @@
 // How numbers are written.
 
+/** With so many digits behind the point, a true minus sign, and none before what rounds to 0. */
+export function decimal(value, digits) {
+  const written = value.toFixed(digits);
+  return Number(written) === 0 ? written.replace("-", "") : written.replace("-", "−");
+}
+
 /** A share in 0..1: "97.2 %", its space unbroken; "<0.1 %" for what would round to 0. */
 export function percent(share, digits = 1) {
   if (!Number.isFinite(share)) return "–";
   const least = 0.1 ** digits;
   if (share > 0 && share * 100 < least) return `<${least.toFixed(digits)}\u00a0%`;
-  return `${(share * 100).toFixed(digits)}\u00a0%`;
+  return `${decimal(share * 100, digits)}\u00a0%`;
 }
 
 /** Three significant digits; never an exponent for what people read as a number. */
@@ -15,7 +21,7 @@ export function brief(value) {
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-4) return value.toExponential(1).replace("-", "−");
   const digits = Math.max(0, 2 - Math.floor(Math.log10(size)));
-  return value.toFixed(Math.min(digits, 6)).replace("-", "−");
+  return decimal(value, Math.min(digits, 6));
 }
 
 /** All digits that the network computes with. */

@@ -115,7 +115,7 @@ def _sorted_activations(
     )
     mean, maximum, active = seen.mean[order], seen.maximum[order], seen.active[order]
     rows = tuple(
-        (str(number), *(f"{value:.6g}" for value in values))
+        (str(number), *(f"{value:z.6g}" for value in values))
         for number, *values in zip(order, mean, maximum, active, strict=True)
     )
     arrays = {
