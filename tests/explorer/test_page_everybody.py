@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from pages import PATIENCE, hosted, settled
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from convlens.escape import csv_cell
 from convlens.explorer.inside import Explorer
@@ -224,15 +225,17 @@ PICTURES = {  # by view: what is saved there, and the element whose picture it i
         "the filter": ".panel .kernels",
         "the deconvolution": ".panel .slot > figure:has(canvas.large)",
         "the patches": ".panel .patches",
-        "the sum": ".panel .sum .slot",
+        "the sum": ".panel .sum .slot > div",
     },
     "#/image/v3/attribution/target/2": {"Grad-CAM": ".attribution .slot:has(.heat)"},
     "#/image/v3/neighbors": {"the neighbors": ".neighbors ol"},
     "#/image/v3/invariance": {"the curves of moved: distance": ".curves:nth-child(2) > div"},
     "#/training": {"the curves of loss": ".curves > div"},
     "#/confusion": {"the confusion matrix": ".plane canvas"},
+    "#/confusion/0": {"these images": ".cell .gallery"},
+    "#/mistakes": {"the list": ".gallery"},
     "#/embedding": {"the embedding": ".plane canvas"},
-    "#/image/v3": {"the diagram": ".diagram-inner"},
+    "#/image/v3": {"the diagram": ".diagram-inner", "the prediction": ".prediction > div"},
 }
 
 
@@ -256,6 +259,100 @@ def test_every_picture_is_saved_as_it_stands(view, base, new_page):
             words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
             expected = {"epoch", "train"}, {"softmax", "image"}, {"pixels down", "relu1"}
             assert any(each <= words for each in expected)
+
+
+def pixels_of(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.array(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_saved_sum_is_the_sum_in_its_colors_and_no_button(scheme, base, new_page):
+    page = new_page(1440)
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{base}#/image/v3/layer/1/map/1/row/1/column/1")
+    grid = settled(page).locator(".sum .grid").first
+    before = pixels_of(saved(page, "the sum", "PNG")[1])
+    page.evaluate(
+        """() => {
+          const one = document.querySelector(".sum .slot .saver").cloneNode(true);
+          const two = document.querySelector(".quiet").cloneNode(true);
+          for (const each of one.children) each.setAttribute("aria-label", "not this one");
+          document.querySelector(".sum .slot > div").append(one, two);
+        }"""
+    )
+    np.testing.assert_array_equal(pixels_of(saved(page, "the sum", "PNG")[1]), before)
+    expect(page.locator(".sum .slot > div .saver")).to_be_visible()  # where it was
+
+    frame = page.locator(".sum .slot > div").bounding_box()
+    for cell in grid.locator("span").all()[:6]:
+        box = cell.bounding_box()
+        color = cell.evaluate("cell => getComputedStyle(cell).backgroundColor")
+        expected = [int(part) for part in re.findall(r"\d+", color)[:3]]
+        y, x = (round(2 * (box[a] - frame[a] + 3)) for a in "yx")
+        np.testing.assert_allclose(before[y, x], expected, atol=1)
+    ground = {"light": 255, "dark": 0}[scheme]
+    assert abs(int(before[-1, -1].mean()) - ground) < 40
+
+
+def test_a_saved_list_of_images_has_each_picture_at_its_place(base, new_page):
+    page = new_page(1440)
+    page.goto(f"{base}#/images")
+    settled(page)
+    name, content = saved(page, "the list", "PNG")
+    assert name == "run-images.png"
+    found = pixels_of(content)
+    with urlopen(f"{base}images/validation.png") as response:
+        sprite = pixels_of(response.read())
+    frame = page.locator(".gallery").bounding_box()
+    first = page.locator(".gallery .thumbnail").first
+    box, row = first.bounding_box(), int(first.get_attribute("data-row"))
+    y, x = (round(2 * (box[a] - frame[a])) for a in "yx")
+    side = round(2 * box["width"])
+    shown = Image.fromarray(found[y : y + side, x : x + side]).resize(
+        (32, 32), Image.Resampling.BOX
+    )
+    tile = sprite[row // 32 * 32 : row // 32 * 32 + 32, row % 32 * 32 : row % 32 * 32 + 32]
+    assert np.abs(np.asarray(shown, float) - tile).mean() < 12  # scaled there and back
+
+    seen = answer(base, "api/0/evaluation.json")
+    head, *rows = cells(saved(page, "the list", "CSV")[1])
+    assert head[:4] == ["path", "class", "predicted", "probability"]
+    assert [float(row[3]) for row in rows] == sorted(seen["probability"], reverse=True)
+    page.get_by_label("Answer").select_option("right")
+    right = sum(a == b for a, b in zip(seen["labels"], seen["predicted"], strict=True))
+    assert len(cells(saved(page, "the list", "CSV")[1])) == right + 1
+
+
+def test_a_prediction_is_saved_with_all_classes(base, new_page):
+    page = new_page(1440)
+    page.goto(f"{base}#/image/v3")
+    name, content = saved(settled(page), "the prediction", "CSV")
+    assert name == "run-prediction-v3.csv"
+    told = answer(base, "api/0/v3/prediction.json")
+    classes = answer(base, "api/site.json")["runs"][0]["classes"]
+    order = np.argsort(-np.array(told["probabilities"]), kind="stable")
+    assert cells(content)[1:] == [
+        [classes[c], str(told["probabilities"][c]), str(int(c == told["label"]))] for c in order
+    ]
+
+
+def test_where_two_runs_disagree_is_saved(base_of_two, new_page):
+    page = new_page(1440)
+    page.goto(f"{base_of_two}#/mistakes")
+    _, content = saved(settled(page), "the disagreements", "CSV")
+    runs = answer(base_of_two, "api/site.json")["runs"]
+    seen = [answer(base_of_two, f"api/{r}/evaluation.json") for r in (0, 1)]
+    said = [[runs[r]["classes"][c] for c in seen[r]["predicted"]] for r in (0, 1)]
+    head, *rows = cells(content)
+    assert head[2::2] == [run["name"] for run in runs]
+    assert len(rows) == sum(a != b for a, b in zip(*said, strict=True)) > 0
+    assert all(row[2] != row[4] for row in rows)
+    _, content = saved(page, "the disagreements", "PNG")
+    box = page.locator(".gallery").first.bounding_box()
+    assert pixels_of(content).shape[:2] == pytest.approx(
+        (2 * box["height"], 2 * box["width"]), abs=2
+    )
 
 
 def test_a_layer_s_maps_are_saved_with_their_numbers(base, new_page):

@@ -4,7 +4,7 @@ import { format, go } from "./address.js";
 import { during, Latest } from "./answers.js";
 import { button, h, note, page, range } from "./dom.js";
 import { confusion, evaluationOf } from "./evaluation.js";
-import { sentence } from "./mistakes.js";
+import { listed, sentence } from "./mistakes.js";
 import { counted } from "./numbers.js";
 import { Plane } from "./plane.js";
 import { eachRunOnData } from "./runs.js";
@@ -65,20 +65,22 @@ export class Confusion {
       const rows = range(evaluation.labels.length).filter(
         (i) => evaluation.labels[i] === row && (!taken || evaluation.predicted[i] === column),
       );
-      return h(
-        "section",
-        {},
-        h("h3", { class: "run-name" }, run.name),
-        rows.length
-          ? gallery(
-              this.site,
-              rows.map((i) => ({ row: i, words: sentence(run, evaluation, i) })),
-              run === this.site.runs[0]
-                ? ["confusion", row, ...(taken ? [column] : [])].join("-")
-                : undefined,
-            )
-          : note("No image."),
+      const head = h("h3", { class: "run-name" }, run.name);
+      if (!rows.length) return h("section", {}, head, note("No image."));
+      const shown = gallery(
+        this.site,
+        rows.map((i) => ({ row: i, words: sentence(run, evaluation, i) })),
+        run === this.site.runs[0]
+          ? ["confusion", row, ...(taken ? [column] : [])].join("-")
+          : undefined,
       );
+      const keep = saver({
+        of: "these images",
+        name: () => [run.name, names[truth], ...(taken ? ["taken for", taken] : [])],
+        picture: () => shown,
+        rows: () => listed(this.site, run, evaluation, rows),
+      });
+      return h("section", {}, head, keep, shown);
     });
     let words = takenFor(names[truth], taken);
     if (taken === undefined) words = ["All images of ", h("bdi", {}, names[truth])];

@@ -7,6 +7,7 @@ import { evaluationOf } from "./evaluation.js";
 import { counted, percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
 import { save, table, zipped } from "./save.js";
+import { saver } from "./saver.js";
 import { thumbnail } from "./thumbnails.js";
 
 const STEP = 120; // images shown at once
@@ -84,11 +85,18 @@ class List {
       "Show more",
     );
     this.state = h("div", { class: "slot upload-status" });
+    const keep = saver({
+      of: "the list",
+      name: () => [this.run.name, "images"],
+      picture: () => this.gallery,
+      rows: () => this.#rows(this.found),
+    });
     this.elements = [
       h("div", { class: "controls filters" }, Object.values(this.fields).map(labelled)),
       this.#actions(),
       this.state,
       this.count,
+      keep,
       this.gallery,
       this.more,
     ];
@@ -255,7 +263,12 @@ class List {
   }
 
   #saveTable() {
-    const rows = this.#chosen().map((record) => [
+    save(table(this.#rows(this.#chosen())), "images.csv");
+  }
+
+  #rows(records) {
+    const others = this.records[0]?.others.map(({ name }) => `predicted_by_${name}`) ?? [];
+    const rows = records.map((record) => [
       record.path,
       record.label,
       record.predicted,
@@ -265,8 +278,7 @@ class List {
       record.near === null ? "" : Number(record.near),
       ...record.others.map((other) => other.predicted),
     ]);
-    const others = this.records[0].others.map(({ name }) => `predicted_by_${name}`);
-    save(table([[...COLUMNS, ...others], ...rows]), "images.csv");
+    return [[...COLUMNS, ...others], ...rows];
   }
 
   /** A folder a class, as the network is given the images, in one archive. */

@@ -34,6 +34,7 @@ export class Mistakes {
   /** Images that the first two runs answer differently, those that both are sure of first. */
   #disagreements(site, signal) {
     const slot = h("div", { class: "slot" });
+    const names = site.runs.slice(0, 2).map(({ name }) => name);
     during(slot, signal, async (news) => {
       const seen = await Promise.all([0, 1].map((r) => evaluationOf(r, { signal, news })));
       if (signal.aborted) return;
@@ -50,16 +51,29 @@ export class Mistakes {
           h("br"),
         ]),
       });
+      const shown = gallery(site, rows.slice(0, STEP).map(entry));
       slot.replaceChildren(
         h(
           "p",
           { class: "facts" },
           `${rows.length} of ${seen[0].labels.length} are answered apart.`,
         ),
-        gallery(site, rows.slice(0, STEP).map(entry)),
+        saver({
+          of: "the disagreements",
+          name: () => [...names, "disagree"],
+          picture: () => shown,
+          rows: () => [
+            ["image", "class", ...names.flatMap((name) => [name, `probability of ${name}`])],
+            ...rows.map((row) => [
+              pathOf(site, row),
+              site.runs[0].classes[seen[0].labels[row]],
+              ...[0, 1].flatMap((r) => [said(r, row), seen[r].probability[row]]),
+            ]),
+          ],
+        }),
+        shown,
       );
     });
-    const names = site.runs.slice(0, 2).map(({ name }) => name);
     return h("section", {}, h("h2", {}, `Where ${names.join(" and ")} disagree`), slot);
   }
 
@@ -91,17 +105,22 @@ function list(site, run, evaluation) {
   const keep = saver({
     of: "the list",
     name: () => [run.name, "mistakes"],
+    picture: () => shown,
     rows: () => listed(site, run, evaluation, rows),
   });
   return [h("p", { class: "facts" }, words), keep, shown, more];
 }
 
-function listed(site, run, { labels, predicted, probability }, rows) {
-  const paths = new Map(site.images.map(({ id, path }) => [id, path]));
+function pathOf(site, row) {
+  return site.images.find(({ id }) => id === `v${row}`)?.path ?? `v${row}`;
+}
+
+/** Images and what a run says of them, as a table to be saved. */
+export function listed(site, run, { labels, predicted, probability }, rows) {
   return [
     ["image", "class", "predicted", "probability"],
     ...rows.map((row) => [
-      paths.get(`v${row}`) ?? `v${row}`,
+      pathOf(site, row),
       run.classes[labels[row]],
       run.classes[predicted[row]],
       probability[row],

@@ -4,6 +4,7 @@ import { format } from "./address.js";
 import { ask, during } from "./answers.js";
 import { h, range } from "./dom.js";
 import { percent } from "./numbers.js";
+import { saver } from "./saver.js";
 
 const SHOWN = 5;
 
@@ -24,12 +25,18 @@ export class Prediction {
     });
     this.more.textContent = `Show all ${run.classes.length} classes`;
     this.#makeRoom();
+    const drawn = h("div", {}, this.verdict, this.bars);
+    const keep = saver({
+      of: "the prediction",
+      name: () => [run.name, "prediction", this.image],
+      picture: () => drawn,
+      rows: () => this.#rows(),
+    });
     this.element = h(
       "section",
       { class: "prediction", "aria-label": `Prediction of ${run.name}` },
-      this.verdict,
-      this.bars,
-      this.more,
+      drawn,
+      h("div", { class: "prediction-foot" }, this.more, keep),
     );
   }
 
@@ -68,6 +75,17 @@ export class Prediction {
     const count = this.run.classes.length;
     this.bars.style.minHeight = `${37 * Math.min(this.first, count) - 5}px`;
     this.more.hidden = count <= this.first;
+  }
+
+  /** All classes, the most probable first. */
+  #rows() {
+    const shares = this.probabilities ?? [];
+    const order = range(shares.length).sort((a, b) => shares[b] - shares[a]);
+    const isTrue = (c) => (this.label == null ? "" : Number(c === this.label));
+    return [
+      ["class", "probability", "true class"],
+      ...order.map((c) => [this.run.classes[c], shares[c], isTrue(c)]),
+    ];
   }
 
   #draw() {

@@ -47,13 +47,14 @@ export class Sum {
     const teller = new Teller(run, question, this);
     const { l, unit, image } = question;
     const layer = run.layers[l] ?? run.softmax;
+    const sum = h("div", {}, teller.tell(told), teller.end());
     const keep = saver({
       of: "the sum",
       name: () => [run.name, layer.name, ...unit, "sum", image],
-      picture: () => this.slot,
+      picture: () => sum,
       rows: () => summands(told, run.classes),
     });
-    this.slot.replaceChildren(...teller.tell(told), teller.end(), keep);
+    this.slot.replaceChildren(sum, keep);
   }
 
   more() {

@@ -14,7 +14,7 @@ export function onSprite(row) {
 
 /** An element that shows validation image `row`, `side` CSS pixels wide. */
 export function thumbnail(row, side) {
-  const element = h("span", { class: "thumbnail", "aria-hidden": "true" });
+  const element = h("span", { class: "thumbnail", "aria-hidden": "true", "data-row": row });
   const scale = side / TILE;
   const { left, top } = onSprite(row);
   element.style.width = element.style.height = `${side}px`;
