@@ -1,6 +1,7 @@
 """One pass holds what the separate views say, and filters and pictures are the network's own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from convlens.errors import UserError
 from convlens.explorer.attribution import METHODS, draw, methods_of
 from convlens.explorer.network import Network, look_inside
+from convlens.inference import Classifier
 from convlens.look import arrays
 from convlens.models import ResNet18
 
@@ -116,6 +118,16 @@ def test_a_run_brings_its_history_and_summary(tmp_path: Path, toy_weights: Path)
     assert full.history["columns"] == ["epoch", "train_loss"]
     assert full.history["rows"][0] == [1, 2.5]
     assert Network.of_run(toy_weights).name == "toy"
+    assert not Network.of_run(toy_weights).half
+
+    published = tmp_path / "weights" / "small.safetensors"  # as this project's own are
+    published.parent.mkdir()
+    Classifier.load(toy_weights).save(published, half=True)
+    assert (Network.of_run(published).half, Network.of_run(published).summary) == (True, None)
+    shutil.copytree(run, tmp_path / "results" / "small")
+    found = Network.of_run(published)
+    assert found.summary == full.summary
+    assert str(found.history) == str(full.history)  # one number is none
     (run / "metrics.json").write_text("{")
     with pytest.raises(UserError, match=r"metrics\.json is damaged"):
         Network.of_run(run)

@@ -130,6 +130,48 @@ def test_the_sum_behind_a_unit_is_drawn_with_its_numbers(explorer, show):
     expect(part.locator(".line").last).to_have_text("That is row 1, column 1 of map 5.")
 
 
+def test_what_a_run_has_recorded_is_told_where_it_is_otherwise(explorer, show):
+    """As of an image whose two best classes are all but equal to weights in half precision."""
+    seen = told(explorer, "api/1/evaluation.json")
+    images = len(seen["labels"])
+    right = sum(a == b for a, b in zip(seen["labels"], seen["predicted"], strict=True))
+    here, there = percent(right / images), percent((right + 1) / images)
+    record = {
+        "validation_accuracy": (right + 1) / images,
+        "validation_images": images,
+        "validation_loss": 1.0,
+        "seconds": 60,
+        "device": "cpu, 1 thread",
+    }
+    site = told(explorer, "api/site.json")
+    page = show("#/image/v3")
+    page.route("**/api/site.json", lambda route: route.fulfill(json=site))
+    column = page.get_by_role("region", name="plain", exact=True)
+
+    def open_page(view: str, half: bool, **others) -> None:
+        site["runs"][1] |= {"half": half, "summary": record | others}
+        page.goto(f"{page.url.split('#')[0]}{view}")
+        page.reload()
+
+    for half, why in (
+        (True, "this file keeps the weights in half precision."),
+        (False, "sums are rounded otherwise on another machine."),
+    ):
+        open_page("#/classes", half)
+        expect(column.locator(".facts").first).to_contain_text(here)
+        expect(column).to_contain_text(
+            f"The run's record, under Training, says {there}, as measured at its end (cpu, 1 "
+            "thread). Here all images were asked again, and 1 image fewer came out right, for "
+            + why
+        )
+    open_page("#/training", True)
+    expect(column).to_contain_text(there)
+    for same in ({"validation_accuracy": right / images}, {"validation_images": images + 1}):
+        open_page("#/classes", True, **same)  # the same, and of other images
+        expect(column.locator(".facts").first).to_contain_text(here)
+        expect(page.locator("main")).not_to_contain_text("record")
+
+
 def test_no_number_is_written_as_minus_zero(explorer, show):
     page = show("#/image/v3")
     values = [-0.0, *(sign * 10.0**power for sign in (-1, 1) for power in range(-12, 4))]

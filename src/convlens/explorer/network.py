@@ -19,6 +19,7 @@ from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import Picture, scale_of, short
 from convlens.inference.classifier import Classifier
+from convlens.inference.weights_file import in_half_precision
 from convlens.look.arrays.stages import IMAGE, Stage, stages
 from convlens.look.arrays.sums import Term, explain
 from convlens.models.hooks import hooked
@@ -96,6 +97,7 @@ class Network:
         history: Columns and rows of history.csv; without any where there is none.
         summary: metrics.json; None where there is none.
         snapshots: Weights files that the run kept, by epoch.
+        half: Whether the file keeps the weights in half precision, unlike the run that it is of.
 
     Attributes:
         model: The classifier's network.
@@ -115,8 +117,9 @@ class Network:
         history: dict[str, Any] | None = None,
         summary: dict[str, Any] | None = None,
         snapshots: Mapping[int, Path] | None = None,
+        half: bool = False,
     ):
-        self.classifier, self.name, self.summary = classifier, name, summary
+        self.classifier, self.name, self.summary, self.half = classifier, name, summary, half
         self.history = history or {"columns": [], "rows": []}
         self.second = copy.deepcopy(classifier)
         self.model, self.copy = classifier.model, self.second.model
@@ -134,8 +137,9 @@ class Network:
 
     @classmethod
     def of_run(cls, run: Path) -> "Network":
-        """Of a run folder, or of a weights file, whose history lies in results/NAME/ beside its
-        folder where its run is among those that are quoted. Raises UserError where it is none."""
+        """Of a run folder, or of a weights file, whose history and record lie in results/NAME/
+        beside its folder where its run is among those that are quoted. Raises UserError where it
+        is none."""
         folder = RunFolder(run)
         classifier = folder.classifier()
         history = summary = None
@@ -144,10 +148,11 @@ class Network:
             columns = kept.read_history()
             rows = np.stack(list(columns.values()), axis=1).tolist()
             history = {"columns": list(columns), "rows": rows}
-        if folder.is_finished:
-            summary = folder.read_metrics()
+        if kept.is_finished:
+            summary = kept.read_metrics()
+        half = run.is_file() and in_half_precision(run)
         name = run.name.removesuffix(".safetensors")
-        return cls(classifier, name, history, summary, folder.snapshot_files())
+        return cls(classifier, name, history, summary, folder.snapshot_files(), half)
 
     def normalized(self, image: np.ndarray) -> Tensor:
         """uint8 (size, size, 3) → what the network reads, (1, channels, size, size)."""

@@ -49,6 +49,7 @@ def _describe(number: int, network: Network) -> dict[str, Any]:
         "temperature": classifier.temperature,
         "parameters": sum(p.numel() for p in network.model.parameters()),
         "summary": network.summary,
+        "half": network.half,
         "methods": methods_of(network),
         "features": network.reads_features,
         "snapshots": network.epochs,

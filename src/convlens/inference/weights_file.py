@@ -101,6 +101,12 @@ def read(path: Path | str) -> tuple[nn.Module, About]:
     return model.eval(), about
 
 
+def in_half_precision(path: Path) -> bool:
+    """Whether a weights file that can be read has been written with `half`."""
+    with safe_open(path, framework="pt") as file:
+        return any(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118
+
+
 def _checked(about: dict[str, Any]) -> About:
     """What the file says, if each word of it is possible; else ValueError, or KeyError."""
     if about.get("format", 1) not in (1, formats.FORMAT):

@@ -120,7 +120,7 @@ function table(site, run, evaluation) {
       `${percent(mean)} in the mean of the classes (balanced accuracy)`,
       evaluation.train === null ? "" : `; ${percent(evaluation.train)} of the training images`,
     ),
-    recorded(run.summary, right, evaluation.labels.length),
+    recorded(run, right, evaluation.labels.length),
     measures ? overall(measures) : "",
     run.summary ? tested(run.summary) : "",
     saver({
@@ -177,17 +177,21 @@ function overall(measures) {
   );
 }
 
-/** Why the run's record says otherwise, where it does: an image whose two best classes are all but
- *  equal is decided by the rounding of sums, which differs with the batch and the machine. */
-function recorded(summary, right, images) {
+/** Why the run's record says otherwise of the same images, where it does: one whose two best classes
+ *  are all but equal is decided by the rounding of weights and of sums. */
+function recorded({ summary, half }, right, images) {
   const accuracy = summary?.validation_accuracy;
-  const apart = Math.abs(Math.round(accuracy * images) - right);
-  if (!apart || !Number.isFinite(apart)) return "";
+  const apart = right - Math.round(accuracy * images);
+  if (!apart || !Number.isFinite(apart) || summary.validation_images !== images) return "";
+  const came = `${counted(Math.abs(apart), "image")} ${apart < 0 ? "fewer" : "more"} came out right`;
   return h(
     "p",
     { class: "facts" },
-    `The run's record, under Training, says ${percent(accuracy)}, as measured on ${summary.device} `,
-    `at its end. Here all images were asked again, and ${counted(apart, "answer")} came out otherwise.`,
+    `The run's record, under Training, says ${percent(accuracy)}, as measured at its end `,
+    `(${summary.device}). Here all images were asked again, and ${came}, `,
+    half
+      ? "for this file keeps the weights in half precision."
+      : "for sums are rounded otherwise on another machine.",
   );
 }
 

@@ -21,7 +21,7 @@ export class Training {
       "Training",
       [
         "In the curves, train is measured while training, on augmented images; the figures above ",
-        "them, in evaluation mode on all images as they are.",
+        "them, in evaluation mode on all images as they are, at the run's end.",
       ],
       eachRun(site, (run, r, slot) =>
         during(slot, signal, async (news) => {
