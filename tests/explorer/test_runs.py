@@ -2,10 +2,14 @@
 
 import contextlib
 import json
+import math
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,15 +17,21 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+import torch
+import uvicorn
 from pages import PATIENCE, hosted
 from playwright.sync_api import Page, expect
+from small_runs import small_run
 
+from convlens.errors import Diverged
 from convlens.explorer import serving
 from convlens.explorer.beside import PageBeside
 from convlens.explorer.growth import Growth
 from convlens.explorer.live import Live, live_application
 from convlens.explorer.runs import Runs, find_runs, is_training
+from convlens.explorer.server import configuration
 from convlens.inference import Classifier
+from convlens.training.callbacks import Callback
 from convlens.training.run_folder import RunFolder
 
 
@@ -222,6 +232,178 @@ def page(browser) -> Iterator[Page]:
     yield page
     page.close()
     assert said == []
+
+
+def after_epochs(run: Path, epochs: int) -> None:
+    """The run as it is once so many epochs are over, its last row repeated."""
+    head, row, *_ = (run / "history.csv").read_text().splitlines()
+    rows = [",".join([str(epoch + 1), *row.split(",")[1:]]) for epoch in range(epochs)]
+    (run / "part").write_text("\n".join([head, *rows]) + "\n")
+    (run / "part").rename(run / "history.csv")  # at once, as a trainer does
+    os.utime(run / "last.safetensors")
+
+
+def test_curves_grow_by_an_epoch_as_soon_as_the_server_says_so(page, interrupted, trained_by):
+    """No sooner and never by asking again and again."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    trained_by(interrupted)
+    with living(interrupted) as base:
+        page.goto(base)
+        curve = page.locator(".chart").first.locator("path.curve").last
+        dots = page.locator(".chart").first.locator("circle.dot")
+        expect(dots).to_have_count(2)  # one epoch is no line yet
+        for epochs in 2, 3, 4:
+            after_epochs(interrupted, epochs)
+            expect(curve).to_have_attribute("d", re.compile(rf"^M[^ML]+(L[^ML]+){{{epochs - 1}}}$"))
+            expect(page.locator("tbody tr")).to_contain_text(f"{epochs} of")
+            expect(page.locator("section.grown")).to_contain_text(f"After epoch {epochs}")
+        chart = page.locator(".chart").first
+        chart.focus()
+        page.keyboard.press("End")
+        expect(page.locator(".curves .readout").first).to_contain_text("Epoch 4: ")
+        assert asked.count("history.json") == asked.count("growth.json") == 4
+        assert (asked.count("events"), asked.count("runs.json")) == (1, 0)
+
+
+def test_two_runs_stand_over_one_another_until_one_is_unticked(page, interrupted, tmp_path):
+    shutil.copytree(interrupted, other := tmp_path / "other")
+    after_epochs(interrupted, 3)
+    after_epochs(other, 2)
+    history = RunFolder(interrupted).read_history()
+    with living(tmp_path) as base:
+        page.goto(base)
+        accuracy = page.get_by_role("img", name="Accuracy of the runs")
+        lines = accuracy.locator("path.curve")
+        expect(lines).to_have_count(2)
+        shapes = [line.get_attribute("d").count("L") for line in lines.all()]
+        assert shapes == [1, 2]  # each as long as its run, on one axis
+        colors = {line.evaluate("e => getComputedStyle(e).stroke") for line in lines.all()}
+        dashes = {line.evaluate("e => getComputedStyle(e).strokeDasharray") for line in lines.all()}
+        assert len(colors) == 2
+        assert len(dashes) == 2  # for those who see no color
+        accuracy.focus()
+        page.keyboard.press("Home")
+        share = f"{100 * history['validation_accuracy'][0]:.1f}\N{NO-BREAK SPACE}%"
+        told = page.locator(".curves .readout").first
+        expect(told).to_have_text(f"Epoch 1: other {share}, run {share}")
+        page.keyboard.press("End")
+        expect(told).to_have_text(f"Epoch 3: run {share}")
+        page.get_by_role("checkbox", name="other", exact=True).uncheck()
+        expect(page.locator(".legend").first.locator(".key")).to_have_text(["train", "validation"])
+        page.get_by_role("checkbox", name="run", exact=True).uncheck()
+        expect(page.locator(".live")).to_contain_text("No epoch is over yet")
+
+
+def test_who_looks_changes_nothing_and_may_go(browser, page, interrupted, trained_by):
+    def files() -> dict[str, tuple[int, int]]:
+        found = ((path, path.stat()) for path in interrupted.rglob("*"))
+        return {str(path): (stat.st_mtime_ns, stat.st_size) for path, stat in found}
+
+    program = trained_by(interrupted)
+    before = files()
+    with living(interrupted) as base:
+        other = browser.new_page()
+        for each in page, other:
+            each.goto(base)
+            expect(each.locator(".grown-layers figure")).to_have_count(4)
+        other.close()  # in the middle of its events
+        assert program.poll() is None
+        assert is_training(interrupted)
+        assert files() == before
+        after_epochs(interrupted, 2)
+        expect(page.locator("tbody tr")).to_contain_text("2 of")  # the other one goes on
+
+
+@contextlib.contextmanager
+def living_at(port: int, *roots: Path) -> Iterator[None]:
+    live = Live(roots)
+    server = uvicorn.Server(configuration(live_application(live)))
+    live.end_with(server)
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_a_connection_that_drops_comes_back_by_itself(browser, interrupted, trained_by):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    trained_by(interrupted)
+    page = browser.new_page()  # which may complain: nobody answers it for a while
+    page.set_default_timeout(PATIENCE)
+    row, banner = page.locator("tbody tr"), page.locator(".banner")
+    with living_at(port, interrupted):
+        page.goto(f"http://127.0.0.1:{port}/")
+        expect(row).to_contain_text("1 of")
+        expect(banner).to_be_hidden()
+    expect(banner).to_contain_text("This page ended with its run or was stopped")
+    expect(page.locator(".chart")).to_have_count(2)  # what was seen stays
+    after_epochs(interrupted, 2)
+    with living_at(port, interrupted):
+        expect(row).to_contain_text("2 of")
+        expect(banner).to_be_hidden()
+        expect(page.locator("section.grown")).to_contain_text("After epoch 2")
+    page.context.set_offline(True)
+    expect(banner).to_be_visible()
+    page.close()
+
+
+def test_a_run_that_is_killed_has_stopped(page, interrupted, trained_by):
+    program = trained_by(interrupted)
+    with living(interrupted) as base:
+        page.goto(base)
+        row = page.locator("tbody tr")
+        expect(row).to_contain_text("trains")
+        expect(page.locator(".lead")).to_contain_text("1 in training")
+        program.kill()
+        program.wait()
+        expect(row).to_contain_text("stopped")
+        expect(page.locator(".lead")).to_contain_text("0 in training")
+        expect(row.locator("td").last).not_to_be_empty()
+        expect(page.locator(".chart")).to_have_count(2)  # what it reached
+        expect(row.get_by_role("link", name="look inside")).to_be_visible()
+
+
+class Ends(Callback):
+    """Looks at the page after the first epoch, then lets the run end in its own way."""
+
+    def __init__(self, way: str, page: Page):
+        self.way, self.page = way, page
+        self.told: list[str] = []
+
+    def epoch(self, state, stats) -> None:
+        row = self.page.locator("tbody tr")
+        expect(row).to_contain_text(f"{len(state.history)} of 2")
+        expect(row).to_contain_text("trains")
+        if self.way == "diverges":
+            with torch.no_grad():
+                next(state.model.parameters()).fill_(math.nan)
+
+
+@pytest.mark.parametrize("way", ["finishes", "diverges"])
+def test_how_a_run_ends_is_seen(way, page, toy_data, tmp_path):
+    """In the page that goes along from before the first epoch on; what it learned stays."""
+    (tmp_path / "runs").mkdir()
+    with living(tmp_path / "runs") as base:
+        page.goto(base)
+        expect(page.locator(".lead")).to_contain_text("There is no run yet")
+        ends = contextlib.nullcontext() if way == "finishes" else pytest.raises(Diverged)
+        with ends:
+            small_run(tmp_path / "runs" / "one", toy_data, epochs=2, callbacks=[Ends(way, page)])
+        row = page.locator("tbody tr")
+        expect(row).to_contain_text({"finishes": "finished", "diverges": "stopped"}[way])
+        expect(row).to_contain_text({"finishes": "2 of 2", "diverges": "1 of 2"}[way])
+        expect(page.locator(".lead")).to_contain_text("0 in training")
+        expect(page.locator(".chart")).to_have_count(2)
+        expect(page.locator("main")).not_to_contain_text("NaN")
+        if way == "finishes":
+            row.get_by_role("link", name="look inside").click()
+            expect(page.locator(".bars li").first).to_be_visible()
 
 
 def test_the_page_goes_along_with_a_run_that_trains(page, interrupted, trained_by, tmp_path):

@@ -72,7 +72,7 @@ class Live:
         return _json(await self.reading_lane.ask(request, self.runs.all))
 
     async def events(self, request: Request) -> Response:
-        """`runs`, with the same, whenever something has changed."""
+        """`runs`, with the same, whenever something has changed; `end` as the last word of all."""
         changes, unbuffered = self._changes(request), {"X-Accel-Buffering": "no"}
         return StreamingResponse(changes, media_type="text/event-stream", headers=unbuffered)
 
@@ -87,6 +87,8 @@ class Live:
                 told, silent = stamps, 0.0
                 yield f"event: runs\ndata: {now}\n\n"
             await asyncio.sleep(LOOKED)
+        runs = await self.reading_lane.ask(request, self.runs.all)
+        yield f"event: end\ndata: {as_json(runs).body.decode()}\n\n"
 
     async def history(self, request: Request) -> Response:
         """A run's epochs."""

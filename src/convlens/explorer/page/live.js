@@ -43,11 +43,11 @@ class Page {
     );
   }
 
-  /** What the server tells of all runs. */
-  update(runs) {
+  /** What the server tells of all runs; isLast: it answers to nothing more. */
+  update(runs, isLast = false) {
     const before = new Map(this.runs.map(({ id, stamp }) => [id, stamp]));
     this.runs = runs.map((run) => ({ ...run, name: readable(run.name) }));
-    this.chosen ??= new Set(this.#first());
+    if (runs.length) this.chosen ??= new Set(this.#first());
     if (!this.element.isConnected) this.main.replaceChildren(this.element);
     this.main.removeAttribute("aria-busy");
     const training = runs.filter(({ state }) => state === "training").length;
@@ -57,7 +57,7 @@ class Page {
       : "There is no run yet; this page will show the first that begins.";
     this.table.show(this.runs);
     const changed = this.runs.filter(({ id, stamp }) => before.get(id) !== stamp);
-    if (changed.some(({ id }) => this.chosen.has(id))) this.#draw();
+    if (!isLast && changed.some(({ id }) => this.chosen.has(id))) this.#draw();
   }
 
   /** The runs that train, else those that were worked on last. */
@@ -221,12 +221,19 @@ function curves(runs, histories) {
 const page = new Page(document.querySelector("main"));
 const banner = document.querySelector(".banner");
 const events = new EventSource("api/events"); // which connects anew by itself
+let hasEnded = false; // and has said so
 events.addEventListener("runs", ({ data }) => {
+  hasEnded = false;
   banner.hidden = true;
   page.update(JSON.parse(data));
 });
+events.addEventListener("end", ({ data }) => {
+  hasEnded = true;
+  page.update(JSON.parse(data), true);
+});
 events.addEventListener("error", () => {
   banner.hidden = false;
-  banner.textContent =
-    "The server does not answer: start convlens explore again, and this page will go on by itself.";
+  banner.textContent = hasEnded
+    ? "This page ended with its run or was stopped: convlens explore shows it again."
+    : "The server does not answer: start convlens explore again, and this page will go on by itself.";
 });
