@@ -18,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from convlens.escape import csv_cell
+from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
 from convlens.explorer.live import Live, live_application
 from convlens.explorer.server import application
@@ -27,35 +28,47 @@ if not AXE.is_file() and os.environ.get("CI") != "true":
     pytest.skip("needs axe-core: make node_modules/.installed", allow_module_level=True)
 
 WIDTHS = (390, 900, 1440)
+SCHEMES = ("light", "dark")
 VIEWS = (
     "#/image/v3",
     "#/image/v3/layer/0/map/1/row/1/column/1",
+    "#/image/v3/layer/6/map/2",
+    "#/image/v3/layer/7/map/2",
     "#/image/v3/beside/v4/layer/0/map/1",
     "#/image/v3/attribution/target/2",
     "#/image/v3/neighbors",
     "#/image/v3/invariance",
     "#/training",
+    "#/confusion",
     "#/confusion/0",
     "#/classes",
     "#/mistakes",
     "#/embedding",
     "#/images",
+    "#/tour/1",
+    "#/tour/4",
+    "#/tour/12",
 )
-OF_TWO = ("#/image/v3", "#/image/v3/attribution/target/2", "#/confusion/0", "#/mistakes")
+OF_TWO = (
+    "#/image/v3",
+    "#/image/v3/beside/v4/layer/0/map/1",
+    "#/image/v3/attribution/target/2",
+    "#/confusion/0",
+    "#/mistakes",
+    "#/images",
+)
+OF_COPY = ("#/image/v3/layer/0/map/1", "#/image/v3/attribution", "#/mistakes", "#/tour/4")
 OPENED = {  # what is opened on an image, and how
     "help": lambda page: page.keyboard.press("?"),
     "chooser": lambda page: page.keyboard.press("c"),
     "touch": lambda page: page.get_by_role("button", name="Touch it").click(),
+    "tour": lambda page: page.get_by_role("button", name="Tour", exact=True).click(),
 }
 
-# What a rule finds, as the places and reasons that a reader of the failure needs. A scheme changes
-# nothing but colors, so that the second one is asked about these alone.
-FOUND = """(rules) => axe.run(document, {
-  resultTypes: ["violations"],
-  ...(rules && { runOnly: { type: "rule", values: rules } }),
-}).then(({ violations }) => violations.flatMap(({ id, nodes }) =>
-  nodes.map(({ html, failureSummary }) => [id, html.slice(0, 120), failureSummary])))"""
-COLORS = ["color-contrast", "link-in-text-block"]
+# What any rule finds, as the places and reasons that a reader of the failure needs.
+FOUND = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
+  violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ html, failureSummary }) => [id, html.slice(0, 120), failureSummary])))"""
 
 
 @contextlib.contextmanager
@@ -101,13 +114,12 @@ def new_page(browser) -> Iterator[Callable[..., Page]]:
 
 
 def examine(page: Page, what: str) -> None:
-    """Nothing is found at any width in any scheme."""
+    """No rule finds anything at any width in any scheme."""
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme="light")
-        assert page.evaluate(FOUND) == [], (what, width)
-        page.emulate_media(color_scheme="dark")
-        assert page.evaluate(FOUND, COLORS) == [], (what, width)
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate(FOUND) == [], (what, width, scheme)
     page.emulate_media(color_scheme="light")
 
 
@@ -148,6 +160,18 @@ def test_axe_finds_nothing_in_the_page_of_runs(_trained_once, new_page):
         examine(settled(page), "runs")
 
 
+def test_axe_finds_nothing_in_the_page_as_a_file(_trained_once, toy_data, tmp_path, new_page):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLENS_CACHE", str(tmp_path / "cache"))
+        file = write_page(Explorer.open([_trained_once], toy_data), tmp_path / "page.html")
+    page = new_page(1440)
+    page.goto(file.as_uri())
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    for view in ("", *OF_COPY):
+        page.evaluate("fragment => { location.hash = fragment }", view)
+        examine(settled(page), view)
+
+
 def test_axe_would_find_something(base, new_page):
     """A picture without a name, gray on gray in one scheme: the examination sees both."""
     page = new_page(1440)
@@ -156,8 +180,10 @@ def test_axe_would_find_something(base, new_page):
     page.evaluate("document.querySelector('main h1').append(new Image())")
     assert [found[0] for found in page.evaluate(FOUND)] == ["image-alt"]
     page.evaluate("document.querySelector('main h1').style.color = '#888'")
-    page.emulate_media(color_scheme="light")
-    assert [found[0] for found in page.evaluate(FOUND, COLORS)] == ["color-contrast"]
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        found = {found[0] for found in page.evaluate(FOUND)}
+        assert found == {"image-alt", *(["color-contrast"] if scheme == "light" else [])}
 
 
 SHIFTS = """

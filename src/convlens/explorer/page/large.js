@@ -13,7 +13,8 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 export class LargeMap {
   constructor(on) {
     this.on = on;
-    this.map = h("canvas", { class: "large", tabindex: 0, role: "img" });
+    const unpainted = { role: "img", "aria-label": "The map" };
+    this.map = h("canvas", { class: "large", tabindex: 0, ...unpainted });
     this.unit = h("span", { class: "frame unit", hidden: true });
     this.readout = h("p", { class: "readout" });
     this.heat = h("canvas", { class: "heat" });

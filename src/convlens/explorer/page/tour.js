@@ -193,7 +193,7 @@ export class Tour {
     this.back.disabled = at === 1;
     this.next.textContent = this.isLast ? "Done" : "Next";
     this.next.title = this.isLast ? "Leave the tour" : "Next step (→)";
-    this.next.setAttribute("aria-label", this.next.title);
+    this.next.setAttribute("aria-label", this.isLast ? "Done: leave the tour" : this.next.title);
     this.#write();
     this.element.scrollTop = 0;
     this.element.focus({ preventScroll: true });
