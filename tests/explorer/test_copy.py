@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import NO_CARD, PATIENCE, WEBGPU, launched, settled, until
+from pages import NO_CARD, PATIENCE, WEBGPU, hosted, launched, settled, until
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from convlens.explorer.export import write_page
 from convlens.explorer.inside import Explorer
+from convlens.explorer.server import application
 
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
@@ -161,6 +162,37 @@ def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_
     page.keyboard.press("c")
     page.get_by_label("An image of yours").set_input_files(tmp_path / "notes.png")
     expect(page.locator(".chooser .trouble")).to_contain_text("not an image")
+
+
+@pytest.mark.parametrize("unit", ["layer/0/map/2/row/3/column/5", "layer/4/map/7", "layer/7/map/1"])
+def test_a_sum_is_told_of_a_picture_that_nobody_prepared(unit, page, explorer, tmp_path):
+    """With the numbers that the server tells of the same picture, of a convolution and on."""
+    image = np.random.default_rng(5).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "mine.png")
+
+    def table(shown: Page) -> list[list[str]]:
+        shown.keyboard.press("c")
+        shown.get_by_label("An image of yours").set_input_files(tmp_path / "mine.png")
+        expect(shown.locator(".what h1")).to_have_text("mine.png")
+        until(lambda: "#/image/u" in shown.url, shown)
+        shown.evaluate("unit => { location.hash += `/${unit}` }", unit)
+        expect(settled(shown).locator(".sum .line").last).to_contain_text("That is")
+        with shown.expect_download() as saving:
+            shown.get_by_role("button", name="Save the sum as CSV").click()
+        return list(csv.reader(saving.value.path().read_text(encoding="utf-8").splitlines()))
+
+    ours = table(page)
+    explorer.surveyor.start = lambda: None  # it has seen everything already
+    with hosted(application(explorer)) as base:
+        context = page.context.browser.new_context(viewport={"width": 1280, "height": 800})
+        served = context.new_page()
+        served.goto(base)
+        theirs = table(settled(served))
+        context.close()
+    assert [row[:2] for row in ours] == [row[:2] for row in theirs]
+    for column in range(2, 7):
+        a, b = ([float(row[column] or 0) for row in rows[1:]] for rows in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=3e-5 * max(map(abs, [*b, 1e-9])))
 
 
 def test_an_image_is_pinned_beside_the_next_one(page):

@@ -12,11 +12,13 @@ import pytest
 import torch
 from graphs import COLORS, NETWORKS, PAGE, check, image_for, named, network_of, packed
 from PIL import Image
+from torch import nn
 
 from convlens.data.decode import to_square
 from convlens.explorer.graph import Unknown, graph_of
 from convlens.explorer.network import Network
 from convlens.explorer.pack import Pack
+from convlens.explorer.units import _told
 
 NODE = shutil.which("node")
 if NODE is None and os.environ.get("CI") != "true":
@@ -94,6 +96,85 @@ def test_every_network_says_the_same_in_a_browser(name, in_node, tmp_path):
         assert [i["map"] for i in filter_["inputs"]] == [i["map"] for i in expected["inputs"]]
         for ours, theirs in zip(filter_["inputs"], expected["inputs"], strict=True):
             np.testing.assert_allclose(ours["weights"], theirs["weights"], atol=1e-3)
+
+
+# The sums behind units, and behind a probability.
+SUMS = """
+const [{ Copy }, { explainSoftmax }, { probabilities }] = await Promise.all(
+  ["copy", "explain", "pass"].map((name) => import(`${process.argv[1]}/${name}.js`)));
+const { readFileSync, writeFileSync } = await import("node:fs");
+const copy = new Copy(new Uint8Array(readFileSync("pack")));
+const [network] = copy.networks;
+const pixels = new Uint8Array(readFileSync("pixels"));
+const pass = network.forward.run(pixels, 4);
+const sums = JSON.parse(readFileSync("units.json", "utf8"))
+  .map(([stage, unit]) => network.explain(pass, pixels, stage, unit));
+const { logits } = pass;
+const shares = probabilities(logits, network.temperature);
+const softmax = explainSoftmax(logits, network.temperature, shares[2], 2);
+writeFileSync("told.json", JSON.stringify({ sums, softmax }));
+"""
+
+
+def numbers_of(content) -> list[float]:
+    if isinstance(content, dict):
+        content = content.values()
+    elif not isinstance(content, list):
+        is_number = isinstance(content, int | float) and not isinstance(content, bool)
+        return [content] if is_number else []
+    return [number for each in content for number in numbers_of(each)]
+
+
+def check_alike(ours, theirs, way: str, close: float) -> None:
+    """The same but for rounding."""
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys(), way
+        for name, each in theirs.items():
+            check_alike(ours[name], each, f"{way}.{name}", close)
+    elif isinstance(theirs, list):
+        assert len(ours) == len(theirs), way
+        for i, each in enumerate(theirs):
+            check_alike(ours[i], each, f"{way}[{i}]", close)
+    elif isinstance(theirs, float):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=close), way
+    else:
+        assert ours == theirs, way
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "vgg", "unet"])
+def test_a_sum_is_the_same_in_a_browser(name, vgg, unet, in_node, tmp_path):
+    """Term by term, with weights in half precision, all of whose digits a page keeps."""
+    torch.manual_seed(2)
+    own = {"vgg": (lambda: vgg, 24, COLORS)}
+    if name == "unet":
+        unet.up = nn.Identity()  # a page knows no other
+        unet.pool = nn.Identity()
+        own["unet"] = (lambda: unet, 24, COLORS)
+    make, size, normalize = (own | NETWORKS)[name]
+    network = network_of(make(), size, normalize)
+    for tensor in network.model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
+    random = np.random.default_rng(1)
+    image = random.integers(0, 256, (size, size, 3), np.uint8)
+    units = []
+    for number, stage in enumerate(network.stages):
+        units += [[number, [0] * len(stage.shape)], [number, random.integers(stage.shape).tolist()]]
+    (tmp_path / "pack").write_bytes(packed(network))
+    (tmp_path / "units.json").write_text(json.dumps(units))
+    rgba = np.concatenate([image, np.full((size, size, 1), 255, np.uint8)], axis=2)
+    (tmp_path / "pixels").write_bytes(rgba.tobytes())
+    in_node(SUMS)
+    found = json.loads((tmp_path / "told.json").read_text())
+    assert len(found["sums"]) == len(units) > 6
+    shares = network.classifier.probabilities(network.look("", image).logits)[0]
+    assert found["softmax"]["value"] == pytest.approx(shares[2], rel=1e-4)
+    assert found["softmax"]["total"] >= 1
+    for (number, unit), ours in zip(units, found["sums"], strict=True):
+        theirs = json.loads(json.dumps(_told(network.explain("", image, number, unit))))
+        # as sums round, and the scale of a norm, which is given 16 of 24 bits too
+        close = (3e-5 if "norm" in name else 1e-5) * max(map(abs, numbers_of(theirs)))
+        check_alike(ours, theirs, f"{network.layers[number]} {unit}", close)
 
 
 def test_a_user_s_own_network_runs_where_the_page_knows_its_steps(vgg, unet, in_node, tmp_path):

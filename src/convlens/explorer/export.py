@@ -258,6 +258,7 @@ def _network(network: Network, graph: Graph | None, pack: Pack) -> dict[str, Any
             "steps": graph.steps,
         },
         "temperature": network.classifier.temperature,
+        "stages": network.layers,
         "filters": filters,
         "tensors": pack.tensors(graph.tensors),
     }

@@ -1,14 +1,15 @@
 """A network as a short list of steps that a browser can compute: what `page/forward.js` runs.
 
 The steps are read from one forward pass, so that they are those of the network as it is, whoever
-wrote it. A step is {op, inputs, …}: value 0 is the image, value i + 1 what step i gives. Numbers of
-weights go apart, in one array.
+wrote it. A step is {op, inputs, shape, layer, …}: value 0 is the image, value i + 1 what step i
+gives, of that shape without the batch. Numbers of weights go apart, in one array.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from convlens.explorer.network import Network
@@ -75,7 +76,7 @@ class _Builder:
             (given,) = step.inputs
             if step.value.numel() != given.value.numel():
                 raise Unknown(f"the part of a map ({step.operation})")
-            self._emit(step, {"op": "reshape", "shape": list(step.value.shape[1:])}, [given])
+            self._emit(step, {"op": "reshape"}, [given])
         elif step.operation in OPERATIONS:
             OPERATIONS[step.operation](self, step)
         else:
@@ -87,7 +88,8 @@ class _Builder:
             if not isinstance(each, Step) or id(each) not in self.values:
                 raise Unknown(f"{step.operation} with a number that is no map's")
             numbers.append(self.values[id(each)])
-        self.steps.append({**what, "inputs": numbers})
+        told = {"shape": list(step.value.shape[1:]), "layer": step.layer}
+        self.steps.append({**what, **told, "inputs": numbers})
         self.values[id(step)] = len(self.steps)
 
     def _tensor(self, step: Step | None) -> int | None:
@@ -134,10 +136,18 @@ class _Builder:
         scale = (variance + given["eps"]).rsqrt() * (1 if weight is None else weight)
         shift = (0 if bias is None else bias) - mean * scale
         place = place_of(given["running_mean"].value)
+        parts = {
+            "mean": mean,
+            "variance": variance,
+            "weight": torch.ones_like(mean) if weight is None else weight,
+            "bias": torch.zeros_like(mean) if bias is None else bias,
+        }
+        about = {name: self._keep((name, *place), part) for name, part in parts.items()}
         what = {
             "op": "norm",
             "scale": self._keep(("scale", *place), scale),
             "shift": self._keep(("shift", *place), shift),
+            "about": {**about, "eps": float(given["eps"])},
         }
         self._emit(step, what, [given["input"]])
 

@@ -3,6 +3,7 @@
 // The file's pack (pack.py) holds answers under the paths of the server, and weights. Answers about
 // an image that nobody prepared are computed; what can only be prepared is told to be missing.
 
+import { explain, explainSoftmax } from "./explain.js";
 import { Fastest } from "./fastest.js";
 import { Forward } from "./forward.js";
 import { filters, probabilities, short, sprite, statistics } from "./pass.js";
@@ -47,6 +48,8 @@ export class Copy {
   async #find(path) {
     const file = this.files[path];
     if (file) return new Response(this.#blob(file));
+    const sum = /^api\/(\d+)\/(\w+)\/(unit|softmax)-([\d-]+)\.json$/.exec(path);
+    if (sum) return this.#sum(Number(sum[1]), sum[2], sum[3], sum[4].split("-").map(Number));
     const asked = /^(?:api|images)\/(\d+)\/(?:(\w+)\/)?(\w+?)(?:-(\w+))?(?:-(\d+))?\.\w+$/.exec(
       path,
     );
@@ -76,6 +79,20 @@ export class Copy {
       return Array.from(data.subarray(start, start + width), (value) => short(value, DIGITS));
     };
     return answered(Array.from({ length: height }, row));
+  }
+
+  /** The sum behind a number of a stage, or behind a probability. */
+  async #sum(run, image, what, [number, ...unit]) {
+    const network = this.networks[run];
+    const pass = network && (await this.#pass(run, image));
+    if (!pass) return missing();
+    if (what === "softmax") {
+      const { logits, probabilities: shares } = pass;
+      return answered(explainSoftmax(logits, network.temperature, shares[number], number));
+    }
+    const { loaded, size } = this.sizes[run];
+    const pixels = middle(await this.#pixels(run, image), loaded, size);
+    return answered(network.explain(pass, pixels, number, unit));
   }
 
   #blob({ kind, start, length }) {
@@ -186,8 +203,9 @@ export class Copy {
 
 /** A network of the pack, which is built once it is asked. */
 class Runner {
-  constructor({ graph, filters: ofStage, tensors, temperature }, pack) {
-    Object.assign(this, { graph, ofStage, tensors, temperature, pack, size: graph.size });
+  constructor({ graph, filters: ofStage, stages: names, tensors, temperature }, pack) {
+    const { size } = graph;
+    Object.assign(this, { graph, ofStage, names, tensors, temperature, pack, size });
   }
 
   get forward() {
@@ -208,6 +226,14 @@ class Runner {
       kernel: tensor.shape.slice(2),
       inputs: filters(tensor, of.groups, map),
     };
+  }
+
+  /** The sum behind a number of a pass over RGBA pixels. */
+  explain({ stages }, pixels, stage, unit) {
+    const { graph, names } = this;
+    const tensor = (number) => this.#tensor(number);
+    const image = this.forward.normalized(pixels, 4);
+    return explain({ graph, tensor, names, image, stages }, stage, unit);
   }
 
   #tensor(number) {

@@ -69,7 +69,7 @@ export class Panel {
       this.patchesPart,
       this.studies.element,
     );
-    if (site.static) this.sum.element.replaceChildren(h("h3", {}, "The sum"), noSum());
+    if (!site.upload) this.sum.element.replaceChildren(h("h3", {}, "The sum"), noSum());
   }
 
   hide() {
@@ -185,7 +185,7 @@ export class Panel {
   }
 
   #tellSum(unit) {
-    if (this.site.static) return;
+    if (!this.site.upload) return; // no network is asked
     this.sum.show({ r: this.r, image: this.image, l: this.index, unit });
   }
 }

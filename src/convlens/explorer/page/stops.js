@@ -28,7 +28,8 @@ export async function stopsOf(site) {
   );
   const deep = layers.findLastIndex(hasMaps);
   const last = layers.length - 1;
-  const sums = site.static ? {} : SUM;
+  const runs = Boolean(site.upload); // and shows sums: else a copy that cannot
+  const sums = runs ? SUM : {};
   const { columns, rows } = await keep(ask, "api/0/history.json").catch(() => ({ rows: [] }));
 
   const chosen = (address) => layers[address.layer] ?? layers[0];
@@ -60,14 +61,14 @@ export async function stopsOf(site) {
       },
     },
     sum: first >= 0
-      && !site.static && {
+      && runs && {
         place: (image) => strongest(image, first),
         targets: () => all(find(".panel .sum .products"), sum()).slice(0, 1),
         facts: async () => SUM,
       },
     relu: bent >= 0 && {
       place: (image) => strongest(image, bent, { silent: true }),
-      targets: () => all(bend() ?? (site.static ? large() : null)),
+      targets: () => all(bend() ?? (runs ? null : large())),
       async facts({ image, layer, map }) {
         const statistics = await ask(`api/0/${image}/layers.json`);
         return { ...sums, silent: percent(1 - statistics[layer].active[map], 0) };
@@ -76,7 +77,7 @@ export async function stopsOf(site) {
     pool: pool >= 0 && {
       place: (image) => strongest(image, pool),
       targets: () =>
-        all(...(site.static ? [large() ?? strip(pool)] : [find(".panel .sum .products"), large()])),
+        all(...(runs ? [find(".panel .sum .products"), large()] : [large() ?? strip(pool)])),
       async facts(address) {
         const layer = chosen(address);
         const [source, ...others] = layer.reads.map((l) => layers[l]);
@@ -108,12 +109,12 @@ export async function stopsOf(site) {
     head: {
       async place(image) {
         if (image === undefined) return null;
-        if (site.static) return { image };
+        if (!runs) return { image };
         const said = await ask(`api/0/${image}/prediction.json`).catch(() => null);
         const map = said ? said.probabilities.indexOf(Math.max(...said.probabilities)) : 0;
         return { image, layer: last, map: Math.max(map, 0) };
       },
-      targets: () => (site.static ? strips() : all(sum())),
+      targets: () => (runs ? all(sum()) : strips()),
       async facts({ map }) {
         const layer = layers[last];
         const before = layers[layer.reads[0]]?.shape.reduce((product, side) => product * side, 1);
@@ -123,7 +124,7 @@ export async function stopsOf(site) {
           layer: layer.name,
           classes: classes.length,
           features: linear && before ? before.toLocaleString("en") : undefined,
-          Framed: linear && !site.static ? "Framed" : undefined,
+          Framed: linear && runs ? "Framed" : undefined,
           class: classes[map],
         };
       },
@@ -200,7 +201,7 @@ export async function stopsOf(site) {
     const statistics = await ask(`api/0/${image}/layers.json`).catch(() => null);
     const map = statistics?.[l].order[0] ?? 0;
     const place = { image, layer: l, map };
-    if (!silent || site.static) return place;
+    if (!silent || !runs) return place;
     const values = await ask(`api/0/${image}/map-${l}-${map}.json`).catch(() => []);
     const at = values.flat().indexOf(0);
     if (at < 0) return place;

@@ -81,5 +81,7 @@ export class Sum {
 }
 
 export function noSum() {
-  return note("A copy of the page in a file shows no sums; convlens explore does.");
+  return note(
+    "This copy of the page cannot run the network, and shows no sums; convlens explore does.",
+  );
 }
