@@ -136,6 +136,9 @@ def test_mistakes_that_are_not_in_the_file_carry_a_cue(page, explorer):
     expect(settled(page).locator(".verdict")).to_contain_text("Wrong")
     page.get_by_role("link", name="Neighbors").click()
     expect(page.locator(".neighbors .trouble")).to_contain_text("convlens explore shows it")
+    page.get_by_role("link", name="Attribution").click()
+    expect(page.locator(".attribution .trouble").first).to_be_visible()
+    expect(page.locator("#target")).to_be_hidden()  # of which class, is no question
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
 

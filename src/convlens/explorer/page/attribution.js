@@ -30,17 +30,18 @@ export class Attribution {
       oninput: () => this.#fade(),
     });
     this.runs = h("div", { class: "runs" });
+    this.controls = h(
+      "div",
+      { class: "controls" },
+      h("label", { for: "target" }, "What speaks for "),
+      this.chooser,
+      h("label", { for: "heat" }, "Heat"),
+      this.opacity,
+    );
     this.element = h(
       "section",
       { class: "attribution", "aria-label": "Attribution" },
-      h(
-        "div",
-        { class: "controls" },
-        h("label", { for: "target" }, "What speaks for "),
-        this.chooser,
-        h("label", { for: "heat" }, "Heat"),
-        this.opacity,
-      ),
+      this.controls,
       this.runs,
     );
   }
@@ -76,6 +77,7 @@ export class Attribution {
       .map((_, i) => i)
       .filter((c) => !made || made.includes(c))
       .sort((a, b) => first.probabilities[b] - first.probabilities[a]);
+    this.controls.hidden = !order.length; // a copy has prepared nothing of this image
     const each = this.site.runs.length > 1;
     const chosen = target ?? (each ? undefined : first.best);
     this.chooser.replaceChildren(
