@@ -162,9 +162,11 @@ def mean_per_class(recipe, split):
 def measures(recipe):
     """What is known of a recipe on the validation images beside its accuracy, as metrics.json has
     it: from the results, else from the weights; empty where neither tells."""
-    known = {name: RUNS[recipe].get(f"validation_{name}") for name in MEASURES}
-    if known["macro_f1"] is None and seen(recipe) is not None:
-        known = seen(recipe).measures()
+    fields = {name: name for name in MEASURES}
+    fields["balanced_accuracy"] = "mean_class_accuracy"  # as the results call it
+    known = {name: RUNS[recipe].get(f"validation_{field}") for name, field in fields.items()}
+    if known["macro_f1"] is None:
+        known = {} if seen(recipe) is None else seen(recipe).measures()
     return {name: value for name, value in known.items() if value is not None}
 
 

@@ -415,6 +415,7 @@ def test_measures_are_those_of_the_record_else_of_the_weights(project, hostile_d
     assert (seen.temperature, len(seen.probabilities)) == (1, 20)
     known = names["measures"]("lenet5")
     assert known["macro_f1"] == record["validation_macro_f1"]
+    assert known["balanced_accuracy"] == record["validation_mean_class_accuracy"]
     assert "top5_accuracy" not in known  # of five classes it says nothing
     names["RUNS"]["lenet5"] = {name: value for name, value in record.items() if "macro" not in name}
     again = names["measures"]("lenet5")  # of weights in half precision
