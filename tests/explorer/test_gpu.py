@@ -36,6 +36,19 @@ PASS = "async () => told(await fastest.run(image, 3))"
 PROCESSOR = "() => told(fastest.forward.run(image, 3))"
 USED = "async () => { await fastest.trial; return !!fastest.card; }"
 
+
+def misread(how: str) -> str:
+    """A script by which what a card gives is read otherwise than it is."""
+    return f"""
+    const {{ getMappedRange }} = GPUBuffer.prototype;
+    GPUBuffer.prototype.getMappedRange = function () {{
+      const range = getMappedRange.call(this);
+      const numbers = new Float32Array(range);
+      {how};
+      return range;
+    }};"""
+
+
 # What befalls a card before it is used, as a script of the page, and what the address ends in.
 TROUBLES = {
     "the browser has no WebGPU": (
@@ -76,26 +89,8 @@ TROUBLES = {
         };""",
         "?gpu=any",
     ),
-    "it gets one number wrong": (
-        """
-        const { getMappedRange } = GPUBuffer.prototype;
-        GPUBuffer.prototype.getMappedRange = function () {
-          const range = getMappedRange.call(this);
-          new Float32Array(range)[1000] += 0.1;
-          return range;
-        };""",
-        "?gpu=any",
-    ),
-    "what it gives is no number": (
-        """
-        const { getMappedRange } = GPUBuffer.prototype;
-        GPUBuffer.prototype.getMappedRange = function () {
-          const range = getMappedRange.call(this);
-          new Float32Array(range).fill(NaN);
-          return range;
-        };""",
-        "?gpu=any",
-    ),
+    "it gets one number wrong": (misread("numbers[1000] += 0.1"), "?gpu=any"),
+    "what it gives is no number": (misread("numbers.fill(NaN)"), "?gpu=any"),
 }
 
 

@@ -47,7 +47,9 @@ def _asked(recipe: Recipe, plain: Recipe) -> dict[str, object]:
     other options, or from the weights that a run begins with, follows again.
     """
     own = flatten(replace(plain, size=recipe.size).resolved()) | {"size": plain.size}
-    changed = {name: value for name, value in flatten(recipe).items() if own.get(name) != value}
+    changed = {
+        name: value for name, value in flatten(recipe.resolved()).items() if own.get(name) != value
+    }
     follow = {"epochs", "steps_per_epoch"}
     if plain.follows_weights:
         follow |= {name for name in changed if name.partition(".")[0] in ("model", "model_options")}

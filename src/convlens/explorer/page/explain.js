@@ -4,6 +4,7 @@
 // A way back from a unit ends at the numbers of the stages before it and at the image; what lies
 // between is computed anew, in double precision.
 
+import { shapesOf } from "./forward.js";
 import { short } from "./pass.js";
 
 const DIGITS = 7; // what float32 knows
@@ -40,9 +41,9 @@ export function explainSoftmax(logits, temperature, share, chosen) {
 }
 
 class Way {
-  constructor({ size, mean, steps }, tensor, names, [image, ...stages]) {
-    Object.assign(this, { steps, tensor, names, image, stages });
-    this.shapes = [[mean.length, size, size], ...steps.map(({ shape }) => shape)];
+  constructor(graph, tensor, names, [image, ...stages]) {
+    Object.assign(this, { steps: graph.steps, tensor, names, image, stages });
+    this.shapes = shapesOf(graph);
     this.between = new Map(); // terms of what is no stage's, by value and place
   }
 

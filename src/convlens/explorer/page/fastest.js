@@ -40,7 +40,7 @@ export class Fastest {
     if (wish === "off") return;
     try {
       device ??= card(wish === "any");
-      const found = await OnCard.load(await device, this.forward, pass.shapes);
+      const found = await OnCard.load(await device, this.forward);
       let best = Number.POSITIVE_INFINITY;
       for (let trial = 0; trial < TRIALS; trial += 1) {
         const began = performance.now();

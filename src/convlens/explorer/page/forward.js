@@ -20,19 +20,17 @@ export class Forward {
   }
 
   /** image: bytes, `channels` a pixel, of which the first three are R, G, B. What the network says,
-   *  the value of each stage by its number, and the shape of each value. */
+   *  and the value of each stage by its number. */
   run(image, channels = 4) {
     const values = [this.normalized(image, channels)];
-    const shapes = [values[0].shape];
     const stages = [];
     for (const [i, step] of this.steps.entries()) {
       const inputs = step.inputs.map((input) => values[input]);
       values.push(OPERATIONS[step.op](step, inputs, this.product));
-      shapes.push(values[i + 1].shape);
       if (step.stage !== undefined) stages[step.stage] = values[i + 1];
       for (const input of step.inputs) if (this.last.get(input) === i) values[input] = null;
     }
-    return { logits: values.at(-1).data, stages, shapes };
+    return { logits: values.at(-1).data, stages };
   }
 
   normalized(image, channels) {
@@ -53,6 +51,22 @@ export class Forward {
     }
     return { data, shape: [mean.length, size, size] };
   }
+}
+
+/** The shapes of a graph's values: of the image, and of what each step gives. */
+export function shapesOf({ size, mean, steps }) {
+  return [[mean.length, size, size], ...steps.map(({ shape }) => shape)];
+}
+
+/** Arrays of numbers behind one another. */
+export function joined(arrays) {
+  const result = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    result.set(array, at);
+    at += array.length;
+  }
+  return result;
 }
 
 function withTensors(step, tensor) {
@@ -110,12 +124,7 @@ const OPERATIONS = {
   same: (_, [input]) => input,
   reshape: ({ shape }, [{ data }]) => ({ data, shape }),
   join: (_, inputs) => {
-    const data = new Float32Array(inputs.reduce((sum, input) => sum + input.data.length, 0));
-    let at = 0;
-    for (const input of inputs) {
-      data.set(input.data, at);
-      at += input.data.length;
-    }
+    const data = joined(inputs.map((input) => input.data));
     const channels = inputs.reduce((sum, { shape }) => sum + shape[0], 0);
     return { data, shape: [channels, ...inputs[0].shape.slice(1)] };
   },
@@ -127,8 +136,8 @@ const OPERATIONS = {
   sigmoid: (_, [input]) => each(input, (value) => 1 / (1 + Math.exp(-value))),
   norm: ({ scale, shift }, [input]) =>
     channelwise(input, (value, channel) => value * scale.data[channel] + shift.data[channel]),
-  add: (_, [one, other]) => joined(one, other, (a, b) => a + b),
-  multiply: (_, [one, other]) => joined(one, other, (a, b) => a * b),
+  add: (_, [one, other]) => paired(one, other, (a, b) => a + b),
+  multiply: (_, [one, other]) => paired(one, other, (a, b) => a * b),
   max: (step, [input]) => pooled(step, input, true),
   mean: (step, [input]) => pooled(step, input, false),
   "global mean": (_, [input]) => {
@@ -279,8 +288,8 @@ function channelwise({ data, shape }, change) {
 }
 
 /** Value by value; of (C, 1, 1) and (C, h, w) the small one holds for the whole map. */
-function joined(one, other, change) {
-  if (one.data.length < other.data.length) return joined(other, one, (a, b) => change(b, a));
+function paired(one, other, change) {
+  if (one.data.length < other.data.length) return paired(other, one, (a, b) => change(b, a));
   if (one.data.length === other.data.length) {
     const result = new Float32Array(one.data.length);
     for (let i = 0; i < result.length; i += 1) result[i] = change(one.data[i], other.data[i]);

@@ -3,7 +3,8 @@
 // Weights and values stay on the card. A pass sends the image, has all steps computed and reads what
 // is shown in one piece, for waiting for the card takes longer than most steps do.
 
-import { DESCRIPTIONS, written } from "./shaders.js";
+import { shapesOf } from "./forward.js";
+import { DESCRIPTIONS, size, written } from "./shaders.js";
 
 const ERRORS = ["validation", "out-of-memory", "internal"]; // what a card may refuse something for
 
@@ -16,9 +17,9 @@ export async function card(imitated) {
 }
 
 export class OnCard {
-  /** forward: the network. shapes: of its values, as a pass of it tells. Throws what the card has no
-   *  room for, or is not able to do. */
-  static async load(device, forward, shapes) {
+  /** forward: the network. Throws what the card has no room for, or is not able to do. */
+  static async load(device, forward) {
+    const shapes = shapesOf(forward);
     const network = new OnCard(device, forward);
     const described = forward.steps.map(({ inputs, ...step }, i) =>
       DESCRIPTIONS[step.op]?.(
@@ -129,9 +130,8 @@ export class OnCard {
   }
 
   #room(shape) {
-    const size = 4 * shape.reduce((product, side) => product * side, 1);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    return this.device.createBuffer({ size, usage });
+    return this.device.createBuffer({ size: 4 * size(shape), usage });
   }
 
   #sent(data, usage) {

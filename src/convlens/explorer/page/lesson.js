@@ -3,7 +3,8 @@
 // A step has a title, what it says, and something to do: of `todo` the first sentence is shown that
 // can be told. {words in braces} are filled in by stops.js from the network, the picture and the
 // answers; a sentence of which a word is not known is left out, such as one about {sum} in a copy of
-// the page that cannot run the network, and shows no sums. Steps without a place on a page are left out, and the rest counted.
+// the page that cannot run the network, and shows no sums. Steps without a place on a page are left
+// out, and the rest counted.
 
 export const LESSON = [
   {

@@ -52,6 +52,7 @@ export class Mistakes {
         ]),
       });
       const shown = gallery(site, rows.slice(0, STEP).map(entry));
+      const pathOf = pathsOf(site);
       slot.replaceChildren(
         h(
           "p",
@@ -65,7 +66,7 @@ export class Mistakes {
           rows: () => [
             ["image", "class", ...names.flatMap((name) => [name, `probability of ${name}`])],
             ...rows.map((row) => [
-              pathOf(site, row),
+              pathOf(row),
               site.runs[0].classes[seen[0].labels[row]],
               ...[0, 1].flatMap((r) => [said(r, row), seen[r].probability[row]]),
             ]),
@@ -111,16 +112,19 @@ function list(site, run, evaluation) {
   return [h("p", { class: "facts" }, words), keep, shown, more];
 }
 
-function pathOf(site, row) {
-  return site.images.find(({ id }) => id === `v${row}`)?.path ?? `v${row}`;
+/** What tells an image's path by its row. */
+function pathsOf(site) {
+  const paths = new Map(site.images.map(({ id, path }) => [id, path]));
+  return (row) => paths.get(`v${row}`) ?? `v${row}`;
 }
 
 /** Images and what a run says of them, as a table to be saved. */
 export function listed(site, run, { labels, predicted, probability }, rows) {
+  const pathOf = pathsOf(site);
   return [
     ["image", "class", "predicted", "probability"],
     ...rows.map((row) => [
-      pathOf(site, row),
+      pathOf(row),
       run.classes[labels[row]],
       run.classes[predicted[row]],
       probability[row],

@@ -80,17 +80,16 @@ export class Prediction {
   /** All classes, the most probable first. */
   #rows() {
     const shares = this.probabilities ?? [];
-    const order = range(shares.length).sort((a, b) => shares[b] - shares[a]);
     const isTrue = (c) => (this.label == null ? "" : Number(c === this.label));
     return [
       ["class", "probability", "true class"],
-      ...order.map((c) => [this.run.classes[c], shares[c], isTrue(c)]),
+      ...ranked(shares).map((c) => [this.run.classes[c], shares[c], isTrue(c)]),
     ];
   }
 
   #draw() {
     const { probabilities, label, run } = this;
-    const order = range(probabilities.length).sort((a, b) => probabilities[b] - probabilities[a]);
+    const order = ranked(probabilities);
     const rank = order.indexOf(label);
     const right = order[0] === label;
     this.verdict.replaceChildren(
@@ -143,4 +142,9 @@ export class Prediction {
 function mark(right) {
   const attributes = { class: right ? "mark right" : "mark wrong", "aria-hidden": "true" };
   return h("span", attributes, right ? "✓" : "✕");
+}
+
+/** The classes, the most probable first. */
+function ranked(probabilities) {
+  return range(probabilities.length).sort((a, b) => probabilities[b] - probabilities[a]);
 }

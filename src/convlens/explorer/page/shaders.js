@@ -4,6 +4,7 @@
 // the values that the step reads, told goes into the fields of `Step`, and across is the number of
 // workgroups in each direction.
 
+import { joined } from "./forward.js";
 import { packed, ROWS } from "./kernel.js";
 
 const PIXELS = 4; // of a thread of a convolution, each with ROWS outputs: both fill a vec4
@@ -41,8 +42,9 @@ export const DESCRIPTIONS = {
   multiply: (_, given, made) => byValue("a[i] * b[j]", made, [], smaller(given)),
   max: (step, given, made) => pooled(step, given, made, true),
   mean: (step, given, made) => pooled(step, given, made, false),
-  "global mean": (_, [given], made) =>
-    pooled({ ...ONE, kernel: given.slice(1) }, [given], made, false),
+  // a window as large as the map; torch may call what comes of it a feature
+  "global mean": (_, [given]) =>
+    pooled({ ...ONE, kernel: given.slice(1) }, [given], [given[0], 1, 1], false),
 };
 
 /** `Step` as it lies in memory. */
@@ -157,20 +159,11 @@ function stored(o, i) {
     }`;
 }
 
-function joined(arrays) {
-  const result = new Float32Array(arrays.reduce((sum, array) => sum + array.length, 0));
-  let at = 0;
-  for (const array of arrays) {
-    result.set(array, at);
-    at += array.length;
-  }
-  return result;
-}
-
 function smaller(shapes) {
   return Math.min(...shapes.map(size));
 }
 
-function size(shape) {
+/** How many numbers a value has. */
+export function size(shape) {
   return shape.reduce((product, side) => product * side, 1);
 }
