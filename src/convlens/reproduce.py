@@ -67,7 +67,8 @@ class ReproduceOptions(Reading):
     epochs: Annotated[int | None, Bounds(1)] = None
     """For a short trial; else each recipe's own."""
     time: Annotated[str | None, arg(metavar="TIME")] = None
-    """That each run may take, for a short trial: 90s, 5m. How many epochs that is, is measured."""
+    """That each run may take, for a short trial: 90s, 5m. How many epochs that is, is measured; on
+    a machine that is too slow for any, a run takes longer."""
     max_train_images: Annotated[int | None, Bounds(1)] = None
     """Train on about this many images at most, for a short trial; by default all."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None

@@ -1,5 +1,7 @@
 """A run that has so long, on a machine whose times are decreed: it ends in time, and says how."""
 
+import pickle
+import re
 import shlex
 import time
 
@@ -17,13 +19,15 @@ from convlens.training import cost as cost_module
 from convlens.training import plan as plan_module
 from convlens.training import run as run_module
 from convlens.training import trainer as trainer_module
-from convlens.training.config import RunConfig
+from convlens.training.config import RunConfig, make_config
 from convlens.training.cost import Clock, Cost
 from convlens.training.distributed import ALONE, World
 from convlens.training.duration import in_words, seconds_of
 from convlens.training.folds import cross_validate
 from convlens.training.pace import Pace
-from convlens.training.plan import choices_of, choose_in_time
+from convlens.training.parallel import train_all
+from convlens.training.plan import TooShort, choices_of, choose_in_time
+from convlens.training.result import Run
 from convlens.training.run import resume, train
 from convlens.training.schedule import schedule
 
@@ -194,6 +198,31 @@ def test_too_short_a_time_is_told_with_the_least_which_is_enough(machine, tmp_pa
     machine.run(tmp_path / "run", f"{least}s")
 
 
+def test_a_table_of_runs_is_trained_whatever_the_machine_does_meanwhile(
+    machine, tmp_path, toy_data, told, capsys
+):
+    config = make_config("lenet5", {"data": toy_data, "time": "10s", **TINY})
+    run = tmp_path / "run"
+    assert list(train_all({run: config})) == [run]
+    lines = capsys.readouterr().out.splitlines()
+    line = next(line for line in lines if " too short: " in line)
+    least, longer = re.fullmatch(
+        r"time       too short: lenet5 takes (\d+)s at least on this machine, and is given (\d+)s",
+        line,
+    ).groups()
+    assert 15 <= int(least) <= 25 and int(longer) == 2 * int(least)
+    assert 0.9 * int(longer) <= machine.took() <= int(longer)
+    assert Run(run).config.time == "10s"
+    took = machine.took()
+    assert list(train_all({run: config})) == [run]  # it is kept
+    assert machine.took() == took
+
+
+def test_too_short_a_time_is_known_in_every_process():
+    told = pickle.loads(pickle.dumps(TooShort("too short", 12)))
+    assert (str(told), told.least, told.options) == ("too short", 12, ("time",))
+
+
 def test_no_run_is_longer_than_what_has_been_measured(machine, toy_data):
     def planned(given):
         choices = choices_of("lenet5", {"data": toy_data, "time": given, **TINY})
@@ -262,7 +291,7 @@ def test_the_longer_it_may_take_the_finer_is_the_network(
     monkeypatch.setattr("convlens.training.plan._near_duplicates", lambda *_: {})
     choices = choices_of(None, {"time": given, "seed": 3, "learning_rate": 0.01})
     clock = Clock(0.0, seconds_of(given))
-    trainer, _ = choose_in_time(choices, lambda config, world: Fake(config), ALONE, clock)
+    trainer, *_ = choose_in_time(choices, lambda config, world: Fake(config), ALONE, clock)
     chosen = trainer.config.recipe
     assert (chosen.name, chosen.model_options) == (recipe, options)
     assert chosen.epochs == pytest.approx(epochs, abs=4)

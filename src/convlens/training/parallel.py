@@ -7,6 +7,7 @@ no thread waits for another at the end of every operator.
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,26 +18,28 @@ import torch
 from convlens.errors import UserError
 from convlens.logs import to_file, to_stdout
 from convlens.training.config import RunConfig
-from convlens.training.run import train_or_continue
+from convlens.training.distributed import ALONE
+from convlens.training.plan import Choice
+from convlens.training.run import one_of_or_continue
 
 
 def train_all(runs: Mapping[Path, RunConfig], workers: int = 1) -> Iterator[Path]:
     """The folder of each run when it has finished; several at a time when `workers` is not 1.
 
     With several workers, what a run tells goes to a file beside its folder, FOLDER.log. A run that
-    fails stops none of the others.
+    fails stops none of the others. One whose time is too short on this machine takes longer.
 
     Raises UserError at the end when a run could not be trained.
     """
     if workers == 1:
         for run, config in runs.items():
-            train_or_continue(config, run)
+            _train(run, config)
             yield run
         return
     context = multiprocessing.get_context("spawn")
     failures = []
     with ProcessPoolExecutor(workers, context, begin_worker, (share_of_threads(workers),)) as pool:
-        started = {pool.submit(_train, run, config): run for run, config in runs.items()}
+        started = {pool.submit(_train_apart, run, config): run for run, config in runs.items()}
         try:
             for done in as_completed(started):
                 run = started[done]
@@ -81,7 +84,12 @@ def _end_with_parent() -> None:
 
 
 def _train(run: Path, config: RunConfig) -> None:
+    choice = Choice(config, must_run=True)
+    one_of_or_continue((choice,), run, ALONE, time.perf_counter())
+
+
+def _train_apart(run: Path, config: RunConfig) -> None:
     log = run.with_name(f"{run.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with to_file(log):
-        train_or_continue(config, run)
+        _train(run, config)

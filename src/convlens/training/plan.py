@@ -25,16 +25,32 @@ LOOKING = 0.1  # share of the time in which images may be compared with each oth
 # As fast as a core compares them where many resemble each other, as digits do.
 PAIRS_A_SECOND = 1e4
 LEAST_STEPS = 10  # that make a run, where there are so many in an epoch
+STRETCH = 2  # times the least time, which a run is given that must not fail for want of it
+
+
+class TooShort(UserError):
+    """There is no time for a run. least: seconds that it takes at least, on this machine now."""
+
+    def __init__(self, message: str, least: int):
+        super().__init__(message, option="time")
+        self.least = least
+
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.least)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A configuration, from and up to how many images seen in training it is the best, and why."""
+    """A configuration, from and up to how many images seen in training it is the best, and why.
+
+    must_run: where its time is too short it takes longer instead of being refused.
+    """
 
     config: RunConfig
     least_images: int = 0
     most_images: int = MOST_IMAGES
     why: str = "as asked"
+    must_run: bool = False
 
 
 def choices_of(
@@ -72,7 +88,7 @@ def check_planned(seconds: str | None, asked: Iterable[str]) -> None:
 def plan(trainer: Trainer, cost: Cost, clock: Clock) -> RunConfig:
     """The run's configuration with the epochs that there is time for.
 
-    Raises UserError, with the least time that it takes, where that is none.
+    Raises TooShort where that is none.
     """
     whole = len(trainer.batches)
     enough = min(LEAST_STEPS, whole)
@@ -83,11 +99,11 @@ def plan(trainer: Trainer, cost: Cost, clock: Clock) -> RunConfig:
     else:
         passed = clock.passed
         least = math.ceil((passed + cost.epoch + cost.end + enough * cost.step) / AIM) + 1
-        raise UserError(
+        raise TooShort(
             f"`time` {trainer.config.time} is too short: {passed:.0f} s have passed, and "
             f"{trainer.recipe.name} on these images takes {least} s at least on this machine; give "
             "more",
-            option="time",
+            least,
         )
     length = {"epochs": epochs, "steps_per_epoch": steps if steps < whole else None}
     return replace(trainer.config, recipe=replace(trainer.recipe, **length), replanned=())
@@ -98,12 +114,13 @@ def choose_in_time(
     make: Callable[[RunConfig, World], Trainer],
     world: World,
     clock: Clock,
-) -> tuple[Trainer, Cost]:
-    """What trains the best choice that there is time for, its length planned, and what it costs.
+) -> tuple[Trainer, Cost, Clock]:
+    """What trains the best choice that there is time for, its length planned; what it costs; and
+    the clock, which is another one where the first choice must run and the time is too short.
 
     choices: cheaper ones first; the next is looked at where the one before it can see as many
     images as the next needs to be better. make: makes a trainer of a configuration. Raises
-    UserError, with the least time, where there is too little for the first.
+    TooShort where there is too little time for the first, and it need not run.
     """
     if world.rank == 0:
         logger.info(
@@ -123,10 +140,18 @@ def choose_in_time(
         cost = measure(trainer, choice.most_images)
         try:
             trainer.config = world.first(plan, trainer, cost, clock)
-        except UserError:
-            if chosen is None:
+        except TooShort as problem:
+            if chosen is not None:
+                break
+            if not choice.must_run:
                 raise
-            break
+            clock = replace(clock, seconds=STRETCH * problem.least)
+            if world.rank == 0:
+                logger.info(
+                    "time       too short: %s takes %s at least on this machine, and is given %s",
+                    *(trainer.recipe.name, in_words(problem.least), in_words(clock.seconds)),
+                )
+            trainer.config = world.first(plan, trainer, cost, clock)
         if _images(trainer) < choice.least_images:
             break
         chosen = trainer, cost, choice.why
@@ -135,7 +160,7 @@ def choose_in_time(
     trainer.config = world.first(plan, trainer, cost, clock)  # looking at others took time
     if world.rank == 0:
         _announce(trainer, cost, clock, why)
-    return trainer, cost
+    return trainer, cost, clock
 
 
 def _near_duplicates(trainer: Trainer, clock: Clock) -> dict[str, InTrain]:

@@ -116,7 +116,7 @@ def train_one_of(
             trainer = make_trainer(config, world)
         else:
             clock = Clock(began, seconds)
-            trainer, cost = choose_in_time(choices, make_trainer, world, clock)
+            trainer, cost, clock = choose_in_time(choices, make_trainer, world, clock)
             timekeeper = [Timekeeper(clock, cost)]
         watching = _watching(trainer.config, [*timekeeper, *callbacks.all])
         with folder.held():
