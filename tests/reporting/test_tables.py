@@ -63,7 +63,7 @@ def test_what_a_record_does_not_say_is_a_dash():
     unknown = [name for name in RECORD if "near_duplicates" in name or "error" in name]
     older = {**RECORD, **dict.fromkeys(unknown)}
     assert "| 25.0% | – | 12.5% |" in results_table([older, {**RECORD, "recipe": "convnet"}])
-    assert "an unknown number of them have a near-duplicate" in results_table([older])
+    assert ". An unknown number of them have a near-duplicate" in results_table([older])
 
 
 def test_more_measures_and_the_figures_of_test_are_listed_where_they_are_known():

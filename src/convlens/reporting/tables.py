@@ -181,13 +181,13 @@ def uncertainty_in_words(records: Sequence[Record]) -> str:
         low, high = (form.format(times * value) for value in (min(values), max(values)))
         return low if low == high else f"{low} to {high}"
 
+    leaked = span("validation_near_duplicates", "{:,.0f}", 1)
     return (
         f"On {span('validation_images', '{:,.0f}', 1)} images an accuracy has a standard error of "
         f"{span('validation_standard_error')} points and a mean per class one of "
         f"{span('validation_mean_class_standard_error')}; the accuracies on two random halves of "
         f"them differ by {span('validation_standard_error', times=200)} points (one standard "
-        f"deviation). {span('validation_near_duplicates', '{:,.0f}', 1)} of them have a "
-        "near-duplicate in `train/`."
+        f"deviation). {leaked[0].upper()}{leaked[1:]} of them have a near-duplicate in `train/`."
     )
 
 
