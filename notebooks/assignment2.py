@@ -159,13 +159,13 @@ def mean_per_class(recipe, split):
     return RUNS[recipe].get(field, metrics.get(field, math.nan))
 
 
-def measures(recipe):
-    """What is known of a recipe on the validation images beside its accuracy, as metrics.json has
-    it: from the results, else from the weights; empty where neither tells."""
+def measures(recipe, split="validation"):
+    """What is known of a recipe on those images beside its accuracy, as metrics.json has it: from
+    the results, else of the validation images from the weights; empty where neither tells."""
     fields = {name: name for name in MEASURES}
     fields["balanced_accuracy"] = "mean_class_accuracy"  # as the results call it
-    known = {name: RUNS[recipe].get(f"validation_{field}") for name, field in fields.items()}
-    if known["macro_f1"] is None:
+    known = {name: RUNS[recipe].get(f"{split}_{field}") for name, field in fields.items()}
+    if known["macro_f1"] is None and split == "validation":
         known = {} if seen(recipe) is None else seen(recipe).measures()
     return {name: value for name, value in known.items() if value is not None}
 
@@ -309,10 +309,12 @@ missing = [
     for name, recipe in recipes.RECIPES.items()  # one that begins with weights has no result of its own
     if name not in RUNS and not recipe().follows_weights
 ]
+tested = max((RUNS[name].get("test_images") or 0 for name in ORDER), default=0)
 text(
     sentences.of_the_demo(DATASET.name),
     f"{C} classes; {plural(len(DATASET.train), 'training image')} and {plural(N, 'validation image')} "
-    f"of {SIZE}×{SIZE} pixels. "
+    f"of {SIZE}×{SIZE} pixels"
+    + (f", and {plural(tested, 'test image')}, on which nothing was chosen. " if tested else ". ")
     + (
         f"One row a recipe, of seed {RUNS[ORDER[0]]['seed']}, whose curves, pictures and weights the "
         "rest of the report draws on."
@@ -353,18 +355,24 @@ if ORDER:
     )
 
 # %% tags=["hide-input"]
-measured = {name: found for name in ORDER if (found := measures(name))}
+measured = {
+    (name, split): found
+    for name in ORDER
+    for split in ("validation", "test")
+    if (found := measures(name, split))
+}
 columns = [m for m in MEASURES if any(m in found for found in measured.values())]
 if measured:
+    those = " and the ".join(dict.fromkeys(f"{split} images" for _, split in measured))
     text(
-        "**More measures of the same answers**, on the validation images:",
+        f"**More measures of the same answers**, on the {those}:",
         table(
-            ("recipe", *(MEASURES[column] for column in columns)),
+            ("recipe", "images of", *(MEASURES[column] for column in columns)),
             [
-                (f"`{name}`", *(percent(found.get(column, math.nan)) for column in columns))
-                for name, found in measured.items()
+                (f"`{name}`", split, *(percent(found.get(c, math.nan)) for c in columns))
+                for (name, split), found in measured.items()
             ],
-            "l" + "r" * len(columns),
+            "ll" + "r" * len(columns),
         ),
         "The mean of the class accuracies is also called balanced accuracy, and macro recall. "
         "Precision is the share of the images taken for a class that are of it, F1 the harmonic mean "
@@ -922,7 +930,7 @@ def report_mistakes(recipe, pictures):
     text(
         f"`{recipe}` is wrong on {wrong} of {matrix.sum():,} validation images. "
         + (f"Its most frequent confusions: {listed}. " if pairs else "")
-        + f"{perfect} of {len(classes)} classes are recognized without a mistake, {nothing} not once.",
+        + sentences.recognized(perfect, nothing, len(classes)),
         worst_classes(matrix, classes),
     )
     for picture in pictures:

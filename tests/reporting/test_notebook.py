@@ -31,6 +31,7 @@ pytest.importorskip("nbclient")
 jupytext = pytest.importorskip("jupytext")
 pypdfium2 = pytest.importorskip("pypdfium2")
 nbformat = pytest.importorskip("nbformat")
+Markdown = pytest.importorskip("IPython.display").Markdown
 
 from convlens.reporting.notebook import notebook_source, report  # noqa: E402
 
@@ -346,15 +347,17 @@ def test_a_notebook_without_the_package_says_in_a_sentence_what_it_needs(monkeyp
 
 
 def executed(last: str, results: Path, weights: Path, data: Path | None) -> dict:
-    """The notebook's names after its cells up to the one that defines the function `last`."""
-    names: dict = {}
+    """The notebook's names after its cells up to the one that defines the function `last`, and what
+    they showed as SHOWN."""
+    shown: list = []
+    names: dict = {"SHOWN": shown}
     for cell in code_cells():
         if "parameters" in cell.metadata.get("tags", ()):
             names |= {"RESULTS": str(results), "WEIGHTS": str(weights), "DATA": data}
             names["READING"] = {}
         else:
             exec(cell.source, names)
-            names["display"] = lambda *shown: None
+            names["display"] = lambda *told: shown.extend(told)
             if f"def {last}(" in cell.source:
                 return names
     raise AssertionError(f"the notebook defines no {last}")
@@ -422,6 +425,27 @@ def test_measures_are_those_of_the_record_else_of_the_weights(project, hostile_d
     assert again["macro_f1"] == pytest.approx(known["macro_f1"], abs=0.1)
     monkeypatch.setitem(names, "seen", lambda recipe: None)
     assert names["measures"]("lenet5") == {}
+
+
+def test_what_was_measured_on_test_is_shown_beside_validation(project, hostile_data, tmp_path):
+    shutil.copytree(project / "results", tmp_path / "results")
+    path = tmp_path / "results" / "summary.json"
+    records = json.loads(path.read_text(encoding="utf-8"))
+    records[0] |= {
+        "test_accuracy": 0.75,
+        "test_mean_class_accuracy": 0.5,
+        "test_macro_f1": 0.4375,
+        "test_images": 16,
+    }
+    path.write_text(json.dumps(records), encoding="utf-8")
+    names = executed("tensors", path.parent, project / "weights", hostile_data)
+    told = "\n".join(thing.data for thing in names["SHOWN"] if isinstance(thing, Markdown))
+    told = told.replace("\N{NO-BREAK SPACE}", " ")
+    assert "20 validation images of 16×16 pixels, and 16 test images, on which nothing was" in told
+    assert "| test accuracy | test mean per class |" in told
+    assert "on the validation images and the test images:" in told
+    assert "| `lenet5` | test | 50.0 % | – | 43.8 % | – |" in told
+    assert "| `convnet` | test |" not in told
 
 
 # The cells' networks are the package's

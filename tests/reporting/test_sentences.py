@@ -166,3 +166,17 @@ def test_small_words():
         "| x\\|y | 1 |",
     ]
     assert plain(sentences.with_error(0.75, 300)) == "75.0 ± 2.5 %"
+
+
+@pytest.mark.parametrize(
+    ("whole", "missed", "recognized", "not_once"),
+    [
+        (40, 1, "40 of 101 classes are", "1 of 101 classes is"),
+        (0, 0, "No class is", "no class is"),
+        (101, 0, "All 101 classes are", "no class is"),
+        (0, 101, "No class is", "all 101 classes are"),
+    ],
+)
+def test_classes_are_counted_as_one_would_say_it(whole, missed, recognized, not_once):
+    told = f"{recognized} recognized without a mistake, and {not_once} missed every time."
+    assert sentences.recognized(whole, missed, 101) == told

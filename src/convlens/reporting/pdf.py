@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.font_manager import findfont
 
 from convlens.figures import fonts
+from convlens.figures.style import PAGE_WIDTH
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -18,7 +19,8 @@ TEMPLATE = Path(__file__).with_name("report.typ")
 # text, and one that does not fit leaves the rest of its page empty: none is so tall that most of a
 # page could be.
 TEXT_WIDTH, WIDE_HEIGHT, TALL_HEIGHT = 17.0, 9.6, 15.0
-PIXELS_PER_CM = 40  # about 100 dpi, below which a figure is not blown up to the text's width
+# As of a figure that is as wide as the page, so that letters have one size in all of them.
+PIXELS_PER_CM = 150 * PAGE_WIDTH / TEXT_WIDTH
 PANDOC_MARKDOWN = (
     "markdown-raw_html-raw_attribute-raw_tex-tex_math_dollars-yaml_metadata_block-smart-citations"
 )

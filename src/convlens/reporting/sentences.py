@@ -82,6 +82,23 @@ def image_error(share: float, images: int) -> float:
     return math.sqrt(share * (1 - share) / images)
 
 
+def recognized(whole: int, missed: int, classes: int) -> str:
+    """How many of so many classes are recognized without a mistake, and how many not once."""
+
+    def some(count: int) -> str:
+        if count == 0:
+            return "no class is"
+        if count == classes:
+            return f"all {classes} classes are"
+        return f"{count} of {classes} classes {'is' if count == 1 else 'are'}"
+
+    first = some(whole)
+    return (
+        f"{first[0].upper()}{first[1:]} recognized without a mistake, and {some(missed)} "
+        "missed every time."
+    )
+
+
 def with_error(share: float, images: int) -> str:
     """ "62.8 ± 1.6 %"."""
     return f"{100 * share:.1f}{NBSP}±{NBSP}{100 * image_error(share, images):.1f}{NBSP}%"
