@@ -396,7 +396,8 @@ def test_how_a_run_ends_is_seen(way, page, toy_data, tmp_path):
         with ends:
             small_run(tmp_path / "runs" / "one", toy_data, epochs=2, callbacks=[Ends(way, page)])
         row = page.locator("tbody tr")
-        expect(row).to_contain_text({"finishes": "finished", "diverges": "stopped"}[way])
+        words = {"finishes": "finished", "diverges": "training has diverged; lower `learning_rate`"}
+        expect(row).to_contain_text(words[way])
         expect(row).to_contain_text({"finishes": "2 of 2", "diverges": "1 of 2"}[way])
         expect(page.locator(".lead")).to_contain_text("0 in training")
         expect(page.locator(".chart")).to_have_count(2)

@@ -359,13 +359,10 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(options, t
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_that_diverges_leaves_nothing_that_is_no_number(precision, toy_data, tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(Diverged, match="diverged; lower `learning_rate` and start again"):
-        train(
-            "lenet5",
-            out=run,
-            data=toy_data,
-            **{**TINY, "epochs": 5, "learning_rate": 1e9, "precision": precision},
-        )
+    options = {"data": toy_data, **TINY, "precision": precision}
+    with pytest.raises(Diverged, match="diverged; lower `learning_rate` and start again") as ended:
+        train("lenet5", out=run, **options | {"epochs": 5, "learning_rate": 1e9})
+    assert (run / "diverged.txt").read_text(encoding="utf-8") == f"{ended.value}\n"
     assert not (run / "metrics.json").exists()
     for path in run.glob("*.safetensors"):
         assert all(v.isfinite().all() for v in load_file(path).values())
@@ -374,6 +371,8 @@ def test_a_run_that_diverges_leaves_nothing_that_is_no_number(precision, toy_dat
         assert all(v.isfinite().all() for v in state["model"].values())
     with pytest.raises(UserError):  # and it does not pass for a run that has finished
         RunFolder(run).read_metrics()
+    train("lenet5", out=run, overwrite=True, **options)
+    assert not (run / "diverged.txt").exists()
 
 
 def test_resume_of_what_is_no_run(tmp_path):

@@ -13,13 +13,13 @@ import numpy as np
 
 from convlens.errors import UserError
 from convlens.training.pace import read_change
-from convlens.training.run_folder import LOCK, RunFolder
+from convlens.training.run_folder import DIVERGED, LOCK, RunFolder
 
 CONFIG = "config.yaml"
 DEPTH = 3  # folders below the one that is named
 LOOKED_FOR = 5.0  # seconds between two searches for new runs
 LAST = 3  # epochs whose mean time the others are expected to take
-READ = (CONFIG, "history.csv", "last.safetensors", "metrics.json", LOCK)
+READ = (CONFIG, "history.csv", "last.safetensors", "metrics.json", DIVERGED, LOCK)
 
 
 def is_run(path: Path) -> bool:
@@ -120,6 +120,13 @@ def _short(stamp: list[int]) -> str:
     return f"{hash(tuple(stamp)) & 0xFFFFFFFFFFFF:x}"
 
 
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+
+
 def history_of(path: Path) -> dict[str, Any]:
     """Columns and rows of history.csv; without any where none is written yet or it is damaged."""
     try:
@@ -130,18 +137,22 @@ def history_of(path: Path) -> dict[str, Any]:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    """state: "training", "finished", "stopped", "damaged" or "gone". What is not known is None."""
+    """state: "training", "finished", "stopped", "diverged", "damaged" or "gone". What is not known
+    is None; `why` is known where it has diverged."""
     folder = RunFolder(path)
-    about: dict[str, Any] = dict.fromkeys(
-        ("recipe", "network", "seed", "epochs", "monitored", "loss", "accuracy", "speed", "left")
-    )
+    unknown = "recipe network seed epochs monitored loss accuracy speed left why"
+    about: dict[str, Any] = dict.fromkeys(unknown.split())
     about |= {"epoch": 0, "seconds": 0.0, "opens": (path / "best.safetensors").exists()}
     if not path.is_dir():
         return {**about, "state": "gone"}
     if (path / "metrics.json").exists():
         about["state"] = "finished"
+    elif is_training(path):
+        about["state"] = "training"
+    elif (why := _read(path / DIVERGED)) is not None:
+        about |= {"state": "diverged", "why": why}
     else:
-        about["state"] = "training" if is_training(path) else "stopped"
+        about["state"] = "stopped"
     try:
         config = folder.read_config()
     except UserError:

@@ -286,7 +286,7 @@ def _check_same_data(folder: RunFolder, config: RunConfig, dataset: Dataset) -> 
 
 def _execute(trainer: Trainer, state: TrainState, folder: RunFolder, watching: Callbacks) -> Run:
     """Train from that state to the end, and write all that a finished run has."""
-    folder.forget_metrics()
+    folder.forget_end()
     try:
         trainer.fit(state, folder, callbacks=watching.all)
         if len(state.history) < state.pace.epochs:

@@ -7,6 +7,7 @@
     state.pt           the full training state; `convlens train --resume` continues from it
     snapshots/         with `--snapshots`: the weights after some epochs, in half precision
     metrics.json       loss and accuracy on both splits, once the run is finished
+    diverged.txt       in the place of that: why training could not go on
     steps.csv          with `--log csv`: a row a step
     events.out.…       with `--log tensorboard`: the same curves for TensorBoard
 
@@ -33,7 +34,7 @@ from filelock import FileLock, Timeout
 from convlens import formats
 from convlens.data import Dataset, Reading, open_dataset
 from convlens.data.decode import Fit
-from convlens.errors import UserError
+from convlens.errors import Diverged, UserError
 from convlens.fields import convert
 from convlens.files import (
     as_unicode,
@@ -53,6 +54,7 @@ from convlens.training.distributed import ALONE, World
 T = TypeVar("T")
 Row = dict[str, float]  # of history.csv: an epoch
 STEPS = "steps.csv"
+DIVERGED = "diverged.txt"
 EVENTS = "events.out.tfevents.*"  # as TensorBoard names its files
 LOCK = ".lock"  # there while a program writes to the run
 
@@ -114,7 +116,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """While the block runs, no other program may write to the run.
+        """While the block runs, no other program may write to the run. That it diverges is kept.
 
         The system drops the lock when the process dies, so that a stale one never blocks. Raises
         UserError when another program holds it.
@@ -122,6 +124,11 @@ class RunFolder:
         self.first(self._hold)
         try:
             yield
+        except Diverged as problem:
+            if self.world.rank == 0:
+                with contextlib.suppress(OSError), replacing(self.path / DIVERGED) as temporary:
+                    temporary.write_text(f"{problem}\n", encoding="utf-8")
+            raise
         finally:
             if self.world.rank == 0:  # the others may have failed, and nobody waits for them
                 self._release()
@@ -157,7 +164,7 @@ class RunFolder:
     def _begin(self, config: RunConfig) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         # What is left of an overwritten run must not pass for this one's, should it be cut early.
-        self._forget_metrics()
+        self._forget_end()
         for old in ("state.pt", "history.csv", STEPS, "best.safetensors", "last.safetensors"):
             (self.path / old).unlink(missing_ok=True)
         for old in self.path.glob(EVENTS):
@@ -333,12 +340,13 @@ class RunFolder:
         """Write metrics.json, the last of a run: its presence says that all is there."""
         self.first(write_json, self.path / "metrics.json", dict(metrics))
 
-    def forget_metrics(self) -> None:
-        """Remove metrics.json, which speaks of finished runs only."""
-        self.first(self._forget_metrics)
+    def forget_end(self) -> None:
+        """Remove metrics.json and diverged.txt, which speak of runs that are over."""
+        self.first(self._forget_end)
 
-    def _forget_metrics(self) -> None:
-        (self.path / "metrics.json").unlink(missing_ok=True)
+    def _forget_end(self) -> None:
+        for end in "metrics.json", DIVERGED:
+            (self.path / end).unlink(missing_ok=True)
 
     def read_confusion(self) -> np.ndarray:
         """confusion.csv, int64, shape (C, C), rows true."""

@@ -15,6 +15,7 @@ const WORDS = {
   training: "trains",
   finished: "finished",
   stopped: "stopped",
+  diverged: "diverged",
   damaged: "damaged",
   gone: "gone",
 };
@@ -124,8 +125,9 @@ class Page {
         name: "State",
         key: ({ state }) => WORDS[state],
         told: ({ state }) => WORDS[state],
-        cell: ({ state, id, opens }) => [
+        cell: ({ state, id, opens, why }) => [
           h("span", { class: `state ${state}` }, WORDS[state]),
+          why && h("span", { class: "why" }, why),
           opens && state !== "training"
             ? [" ", h("a", { href: `inside/${id}/` }, "look inside")]
             : "",
