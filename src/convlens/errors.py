@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -17,12 +18,14 @@ class UserError(Exception):
         self.options = (option,) if isinstance(option, str) else tuple(option)
 
     def __reduce__(self) -> tuple:
-        """Keep the options when the exception crosses to another process."""
-        return _restore, (type(self), str(self), self.options)
+        """Keep all it knows when the exception crosses to another process."""
+        return _restore, (type(self), self.args, self.__dict__)
 
 
-def _restore(kind: type[UserError], message: str, options: tuple[str, ...]) -> UserError:
-    return kind(message, option=options)
+def _restore(kind: type[UserError], arguments: tuple, known: dict[str, Any]) -> UserError:
+    problem = kind.__new__(kind, *arguments)  # each kind's __init__ asks for other things
+    problem.__dict__ |= known
+    return problem
 
 
 class Diverged(UserError):

@@ -35,9 +35,6 @@ class TooShort(UserError):
         super().__init__(message, option="time")
         self.least = least
 
-    def __reduce__(self) -> tuple:
-        return type(self), (str(self), self.least)
-
 
 @dataclass(frozen=True)
 class Choice:
