@@ -21,6 +21,7 @@ from convlens.files import replacing
 # Okabe and Ito 2008 (Color Universal Design): told apart by color-blind readers too.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#6B6B6B"
 
+DOTS_AN_INCH = 150  # of a saved figure
 PAGE_WIDTH = 8.0  # inches: an A4 page with narrow margins, so that font sizes are true in print
 
 styled = rc_context(
@@ -119,14 +120,14 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write `figure` as PNG, 150 dots an inch; the same figure gives the same bytes.
+    """Write `figure` as PNG of DOTS_AN_INCH; the same figure gives the same bytes.
 
     The folder is made where it is missing; a file of that name is replaced in one step.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        _write(figure, temporary, dots_an_inch=150)
+        _write(figure, temporary, dots_an_inch=DOTS_AN_INCH)
     return path
 
 

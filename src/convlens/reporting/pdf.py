@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.font_manager import findfont
 
 from convlens.figures import fonts
-from convlens.figures.style import PAGE_WIDTH
+from convlens.figures.style import DOTS_AN_INCH, PAGE_WIDTH
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -20,7 +20,7 @@ TEMPLATE = Path(__file__).with_name("report.typ")
 # page could be.
 TEXT_WIDTH, WIDE_HEIGHT, TALL_HEIGHT = 17.0, 9.6, 15.0
 # As of a figure that is as wide as the page, so that letters have one size in all of them.
-PIXELS_PER_CM = 150 * PAGE_WIDTH / TEXT_WIDTH
+PIXELS_PER_CM = DOTS_AN_INCH * PAGE_WIDTH / TEXT_WIDTH
 PANDOC_MARKDOWN = (
     "markdown-raw_html-raw_attribute-raw_tex-tex_math_dollars-yaml_metadata_block-smart-citations"
 )
