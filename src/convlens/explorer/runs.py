@@ -120,13 +120,6 @@ def _short(stamp: list[int]) -> str:
     return f"{hash(tuple(stamp)) & 0xFFFFFFFFFFFF:x}"
 
 
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return None
-
-
 def history_of(path: Path) -> dict[str, Any]:
     """Columns and rows of history.csv; without any where none is written yet or it is damaged."""
     try:
@@ -149,7 +142,7 @@ def _describe(path: Path) -> dict[str, Any]:
         about["state"] = "finished"
     elif is_training(path):
         about["state"] = "training"
-    elif (why := _read(path / DIVERGED)) is not None:
+    elif (why := folder.read_diverged()) is not None:
         about |= {"state": "diverged", "why": why}
     else:
         about["state"] = "stopped"

@@ -25,18 +25,16 @@ def lenet5() -> Recipe:
 
 
 def lenet5plus() -> Recipe:
-    """LeNet5's layers with batch norm, dropout, Kaiming initialization, Muon and augmentation.
+    """LeNet5's layers with batch norm, little dropout, Kaiming initialization, Muon and strong
+    augmentation: small crops, and TrivialAugment on half of the images.
 
     convlens train lenet5plus --seed 0
-
-    17 minutes on one busy core; 77.8 % on Caltech-101's validation images (mean of 3 seeds),
-    99.6 % on the training images.
     """
     return Recipe(
         name="lenet5plus",
         model="LeNet5",
-        model_options={"padding": 2, "batch_norm": True, "dropout": 0.25},
-        crop_pct=0.926,
+        model_options={"padding": 2, "batch_norm": True, "dropout": 0.1},
+        crop_pct=0.893,
         epochs=60,
         optimizer="muon",
         learning_rate=1.2e-2,
@@ -44,6 +42,8 @@ def lenet5plus() -> Recipe:
         label_smoothing=0.05,
         initialization="kaiming",
         ema_decay=0.995,
-        augment=Augment(scale=0.3, aspect=0.15, rotate=8, flip=0.5, color=0.2),
-        temperature=0.9,
+        augment=Augment(
+            scale=0.35, aspect=0.15, rotate=8, flip=0.5, color=0.2, trivial_augment=0.5
+        ),
+        temperature=0.84,
     )

@@ -28,7 +28,7 @@ _CROPS: Space = {
     "augment.rotate": Range(0, 25),
     "augment.color": Range(0, 0.5),
     # few, for each has the data set decoded to its size
-    "crop_pct": (1.0, 0.926, 0.909, 0.877, 0.833, 0.8),
+    "crop_pct": (1.0, 0.909, 0.893, 0.877, 0.833, 0.8),
 }
 _MIXES: Space = {
     "augment.erase": Range(0, 0.6),
@@ -43,7 +43,13 @@ SPACES: Mapping[str, Space] = {
         "batch_size": (32, 64, 128, 256),
         "optimizer": ("adamw", "sgd", "muon"),
     },
-    "lenet5plus": {**_RATE, **_DECAY, "model_options.dropout": Range(0, 0.6), **_CROPS},
+    "lenet5plus": {
+        **_RATE,
+        **_DECAY,
+        "model_options.dropout": Range(0, 0.6),
+        **_CROPS,
+        "augment.trivial_augment": Range(0, 1),
+    },
     "convnet": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
     "resnet18": {**_RATE, **_DECAY, **_CROPS, **_MIXES},
     "resnet18_stride2": {**_RATE, **_DECAY, **_CROPS, **_MIXES},

@@ -348,6 +348,13 @@ class RunFolder:
         for end in "metrics.json", DIVERGED:
             (self.path / end).unlink(missing_ok=True)
 
+    def read_diverged(self) -> str | None:
+        """Why training could not go on, as diverged.txt says; None where it holds nothing."""
+        try:
+            return (self.path / DIVERGED).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+
     def read_confusion(self) -> np.ndarray:
         """confusion.csv, int64, shape (C, C), rows true."""
         rows = read_csv(self.path / "confusion.csv")
