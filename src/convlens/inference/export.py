@@ -13,13 +13,10 @@ the model's `metadata_props`, in .pt2 as the extra file `convlens.json`. Before 
 name it is loaded back, run by the program that will run it, and compared with the network.
 """
 
-import contextlib
 import copy
 import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from convlens import formats
+from convlens import formats, logs
 from convlens.data.dataset import center_crop
 from convlens.errors import UserError
 from convlens.files import replacing
@@ -83,7 +80,7 @@ def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -
             "`pip install onnx onnxscript onnxruntime`, or write a .pt2 file"
         ) from None
     program = _program(network)
-    with _quiet():
+    with logs.quiet("torch.onnx"):
         written = torch.onnx.export(
             program,
             (),
@@ -122,12 +119,12 @@ def _write_torch(network: "_Portable", metadata: dict[str, object], path: Path) 
     program = _program(network)
     buffer = io.BytesIO()  # torch itself writing to a full disk raises no OSError
     content = json.dumps(metadata, ensure_ascii=False)
-    with _quiet():
+    with logs.quiet("torch.onnx"):
         torch.export.save(program, buffer, extra_files={"convlens.json": content})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        with _quiet():
+        with logs.quiet("torch.onnx"):
             loaded = torch.export.load(temporary).module()
         difference = _largest_difference(network, loaded)
     return Export(path, network.outputs, f"torch {torch.__version__}", difference)
@@ -179,7 +176,7 @@ class _Portable(nn.Module):
 def _program(network: _Portable) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch")
     try:
-        with _quiet(), torch.no_grad():
+        with logs.quiet("torch.onnx"), torch.no_grad():
             program = torch.export.export(
                 network, (network.images(2),), dynamic_shapes={"images": {0: batch}}, strict=False
             )
@@ -226,17 +223,3 @@ def _metadata(classifier: "Classifier") -> dict[str, object]:
         "recipe": classifier.origin.recipe,
         "commit": classifier.origin.commit,
     }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's notes to its own developers."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

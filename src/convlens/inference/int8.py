@@ -6,11 +6,8 @@ Neural Networks for Efficient Integer-Arithmetic-Only Inference"). What that cos
 images that were not trained on, and refused where it is too much.
 """
 
-import contextlib
 import copy
 import importlib.util
-import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convlens import logs
 from convlens.data.dataset import Split, center_crop
 from convlens.errors import UserError
 from convlens.files import replacing, scratch
@@ -94,7 +92,7 @@ def to_int8(
     """
     need_packages()
     core = _Core(classifier)
-    with quiet(), scratch("convlens-int8") as folder:
+    with logs.quiet("torch.onnx", ""), scratch("convlens-int8") as folder:
         plain, rounded = folder / "plain.onnx", folder / "int8.onnx"
         size = classifier.size
         torch.onnx.export(
@@ -129,7 +127,7 @@ def export_int8(
     def images(batch: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(center_crop(batch, classifier.loaded_size))
 
-    with quiet(), scratch("convlens-int8") as folder:
+    with logs.quiet("torch.onnx", ""), scratch("convlens-int8") as folder:
         plain, rounded = folder / "plain.onnx", folder / "int8.onnx"
         export(classifier, plain, layers=())
         quantize(plain, rounded, map(images, some(train)))
@@ -242,19 +240,3 @@ class _Core(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the notes of torch and onnxruntime to their own developers."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
