@@ -11,8 +11,8 @@ each run. All train on all of `train/` and are measured on `test/` where a set h
 Besides, every recipe is trained unchanged on every set, however long it takes.
 
 One process runs at a time. What is done stands in OUT/datasets.json and is not done again; the
-table is OUT/datasets.md, the picture OUT/datasets.png. `--table` makes those two alone, and puts
-the table into `docs/datasets.md`.
+table is OUT/datasets.md, the picture OUT/datasets.png. `--table` makes those two alone;
+`python docs/results.py` puts them into the pages.
 """
 
 import argparse
@@ -39,13 +39,12 @@ from datasets_sets import SETS, made
 
 from convlens import logs
 from convlens.errors import UserError
-from convlens.figures.style import BLUE, GRAY, VERMILION, new_figure, save, styled
+from convlens.figures.style import BLUE, VERMILION, new_figure, save, styled
 from convlens.files import replacing, write_json
 from convlens.recipes import RECIPES
 from convlens.reporting.tables import mean, standard_error
 
 CORES = 2
-DOCS = Path(__file__).parent.parent / "docs"
 SCRIPTS = Path(__file__).parent / "datasets_peers"
 PEERS = {
     "fastai": "fastai_xresnet18.py",
@@ -92,7 +91,6 @@ def main() -> None:
         if not records:
             raise UserError(f"there is no record in {path}; run without `table` first")
         write_pages(args.out, records, args.minutes)
-        fill(DOCS / "datasets.md", table(records, args.minutes))
         print(table(records, args.minutes))
         return
     logs.to_stdout()
@@ -322,58 +320,59 @@ def write_pages(out: Path, records: Sequence[Record], minutes: Sequence[float]) 
         save(picture(records), out / "datasets.png")
 
 
-def fill(page: Path, text: str) -> None:
-    """Put `text` between the marks of the page that say `datasets`."""
-    begin, end = "<!-- datasets -->\n", "<!-- /datasets -->"
-    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, marked, after = rest.partition(end)
-    if not marked:
-        raise UserError(f"{page} has no lines {begin.strip()} and {end}; put them in")
-    with replacing(page) as temporary:
-        temporary.write_text(f"{before}{begin}{text}{end}{after}", encoding="utf-8")
-
-
 @styled
 def picture(records: Sequence[Record]) -> Figure:
     """Accuracy against minutes: a panel a set, a line a peer, a point a recipe."""
-    names = list(dict.fromkeys(r["set"] for r in records))
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = new_figure(height=2.6 * rows + 0.3)
+    names = [n for n in dict.fromkeys(r["set"] for r in records) if len(of(records, set=n)) > 1]
+    columns = max(1, min(3, len(names)))
+    rows = max(1, -(-len(names) // columns))
+    figure = new_figure(height=2.6 * rows + 0.5)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for ax in panels:
+    for ax in panels[len(names) :]:
         ax.set_visible(False)
+    labeled: dict[str, Any] = {}
     for ax, name in zip(panels, names, strict=False):
-        ax.set_visible(True)
         for method in (*OURS, *TIMED):
-            mine = of(records, set=name, method=method)
-            points = []
-            for given in sorted({r["minutes"] or 0 for r in mine}):
-                same = [r for r in mine if (r["minutes"] or 0) == given]
-                accuracies = [100 * r["accuracy"] for r in same]
-                points.append(
-                    (
-                        statistics.mean(r["seconds"] for r in same) / 60,
-                        statistics.mean(accuracies),
-                        standard_error(accuracies) if len(same) > 1 else 0,
-                    )
-                )
+            points = _points(of(records, set=name, method=method))
             if not points:
                 continue
             x, y, error = zip(*points, strict=True)
             color = COLORS.get(method, BLUE)
-            style = "o-" if method in TIMED else "D"
-            ax.errorbar(x, y, error, fmt=style, color=color, markersize=4, linewidth=1)
-            label = TITLES.get(method, method)
-            ax.annotate(
-                label, (x[-1], y[-1]), (4, 4), textcoords="offset points", fontsize=6, color=color
-            )
-        ax.set(title=name, xscale="log", xlabel="minutes", ylabel="accuracy, %")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            if method in TIMED:
+                line = ax.errorbar(x, y, error, fmt="o-", color=color, markersize=4, linewidth=1)
+                labeled.setdefault(TITLES[method], line)
+            else:
+                ax.errorbar(x, y, error, fmt="D", color=color, markersize=4)
+                ax.annotate(method, (x[0], y[0]), (4, -8), textcoords="offset points", fontsize=6.5)
+        ticks = sorted({r["minutes"] for r in of(records, set=name) if r["minutes"]})
+        ax.set(
+            title=name, xscale="log", xlabel=f"minutes of a process, {CORES} cores", ylim=(0, 100)
+        )
+        ax.set_xticks(ticks, [f"{minutes:g}" for minutes in ticks])
+        ax.set_xticks([], minor=True)
         ax.grid(True, color="#DDDDDD")
-        ax.margins(x=0.25, y=0.12)
-    figure.suptitle(f"{CORES} cores; each point is a whole process", fontsize=8, color=GRAY)
+        ax.margins(x=0.15)
+    panels[0].set_ylabel("accuracy, %")
+    order = [title for title in TITLES.values() if title in labeled]
+    figure.legend(
+        [labeled[title] for title in order],
+        order,
+        loc="outside lower center",
+        ncols=len(order) or 1,
+    )
     return figure
+
+
+def _points(records: Sequence[Record]) -> list[tuple[float, float, float]]:
+    """For each time that was given: minutes that it took, accuracy in percent, standard error."""
+    found = []
+    for given in sorted({r["minutes"] or 0 for r in records}):
+        same = of(records, minutes=given or None)
+        accuracies = [100 * r["accuracy"] for r in same]
+        took = statistics.mean(r["seconds"] for r in same) / 60
+        error = standard_error(accuracies) if len(same) > 1 else 0.0
+        found.append((took, statistics.mean(accuracies), error))
+    return found
 
 
 if __name__ == "__main__":

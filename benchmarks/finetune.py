@@ -209,8 +209,12 @@ def draw(records: Sequence[dict[str, Any]]) -> Figure:
         if points:
             x, y = zip(*points, strict=True)
             axes.plot(x, y, marker="o", label=way, color=COLORS[WAYS.index(way)])
+    sizes = sorted({runs[0]["train_images"] for (_, way), runs in found.items() if way == WAYS[0]})
     axes.set_xscale("log")
-    axes.set_xlabel("training images")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.set_xticks([], minor=True)
+    axes.grid(True)
+    axes.set_xlabel("training images, of all classes together")
     axes.set_ylabel(f"accuracy on {split}/, %")
     axes.legend()
     return figure

@@ -1,10 +1,12 @@
 """Fills the tables of README.md and docs/ from results/: `python docs/results.py`.
 
-A table stands between `<!-- name -->` and `<!-- /name -->`; nobody writes in there by hand.
+A table stands between `<!-- name -->` and `<!-- /name -->`; nobody writes in there by hand. The
+pictures of results/ that pages show are copied into docs/pictures/.
 """
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from convlens import formats
@@ -17,7 +19,9 @@ TABLES = {  # the page, the name of its table
     ("docs/speed.md", "bench"),
     ("docs/accuracy.md", "ablation"),
     ("docs/how-to/finetune.md", "finetune"),
+    ("docs/datasets.md", "datasets"),
 }
+PICTURES = ("datasets.png", "finetune.png", "profile.png")
 
 
 def table(page: str, name: str) -> str:
@@ -42,6 +46,9 @@ def main() -> None:
     for page, name in sorted(TABLES):
         (ROOT / page).write_text(filled(page, name), encoding="utf-8")
         print(f"filled     {name} in {page}")
+    for name in PICTURES:
+        shutil.copyfile(ROOT / "results" / name, ROOT / "docs" / "pictures" / name)
+        print(f"copied     {name}")
 
 
 if __name__ == "__main__":

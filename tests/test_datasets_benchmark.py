@@ -101,20 +101,6 @@ def test_the_table_compares_with_the_best_peer_and_knows_standard_errors(dataset
         assert picture.height > 300, "a panel for the set"
 
 
-def test_the_table_goes_between_the_marks_of_a_page(datasets, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- datasets -->\nold\n<!-- /datasets -->\nb\n", encoding="utf-8")
-    for text in "| new |\n", "| newer |\n":
-        datasets.fill(page, text)
-    assert page.read_text(encoding="utf-8") == (
-        "a\n<!-- datasets -->\n| newer |\n<!-- /datasets -->\nb\n"
-    )
-    page.write_text("a\n", encoding="utf-8")
-    with pytest.raises(UserError, match="has no lines <!-- datasets -->"):
-        datasets.fill(page, "| new |\n")
-    assert page.read_text(encoding="utf-8") == "a\n"
-
-
 def test_sets_are_links_and_what_is_missing_is_named(datasets, tmp_path, monkeypatch):
     python, mine = tmp_path / "python", tmp_path / "photos"
     for split in "train", "validation", "test":

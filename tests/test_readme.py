@@ -45,6 +45,12 @@ def test_the_tables_of_the_pages_are_those_in_results(page, name):
     assert results.filled(page, name) == text_of(page)
 
 
+@pytest.mark.parametrize("name", results.PICTURES)
+def test_the_pictures_of_the_pages_are_those_in_results(name):
+    shown = ROOT / "docs" / "pictures" / name
+    assert shown.read_bytes() == (ROOT / "results" / name).read_bytes()
+
+
 def test_the_tables_in_results_are_made_from_the_records():
     table = results_table(RECORDS) + "\n" + ensembles_table(ENSEMBLES)
     assert table == text_of("results", "summary.md")

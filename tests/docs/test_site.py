@@ -33,11 +33,6 @@ def test_the_site_asks_no_other_host_for_fonts():
     assert tomllib.loads(text_of("zensical.toml"))["project"]["theme"]["font"] is False
 
 
-def test_the_profile_shown_is_the_one_measured():
-    shown = (DOCS / "pictures" / "profile.png").read_bytes()
-    assert shown == (ROOT / "results" / "profile.png").read_bytes()
-
-
 def test_one_version_and_one_date():
     version = re.escape(convlens.__version__)
     citation = text_of("CITATION.cff")
