@@ -36,6 +36,7 @@ from convlens.training.duration import in_words, seconds_of
 
 TIMES = ("30s", "1m", "2m", "5m", "10m", "20m")
 PEERS = {"fastai": VERMILION, "timm": "#009E73", "ultralytics": "#CC79A7"}
+NAMES = {"ultralytics": "Ultralytics"}  # where the word in the records is another
 Record = dict[str, Any]
 
 
@@ -162,31 +163,33 @@ def picture(records: Sequence[Record], peers: Sequence[Record]) -> Figure:
     """Accuracy against the seconds of whole processes: ours as a line, peers as theirs."""
     figure = new_figure(height=3.6)
     ax = figure.subplots()
+    sets = list(dict.fromkeys(r["set"] for r in records))
+    of_set = {name: f", {name}" if len(sets) > 1 else "" for name in sets}
     for (name, holdout), color in zip(
         dict.fromkeys((r["set"], r["holdout"]) for r in records),
         (BLUE, GRAY, "#E69F00", "black"),
         strict=False,
     ):
         mine = [r for r in records if (r["set"], r["holdout"]) == (name, holdout)]
-        label = f"ConvLens, {name}" + (" (held out)" if holdout else "")
+        label = f"ConvLens{of_set[name]}" + (" (held out)" if holdout else "")
         _line(ax, list(points(mine).values()), label, color)
-    sets = {r["set"] for r in records}
+    seconds = {seconds_of(r["time"]) for r in records}
     for peer, color in PEERS.items():
-        for name in sorted(sets):
+        for name in sets:
             rows = [r for r in peers if r["method"] == peer and r["set"] == name]
             rows = [r for r in rows if r["split"] != "holdout"]
-            by_time = [
-                [r for r in rows if r["minutes"] == minutes]
-                for minutes in sorted({r["minutes"] for r in rows})
-            ]
-            if by_time:
-                _line(ax, by_time, f"{peer}, {name}", color)
-    ticks = [seconds_of(given) for given in TIMES]
-    ax.set(xscale="log", xlabel="from the start of the process to its end", ylabel="accuracy, %")
-    ax.set_xticks(ticks, TIMES)
+            minutes = sorted({r["minutes"] for r in rows})
+            if minutes:
+                by_time = [[r for r in rows if r["minutes"] == each] for each in minutes]
+                _line(ax, by_time, f"{NAMES.get(peer, peer)}{of_set[name]}", color)
+                seconds.update(60 * each for each in minutes)
+    title = "" if len(sets) > 1 else sets[0]
+    ax.set(xscale="log", ylim=(0, 100), ylabel="accuracy, %", title=title)
+    ax.set_xlabel("a process from its start to its end, on two cores")
+    ax.set_xticks(sorted(seconds), list(map(in_words, sorted(seconds))))
     ax.set_xticks([], minor=True)
-    ax.grid(True, color="#DDDDDD")
-    ax.legend(loc="lower right", fontsize=7)
+    ax.grid(True)
+    ax.legend(loc="upper left")
     return figure
 
 
