@@ -224,6 +224,16 @@ def test_a_single_class_can_be_measured_and_not_trained_on(tmp_path):
         dataset.check_trainable()
 
 
+@pytest.mark.parametrize("image", ["1.png", "images/1.png"])
+def test_a_list_beside_images_without_classes_is_pointed_to(image, tmp_path):
+    tree(tmp_path, image)
+    (tmp_path / "labels.csv").write_text(f"file,label\n{image},cat\n")
+    table = f"{tmp_path / 'labels.csv'} lies there too; if it says the classes, give that"
+    assert scan(tmp_path).notes[-1] == f"note       {table}"
+    tree(tmp_path, "cat/1.png", "dog/1.png")
+    assert all(table not in note for note in scan(tmp_path).notes)
+
+
 def test_images_that_lie_in_no_class_are_counted(tmp_path):
     split_tree(tmp_path)
     tree(tmp_path, "1.png", "train/2.png", "train/3.png", "test/4.png")

@@ -81,6 +81,9 @@ def _list_folder(folder: Path, reading: Reading) -> Listing:
     listing = list_folders(folder, reading)
     if not listing.paths and parquet.shards(folder):
         return parquet.read_parquet(folder, reading)
+    if len(listing.classes) < 2 and (tables := lists_in(folder)):
+        hint = f"note       {tables[0]} lies there too; if it says the classes, give that"
+        return replace(listing, notes=(*listing.notes, hint))
     return listing
 
 
