@@ -6,9 +6,10 @@ import itertools
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 from convlens import figures
-from convlens.figures.style import VERMILION, shorten
+from convlens.figures.style import DOTS_AN_INCH, VERMILION, new_figure, shorten, styled
 from convlens.inference.confusion import similarity_order
 
 LONG = "a_class_of_things_whose_name_nobody_would_ever_want_to_type_twice"
@@ -386,15 +387,37 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     path.write_bytes(b"old")
     figure = figures.learning_curves(history(3))
 
-    def fail(target, **options):
+    def fail(picture, target, **options):
         target.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(figure, "savefig", fail)
+    monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(OSError, match="disk full"):
         figures.save(figure, path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_a_saved_figure_is_all_that_is_drawn_and_its_edges(beyond, tmp_path):
+    """As matplotlib saves it with bbox_inches="tight", wherever it was drawn."""
+    figure = styled(new_figure)(height=2, width=3)
+    styled(figure.subplots)().plot([0, 1], [0, 1])
+    if beyond:
+        styled(figure.text)(1.2, 0.5, "outside of the figure")
+    dpi, canvas = figure.dpi, figure.canvas
+    path = figures.save(figure, tmp_path / "ours.png")
+    assert (figure.dpi, figure.canvas) == (dpi, canvas)
+    figure.savefig(tmp_path / "theirs.png", dpi=DOTS_AN_INCH, bbox_inches="tight")
+    with Image.open(path) as ours, Image.open(tmp_path / "theirs.png") as theirs:
+        assert ours.size == pytest.approx(theirs.size, abs=1)
+        assert ours.info["dpi"] == pytest.approx((DOTS_AN_INCH, DOTS_AN_INCH), abs=0.1)
+        mine, other = (
+            np.asarray(each.convert("L").resize((60, 40), Image.Resampling.BOX), float)
+            for each in (ours, theirs)
+        )
+    assert np.abs(mine - other).mean() < 1.5
+    assert mine.std() > 10
 
 
 def test_drawing_leaves_matplotlib_s_settings_alone():

@@ -1,5 +1,6 @@
 """A run that has so long, on a machine whose times are decreed: it ends in time, and says how."""
 
+import dataclasses
 import pickle
 import re
 import shlex
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from convlens.cli.train_options import parse_train
+from convlens.data import open_dataset
 from convlens.errors import UserError
 from convlens.recipes import RECIPES
 from convlens.recipes.lengths import lengths
@@ -20,7 +22,8 @@ from convlens.training import plan as plan_module
 from convlens.training import run as run_module
 from convlens.training import trainer as trainer_module
 from convlens.training.config import RunConfig, make_config
-from convlens.training.cost import Clock, Cost
+from convlens.training.cost import Clock, Cost, measure
+from convlens.training.device import choose
 from convlens.training.distributed import ALONE, World
 from convlens.training.duration import in_words, seconds_of
 from convlens.training.folds import cross_validate
@@ -30,6 +33,7 @@ from convlens.training.plan import TooShort, choices_of, choose_in_time
 from convlens.training.result import Run
 from convlens.training.run import resume, train
 from convlens.training.schedule import schedule
+from convlens.training.trainer import Trainer
 
 TINY = {"size": 16, "batch_size": 8, "schedule": "cosine", "device": "cpu", "precision": "fp32"}
 BATCHES = 7  # of toy data: 60 images
@@ -234,6 +238,18 @@ def test_no_run_is_longer_than_what_has_been_measured(machine, toy_data):
     assert planned("10h").total < longest.total
 
 
+def test_of_the_training_images_as_many_are_measured_as_there_is_time_for(toy_data):
+    dataset = open_dataset(toy_data, size=64)
+    trainer = Trainer(RunConfig(RECIPES["lenet5"]()), dataset, choose("cpu", "fp32"))
+    train, monitored = len(dataset.train), len(dataset.validation)
+    assert (measure(trainer).sample, measure(trainer).last) == (None, train + monitored)
+    assert measure(trainer, seconds=3600).sample is None
+    short = measure(trainer, seconds=1e-6)
+    assert (short.sample, short.last) == (monitored, 2 * monitored)
+    trainer.config = dataclasses.replace(trainer.config, train_sample=7)  # as it was asked for
+    assert measure(trainer, seconds=3600).sample == 7
+
+
 def test_the_folds_share_the_time(machine, tmp_path, toy_data):
     options = {"data": toy_data, "out": tmp_path / "cv", "time": "3m", **TINY}
     result = cross_validate("lenet5", 3, **options)
@@ -281,7 +297,7 @@ def test_the_longer_it_may_take_the_finer_is_the_network(
 ):
     monkeypatch.setattr(time, "perf_counter", lambda: 10.0)
 
-    def measure(trainer, most_images):
+    def measure(trainer, most_images, seconds):
         options = trainer.config.recipe.model_options
         step = 0.4 / options.get("stem_stride", 1) ** 2 / (2.2 if "widths" in options else 1)
         most = max(60 * 60, most_images // 128)

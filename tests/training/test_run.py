@@ -112,6 +112,19 @@ def test_a_run_is_asked_for_what_its_folder_holds(finished_run, toy_data):
     assert "data:image/png;base64," in shown
 
 
+def test_a_sample_of_the_training_images_is_measured_where_it_is_asked_for(toy_data, tmp_path):
+    run = train("lenet5plus", out=tmp_path / "run", data=toy_data, train_sample=20, **TINY)
+    seen = open_dataset(toy_data, size=run.config.recipe.loaded_size).train
+    assert (run.metrics["train_images"], run.metrics["train_sample"]) == (len(seen), 20)
+    drawn = np.sort(np.random.default_rng(0).choice(len(seen), 20, replace=False))
+    expected = run.classifier.evaluate(seen.take(drawn))
+    assert run.metrics["train_accuracy"] == expected.accuracy
+    assert run.metrics["train_loss"] == pytest.approx(expected.loss, rel=1e-5)
+    card = (run.folder / "MODEL_CARD.md").read_text()
+    assert f"| accuracy on 20 of the training images | {expected.accuracy:.1%} |" in card
+    assert "--train-sample 20" in run.metrics["command"]
+
+
 def test_config_is_read_back_as_it_was_written(finished_run, toy_data):
     config = Run(finished_run).config
     recipe = dataclasses.replace(RECIPES["lenet5plus"](), epochs=2, batch_size=16)

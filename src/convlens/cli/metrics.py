@@ -11,9 +11,11 @@ MEASURES = ("loss", "accuracy", "mean_class_accuracy")
 def print_split(name: str, metrics: Mapping[str, Any]) -> None:
     """One line: the split's loss, in nats, and its accuracies; another where more is known."""
     loss, accuracy, mean_class_accuracy = (metrics[f"{name}_{what}"] for what in MEASURES)
+    some, images = metrics.get(f"{name}_sample"), metrics.get(f"{name}_images")
     say(
         f"{name:<10} loss {loss:.4f}  accuracy {accuracy:.2%}  "
         f"mean per class {mean_class_accuracy:.2%}"
+        + (f", on {some:,} of the {images:,} images" if some else "")
     )
     if more := _measures(name, metrics):
         say(f"{'':<10} {more}")

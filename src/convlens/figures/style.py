@@ -10,9 +10,11 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from PIL import Image
 
 from convlens.escape import visible
 from convlens.figures import fonts
@@ -22,6 +24,8 @@ from convlens.files import replacing
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#6B6B6B"
 
 DOTS_AN_INCH = 150  # of a saved figure
+EDGE = 0.1  # inches around what is drawn
+BARE = {"Software": None}  # without the version of what wrote it, which changes the bytes
 PAGE_WIDTH = 8.0  # inches: an A4 page with narrow margins, so that font sizes are true in print
 
 styled = rc_context(
@@ -139,6 +143,24 @@ def to_png(figure: Figure) -> bytes:
 
 
 def _write(figure: Figure, target: Path | io.BytesIO, dots_an_inch: int) -> None:
-    figure.savefig(
-        target, format="png", dpi=dots_an_inch, bbox_inches="tight", metadata={"Software": None}
-    )
+    """What `figure.savefig` with bbox_inches="tight" writes, which lays out and draws all twice."""
+    before = figure.canvas, figure.dpi
+    try:
+        figure.dpi = dots_an_inch
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+        tight = figure.get_tightbbox(canvas.get_renderer())
+    finally:
+        canvas, figure.dpi = before
+        figure.set_canvas(canvas)
+    x0, y0, x1, y1 = dots_an_inch * tight.extents
+    if min(x0, y0) < 0 or x1 > drawn.width or y1 > drawn.height:  # some of it was not drawn
+        figure.savefig(target, format="png", dpi=dots_an_inch, bbox_inches="tight", metadata=BARE)
+        return
+    edge = dots_an_inch * EDGE
+    box = (x0 - edge, drawn.height - y1 - edge, x1 + edge, drawn.height - y0 + edge)
+    left, top, right, bottom = map(round, box)
+    picture = Image.new("RGBA", (right - left, bottom - top), "white")
+    picture.paste(drawn, (-left, -top))
+    picture.save(target, format="png", dpi=(dots_an_inch, dots_an_inch))

@@ -110,12 +110,18 @@ def _numbers(records: Sequence[dict[str, Any]], split: str, where: str) -> list[
             cells += _figure(records, f"{name}_{field}")[: 2 + intervals]
         if any(cells):
             lines.append(f"| {label} | {' | '.join(cells)} |")
-    rest = " |" * (len(titles) - 2)
+    rest, trained = " |" * (len(titles) - 2), mean(records, "train_accuracy", "{:.1%}")
     return [
         *lines,
         f"| expected calibration error | {mean(records, 'calibrated_error', '{:.1%}')} |{rest}",
-        f"| accuracy on the training images | {mean(records, 'train_accuracy', '{:.1%}')} |{rest}",
+        f"| accuracy on {_train_images(records)} | {trained} |{rest}",
     ]
+
+
+def _train_images(records: Sequence[dict[str, Any]]) -> str:
+    """On which training images a network was measured."""
+    some = [record["train_sample"] for record in records if record.get("train_sample")]
+    return f"{min(some):,} of the training images" if some else "the training images"
 
 
 def _empty(record: dict[str, Any], split: str) -> str:

@@ -57,6 +57,9 @@ class RunConfig(Reading):
     """Of the folds only this one, counted from 1; 0 means all."""
     max_train_images: Annotated[int | None, Bounds(1)] = None
     """Train on about this many images at most, the same share of each class; by default all."""
+    train_sample: Annotated[int | None, Bounds(1)] = None
+    """Training images that the finished network is measured on, drawn at random; by default all,
+    and with a `time` as many as take a thirtieth of it."""
     weights: Annotated[str | None, arg(name="from", metavar="WEIGHTS")] = None
     """Begin with the layers of this run or weights file: of ConvLens, or a ResNet-18 of torchvision
     or timm (.pth or .safetensors); the classifier is new where the classes are others."""
@@ -174,6 +177,8 @@ class RunConfig(Reading):
         elif self.weights_digest and kept.weights_digest:
             found["weights"] = None  # another file, if under the same name
         ignored = {*BESIDE, *(() if self.time is None else PLANNED)}
+        if self.time is not None and self.train_sample is None:
+            ignored.add("train_sample")
         names = [
             name
             for name in asked.keys() | found.keys()

@@ -18,6 +18,7 @@ MOST_EPOCHS, MOST_IMAGES = 60, 460_000
 
 TIMED_STEPS = 3
 EVALUATED = 256  # images
+LOOKING_BACK = 1 / 30  # of the time, for what the network makes of images that it was trained on
 PAGES = 5.5  # for a split that is shown, where it is not known yet
 KEEPING = 0.3  # likewise
 
@@ -49,6 +50,7 @@ class Cost:
         image: Of an image that is evaluated.
         monitored: Images that are evaluated after each epoch.
         last: Images that are evaluated at the end.
+        sample: How many of these are of train; None for all that are trained on.
         keeping: What an epoch leaves on the disk.
         pages: The last pages of all splits that are shown.
         most: Steps in all, at most.
@@ -58,6 +60,7 @@ class Cost:
     image: float
     monitored: int
     last: int
+    sample: int | None = None
     keeping: float = KEEPING
     pages: float = PAGES
     most: int = sys.maxsize
@@ -105,10 +108,14 @@ def pages_of(shown: int) -> str:
     return f"seconds of the last pages of {shown} split{'s' * (shown > 1)}"
 
 
-def measure(trainer: Trainer, most_images: int = MOST_IMAGES) -> Cost:
+def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = math.inf) -> Cost:
     """What a run costs now, from a few steps and answers of its own; every process calls it.
 
-    most_images: seen in training, for a data set of which MOST_EPOCHS are fewer.
+    Args:
+        trainer: Of the run.
+        most_images: Seen in training, for a data set of which MOST_EPOCHS are fewer.
+        seconds: That the run may take, from which follows how many training images are evaluated
+            at its end where the configuration does not say it.
     """
     state, world = trainer.untrained(), trainer.world
     state.network.train()
@@ -124,11 +131,16 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES) -> Cost:
     started = time.perf_counter()
     classifier.logits(some)
     image = (time.perf_counter() - started) / len(some) / world.size
+    train, sample = len(splits.train), trainer.config.train_sample
+    if sample is None and LOOKING_BACK * seconds < train * image:
+        affordable = max(len(splits.monitored), int(LOOKING_BACK * seconds / image))
+        sample = affordable if affordable < train else None
+    train = min(train, sample or train)
     # with a hold-out the best epoch is measured too, which may not be the last
-    last = (len(splits.train) + len(splits.monitored)) * (1 + trainer.config.has_holdout)
+    last = (train + len(splits.monitored)) * (1 + trainer.config.has_holdout)
     last += len(trainer.test or ())
     shown = len(trainer.judged)
     pages = Measurements(trainer.machine.device).values.get(pages_of(shown), PAGES * shown)
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
     most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
-    return Cost(step, image, len(splits.monitored), last, pages=pages, most=most)
+    return Cost(step, image, len(splits.monitored), last, sample, pages=pages, most=most)

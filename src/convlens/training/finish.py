@@ -48,9 +48,7 @@ def finish(trainer: Trainer, state: TrainState, folder: RunFolder) -> None:
             folder.first(classifier.save, folder.path / "best.safetensors")
     else:
         evaluations = trainer.evaluate(classifier)
-    metrics = record(
-        config, classifier, evaluations, near_duplicates, trainer.machine, trainer.world
-    )
+    metrics = record(trainer, classifier, evaluations, near_duplicates)
     seconds = sum(row["seconds"] for row in state.history)
     found["epochs"] = len(state.history)  # fewer than the recipe's where a callback has stopped it
     metrics = {**metrics, **found, "seconds": round(seconds, 1)}

@@ -103,7 +103,8 @@ def plan(trainer: Trainer, cost: Cost, clock: Clock) -> RunConfig:
             least,
         )
     length = {"epochs": epochs, "steps_per_epoch": steps if steps < whole else None}
-    return replace(trainer.config, recipe=replace(trainer.recipe, **length), replanned=())
+    recipe = replace(trainer.recipe, **length)
+    return replace(trainer.config, recipe=recipe, replanned=(), train_sample=cost.sample)
 
 
 def choose_in_time(
@@ -134,7 +135,7 @@ def choose_in_time(
             if chosen is None
             else chosen[0].near_duplicates
         )
-        cost = measure(trainer, choice.most_images)
+        cost = measure(trainer, choice.most_images, clock.seconds)
         try:
             trainer.config = world.first(plan, trainer, cost, clock)
         except TooShort as problem:

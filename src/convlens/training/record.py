@@ -8,10 +8,8 @@ from convlens import formats
 from convlens.data.tools.near_duplicates.leak import InTrain, near_duplicates_in_train
 from convlens.inference.classifier import Classifier
 from convlens.inference.metrics import Evaluation
-from convlens.training.config import RunConfig
-from convlens.training.device import Machine
-from convlens.training.distributed import World
 from convlens.training.splits import Monitored
+from convlens.training.trainer import Trainer
 
 SUMMARY_FIELDS = (
     "recipe",
@@ -72,25 +70,26 @@ def find_near_duplicates(root: Any, splits: Monitored) -> InTrain:
 
 
 def record(
-    config: RunConfig,
+    trainer: Trainer,
     classifier: Classifier,
     evaluations: dict[str, Evaluation],
     near_duplicates: InTrain,
-    machine: Machine,
-    world: World,
 ) -> dict[str, Any]:
     """What a run found: what it is, the figures of both splits, their uncertainty, the command.
 
     evaluations: of train and the monitored split, by name. near_duplicates: which of the
     monitored images have one among those trained on.
     """
+    config, machine, world = trainer.config, trainer.machine, trainer.world
+    trained_on, seen = len(trainer.splits.train), len(evaluations["train"].labels)
     found: dict[str, Any] = {
         "format": formats.FORMAT,
         "recipe": config.recipe.name,
         "model": config.recipe.model,
         "seed": config.seed,
         "epochs": config.recipe.epochs,
-        "train_images": len(evaluations["train"].labels),
+        "train_images": trained_on,
+        **({"train_sample": seen} if seen < trained_on else {}),
     }
     for name, evaluation in evaluations.items():
         found[f"{name}_loss"] = evaluation.loss

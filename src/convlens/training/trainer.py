@@ -232,11 +232,13 @@ class Trainer:
         )
 
     def evaluate(self, classifier: Classifier) -> dict[str, Evaluation]:
-        """What the classifier makes of both splits, by name, train first."""
-        return {
-            name: self.world.evaluate(classifier, split)
-            for name, split in self.splits.named().items()
-        }
+        """What the classifier makes of both splits, by name, train first; of train's images maybe
+        some, the same ones for every seed."""
+        splits, some = self.splits.named(), self.config.train_sample
+        if some is not None and some < len(self.splits.train):
+            drawn = np.random.default_rng(0).choice(len(self.splits.train), some, replace=False)
+            splits["train"] = self.splits.train.take(np.sort(drawn))
+        return {name: self.world.evaluate(classifier, split) for name, split in splits.items()}
 
     def _build(self) -> nn.Module:
         torch.manual_seed(mix_seed(self.config.seed))
