@@ -33,6 +33,7 @@ styled = rc_context(
         "font.family": "DejaVu Sans",
         "font.size": 8,
         "axes.titlesize": 9,
+        "axes.titley": 1.0,  # else every layout looks for ticks above a frame, which none has
         "axes.labelsize": 8,
         "xtick.labelsize": 7.5,
         "ytick.labelsize": 7.5,
