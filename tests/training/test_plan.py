@@ -47,7 +47,7 @@ class Machine:
     """
 
     def __init__(self):
-        self.now, self.step, self.image, self.pages = 1000.0, 1.0, 0.02, 4.5
+        self.now, self.step, self.image, self.pages = 1000.0, 1.0, 0.02, 6.0
         self.factors = {}
 
     def train(self):

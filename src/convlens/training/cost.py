@@ -19,7 +19,7 @@ MOST_EPOCHS, MOST_IMAGES = 60, 460_000
 TIMED_STEPS = 3
 EVALUATED = 256  # images
 LOOKING_BACK = 1 / 30  # of the time, for what the network makes of images that it was trained on
-PAGES = 4.0  # for a split that is shown, where it is not known yet
+PAGES = 5.5  # for a split that is shown, where it is not known yet
 KEEPING = 0.3  # likewise
 
 
