@@ -153,9 +153,11 @@ def table(records: Sequence[Record]) -> str:
 
 def choice(record: Record) -> str:
     """What ConvLens chose, in a word or two."""
-    words = record["command"].split()
+    words, epochs = record["command"].split(), record["epochs"]
+    narrow = ", half as wide" if "--model-options.widths" in words else ""
     coarse = ", stem_stride 2" if "--model-options.stem-stride" in words else ""
-    return f"`{words[2]}`{coarse}, {record['epochs']} epochs"
+    short = " of a part of the images" if "--steps-per-epoch" in words else ""
+    return f"`{words[2]}`{narrow}{coarse}, {epochs} epoch{'s' * (epochs > 1)}{short}"
 
 
 @styled

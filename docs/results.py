@@ -20,8 +20,9 @@ TABLES = {  # the page, the name of its table
     ("docs/accuracy.md", "ablation"),
     ("docs/how-to/finetune.md", "finetune"),
     ("docs/datasets.md", "datasets"),
+    ("docs/how-to/train.md", "frontier"),
 }
-PICTURES = ("datasets.png", "finetune.png", "profile.png")
+PICTURES = ("datasets.png", "finetune.png", "frontier.png", "profile.png")
 
 
 def table(page: str, name: str) -> str:

