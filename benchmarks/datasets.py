@@ -36,10 +36,11 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent))
 from datasets_sets import SETS, made
+from over_time import PEER_COLORS, averages
 
 from convlens import logs
 from convlens.errors import UserError
-from convlens.figures.style import BLUE, VERMILION, new_figure, save, styled
+from convlens.figures.style import BLUE, new_figure, save, styled
 from convlens.files import replacing, write_json
 from convlens.recipes import RECIPES
 from convlens.reporting.tables import mean, standard_error
@@ -66,7 +67,7 @@ OURS = sorted(
     (name for name, recipe in RECIPES.items() if not getattr(recipe(), "follows_weights", False)),
     key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER),
 )
-COLORS = {OWN: BLUE, "fastai": VERMILION, "timm": "#009E73", "ultralytics": "#CC79A7"}
+COLORS = {OWN: BLUE, **PEER_COLORS}
 FIGURES = ("accuracy", "mean_class_accuracy")
 Record = dict[str, Any]
 
@@ -333,10 +334,11 @@ def picture(records: Sequence[Record]) -> Figure:
     labeled: dict[str, Any] = {}
     for ax, name in zip(panels, names, strict=False):
         for method in (*OURS, *TIMED):
-            points = _points(of(records, set=name, method=method))
-            if not points:
+            mine = of(records, set=name, method=method)
+            if not mine:
                 continue
-            x, y, error = zip(*points, strict=True)
+            given = sorted({r["minutes"] or 0 for r in mine})
+            x, y, error = averages([of(mine, minutes=minutes or None) for minutes in given])
             color = COLORS.get(method, BLUE)
             if method in TIMED:
                 line = ax.errorbar(x, y, error, fmt="o-", color=color, markersize=4, linewidth=1)
@@ -348,7 +350,7 @@ def picture(records: Sequence[Record]) -> Figure:
         ax.set(
             title=name, xscale="log", xlabel=f"minutes of a process, {CORES} cores", ylim=(0, 100)
         )
-        ax.set_xticks(ticks, [f"{minutes:g}" for minutes in ticks])
+        ax.set_xticks([60 * minutes for minutes in ticks], [f"{minutes:g}" for minutes in ticks])
         ax.set_xticks([], minor=True)
         ax.grid(True, color="#DDDDDD")
         ax.margins(x=0.15)
@@ -361,18 +363,6 @@ def picture(records: Sequence[Record]) -> Figure:
         ncols=len(order) or 1,
     )
     return figure
-
-
-def _points(records: Sequence[Record]) -> list[tuple[float, float, float]]:
-    """For each time that was given: minutes that it took, accuracy in percent, standard error."""
-    found = []
-    for given in sorted({r["minutes"] or 0 for r in records}):
-        same = of(records, minutes=given or None)
-        accuracies = [100 * r["accuracy"] for r in same]
-        took = statistics.mean(r["seconds"] for r in same) / 60
-        error = standard_error(accuracies) if len(same) > 1 else 0.0
-        found.append((took, statistics.mean(accuracies), error))
-    return found
 
 
 if __name__ == "__main__":

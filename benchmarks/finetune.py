@@ -209,7 +209,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Figure:
         if points:
             x, y = zip(*points, strict=True)
             axes.plot(x, y, marker="o", label=way, color=COLORS[WAYS.index(way)])
-    sizes = sorted({runs[0]["train_images"] for (_, way), runs in found.items() if way == WAYS[0]})
+    sizes = sorted({runs[0]["train_images"] for runs in found.values()})
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.set_xticks([], minor=True)

@@ -15,7 +15,6 @@ import datetime
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,16 +25,18 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+sys.path.insert(0, str(Path(__file__).parent))
+from over_time import PEER_COLORS, averages
+
 from convlens import logs
 from convlens.bench import machine
 from convlens.errors import UserError
-from convlens.figures.style import BLUE, GRAY, VERMILION, new_figure, save, styled
+from convlens.figures.style import BLUE, GRAY, new_figure, save, styled
 from convlens.files import replacing, write_json
-from convlens.reporting.tables import mean, standard_error
+from convlens.reporting.tables import mean
 from convlens.training.duration import in_words, seconds_of
 
 TIMES = ("30s", "1m", "2m", "5m", "10m", "20m")
-PEERS = {"fastai": VERMILION, "timm": "#009E73", "ultralytics": "#CC79A7"}
 NAMES = {"ultralytics": "Ultralytics"}  # where the word in the records is another
 Record = dict[str, Any]
 
@@ -176,7 +177,7 @@ def picture(records: Sequence[Record], peers: Sequence[Record]) -> Figure:
         label = f"ConvLens{of_set[name]}" + (" (held out)" if holdout else "")
         _line(ax, list(points(mine).values()), label, color)
     seconds = {seconds_of(r["time"]) for r in records}
-    for peer, color in PEERS.items():
+    for peer, color in PEER_COLORS.items():
         for name in sets:
             rows = [r for r in peers if r["method"] == peer and r["set"] == name]
             rows = [r for r in rows if r["split"] != "holdout"]
@@ -196,11 +197,7 @@ def picture(records: Sequence[Record], peers: Sequence[Record]) -> Figure:
 
 
 def _line(ax: Any, groups: Sequence[Sequence[Record]], label: str, color: str) -> None:
-    x = [statistics.mean(r["seconds"] for r in rows) for rows in groups]
-    shares = [[100 * r["accuracy"] for r in rows] for rows in groups]
-    errors = [standard_error(each) if len(each) > 1 else 0.0 for each in shares]
-    y = list(map(statistics.mean, shares))
-    ax.errorbar(x, y, errors, fmt="o-", color=color, markersize=4, linewidth=1.2, label=label)
+    ax.errorbar(*averages(groups), fmt="o-", color=color, markersize=4, linewidth=1.2, label=label)
 
 
 if __name__ == "__main__":

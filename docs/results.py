@@ -36,11 +36,15 @@ def table(page: str, name: str) -> str:
 
 
 def filled(page: str, name: str) -> str:
-    """The page with that table in its place."""
+    """The page with that table in its place. Raises ValueError where it has no place for it."""
     start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     text = (ROOT / page).read_text(encoding="utf-8")
     between = re.escape(start) + ".*?" + re.escape(end)
-    return re.sub(between, lambda _: start + table(page, name) + end, text, flags=re.DOTALL)
+    whole = start + table(page, name) + end
+    text, count = re.subn(between, lambda _: whole, text, flags=re.DOTALL)
+    if not count:
+        raise ValueError(f"{page} has no lines {start.strip()} and {end}; put them in")
+    return text
 
 
 def main() -> None:

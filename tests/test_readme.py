@@ -45,6 +45,20 @@ def test_the_tables_of_the_pages_are_those_in_results(page, name):
     assert results.filled(page, name) == text_of(page)
 
 
+def test_a_table_goes_between_the_marks_of_its_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    for text in "| new |\n", "| newer |\n":
+        monkeypatch.setattr(results, "table", lambda *_, text=text: text)
+        page = tmp_path / "page.md"
+        page.write_text("a\n<!-- datasets -->\nold\n<!-- /datasets -->\nb\n", encoding="utf-8")
+        assert results.filled("page.md", "datasets") == (
+            f"a\n<!-- datasets -->\n{text}<!-- /datasets -->\nb\n"
+        )
+    page.write_text("a\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no lines <!-- datasets -->"):
+        results.filled("page.md", "datasets")
+
+
 @pytest.mark.parametrize("name", results.PICTURES)
 def test_the_pictures_of_the_pages_are_those_in_results(name):
     shown = ROOT / "docs" / "pictures" / name

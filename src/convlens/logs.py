@@ -32,25 +32,6 @@ def to_stdout() -> None:
         logger.propagate = False
 
 
-@contextlib.contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Without warnings, and without the notes that libraries write to their own developers.
-
-    names: of the loggers that say nothing less than an error.
-    """
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def to_nowhere() -> None:
     """The inverse of `to_stdout`."""
     logger = logging.getLogger("convlens")
@@ -75,4 +56,23 @@ def to_file(path: Path) -> Iterator[None]:
             yield
         finally:
             logger.handlers, level, logger.propagate = before
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Without warnings, and without the notes that libraries write to their own developers.
+
+    names: of the loggers that say nothing less than an error.
+    """
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -131,16 +131,15 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
     started = time.perf_counter()
     classifier.logits(some)
     image = (time.perf_counter() - started) / len(some) / world.size
-    train, sample = len(splits.train), trainer.config.train_sample
-    if sample is None and LOOKING_BACK * seconds < train * image:
-        affordable = max(len(splits.monitored), int(LOOKING_BACK * seconds / image))
-        sample = affordable if affordable < train else None
-    train = min(train, sample or train)
+    train, monitored = len(splits.train), len(splits.monitored)
+    sample = trainer.config.train_sample
+    if sample is None and max(LOOKING_BACK * seconds, monitored * image) < train * image:
+        sample = max(monitored, int(LOOKING_BACK * seconds / image))
     # with a hold-out the best epoch is measured too, which may not be the last
-    last = (train + len(splits.monitored)) * (1 + trainer.config.has_holdout)
+    last = (min(train, sample or train) + monitored) * (1 + trainer.config.has_holdout)
     last += len(trainer.test or ())
     shown = len(trainer.judged)
     pages = Measurements(trainer.machine.device).values.get(pages_of(shown), PAGES * shown)
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
     most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
-    return Cost(step, image, len(splits.monitored), last, sample, pages=pages, most=most)
+    return Cost(step, image, monitored, last, sample, pages=pages, most=most)
