@@ -177,6 +177,31 @@ def test_ensembles_are_what_their_commands_print(short, toy_data, tmp_path, caps
     assert f"| {np.mean(singles):.1%} ± {error:.1%} |" in row
 
 
+def test_seeds_are_trained_in_two_goes(short, toy_data, tmp_path, capsys):
+    """As on two machines: of the first seed there is then what is kept of it, and no run."""
+    parts = tmp_path / "parts"
+    reproduce(("lenet5",), options(tmp_path / "whole", toy_data, seeds=3))
+    reproduce(("lenet5",), options(parts, toy_data, seeds=1))
+    shutil.rmtree(parts / "runs")
+    reproduce(("lenet5",), options(parts, toy_data, seeds=2, first_seed=1))
+    assert {path.name for path in (parts / "runs").iterdir()} == {"lenet5-s1", "lenet5-s2"}
+    assert [r["seed"] for r in read(parts / "results" / "summary.json")] == [0, 1, 2]
+    both = [where / "results" for where in (parts, tmp_path / "whole")]
+    apart, together = (
+        (results / "cards" / "lenet5.md").read_text(encoding="utf-8").split("## Reproduce")[0]
+        for results in both
+    )
+    assert apart == together
+    ours, theirs = (read(results / "ensembles.json") for results in both)
+    for record, other in zip(ours, theirs, strict=True):
+        assert (record["seeds"], record["tta"]) == (other["seeds"], other["tta"])
+        # of seed 0 the weights are kept in half precision
+        assert record["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-3)
+    capsys.readouterr()
+    main([*ours[0]["command"].split()[1:], "--device", "cpu"])
+    assert f"accuracy {ours[0]['validation_accuracy']:.2%}" in capsys.readouterr().out
+
+
 def test_runs_side_by_side_are_the_runs_one_after_the_other(short, toy_data, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as many as each of the workers has: the same sums, to the last bit

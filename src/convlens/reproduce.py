@@ -1,9 +1,10 @@
 """Train the recipes whose results are quoted, and collect what was measured into small files."""
 
+import itertools
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,13 +16,12 @@ from tyro.conf import arg
 
 from convlens import formats
 from convlens.data.reading import Reading
-from convlens.data.tools.near_duplicates.leak import InTrain
 from convlens.errors import UserError
 from convlens.fields import Bounds, check_bounds
 from convlens.files import make_folder, replacing, write_json
 from convlens.inference.classifier import Classifier
 from convlens.inference.ensemble import ensemble, log_mean
-from convlens.inference.metrics import Evaluation, score
+from convlens.inference.metrics import score
 from convlens.recipes import RECIPES, find_recipe
 from convlens.reporting.card import model_card
 from convlens.reporting.run_pages import write_evaluation
@@ -63,7 +63,10 @@ class ReproduceOptions(Reading):
     """How often and how long recipes are trained, on what, and where the results go."""
 
     seeds: Annotated[int, Bounds(1)] = 1
-    """Runs of each recipe, with seeds 0, 1, …."""
+    """Runs of each recipe, with seeds 0, 1, …, or from first_seed on."""
+    first_seed: Annotated[int, Bounds(0)] = 0
+    """The first of the seeds, where those before it were trained elsewhere or earlier: their
+    records stay, and the averages have of them the network of seed 0 in `weights`."""
     epochs: Annotated[int | None, Bounds(1)] = None
     """For a short trial; else each recipe's own."""
     time: Annotated[str | None, arg(metavar="TIME")] = None
@@ -85,6 +88,11 @@ class ReproduceOptions(Reading):
     """Of the training passes; auto measures which is faster."""
     workers: Annotated[int, Bounds(1)] = 1
     """Runs at a time, each with its share of the threads; their output goes to RUN.log."""
+
+    @property
+    def end_seed(self) -> int:
+        """The first seed that is not trained any more."""
+        return self.first_seed + self.seeds
 
     @property
     def is_short(self) -> bool:
@@ -124,7 +132,7 @@ def reproduce(names: Sequence[str] = (), options: ReproduceOptions | None = None
     names = [find_recipe(name).name for name in names or all_of_them]
     asked = {
         options.runs / f"{name}-s{seed}": options.config(name, seed)
-        for seed in range(options.seeds)
+        for seed in range(options.first_seed, options.end_seed)
         for name in names
     }
     for run in train_all(asked, options.workers):
@@ -191,14 +199,14 @@ def _collect(metrics: dict[str, Any], run: Path, options: ReproduceOptions) -> N
     records.sort(key=lambda r: (order.index(r["recipe"]), r["seed"]))
     write_json(path, records)
     _write_tables(results)
-    first = RunFolder(run.parent / f"{name}-s0")
-    if first.is_finished:
-        _write_card([r for r in records if r["recipe"] == name], first, results / "cards")
+    weights = options.weights / f"{name}.safetensors"
     if seed == 0:
         (results / name).mkdir(exist_ok=True)
         for kept in KEPT:
             shutil.copyfile(run / kept, results / name / kept)
-        Classifier.load(run).save(options.weights / f"{name}.safetensors", half=True)
+        Classifier.load(run).save(weights, half=True)
+    if weights.is_file() and (results / name).is_dir():
+        _write_card([r for r in records if r["recipe"] == name], run, options)
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
@@ -217,27 +225,44 @@ def _write_tables(results: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _write_card(records: list[dict[str, Any]], run: RunFolder, cards: Path) -> None:
-    """Write the recipe's model card; run: that of seed 0."""
+def _write_card(records: list[dict[str, Any]], run: Path, options: ReproduceOptions) -> None:
+    """Write the recipe's model card, of what is kept of seed 0; run: one of any seed."""
+    name, cards = records[0]["recipe"], options.results / "cards"
     cards.mkdir(exist_ok=True)
-    card = model_card(records, run.classifier(), run.read_config(), run.read_confusion())
-    with replacing(cards / f"{records[0]['recipe']}.md") as temporary:
+    first = Classifier.load(options.weights / f"{name}.safetensors")
+    confusion = RunFolder(options.results / name).read_confusion()
+    card = model_card(records, first, RunFolder(run).read_config(), confusion)
+    with replacing(cards / f"{name}.md") as temporary:
         temporary.write_text(card, encoding="utf-8")
 
 
 def _measure_ensembles(name: str, options: ReproduceOptions) -> None:
     """Measure what TTA and averaging the recipe's seeds gain, and put it into ensembles.json.
 
-    Equal to `ensemble` of the same runs, but every network sees every view once.
+    Equal to `ensemble` of the same networks, but every network sees every view once.
     """
-    folders = [options.runs / f"{name}-s{seed}" for seed in range(ENSEMBLE)]
-    folders = [folder for folder in folders if RunFolder(folder).is_finished]
-    several = f"TTA and {len(folders)} seeds" if len(folders) > 1 else "TTA"
+    networks = _networks(name, options)
+    several = f"TTA and {len(networks)} seeds" if len(networks) > 1 else "TTA"
     logger.info("averaging  %s: %s", name, several)
-    alone = [[folder] for folder in folders]
-    together = [folders] if len(folders) > 1 else []
-    records = _ensembles(name, together, tta=False, data=options.data)
-    records += _ensembles(name, alone + together, tta=True, data=options.data)
+    alone = [[network] for network in sorted(networks, key=networks.__getitem__)]
+    together = [list(networks)]
+    asked = [(alone, True)]
+    if len(networks) > 1:
+        asked = [(together, False), (alone + together, True)]
+    records = []
+    for groups, tta in asked:
+        for group, figures in _averaged(groups, tta, options.data):
+            first, *others = map(str, group)
+            also = f" --ensemble {' '.join(others)}" if others else ""
+            records.append(
+                {
+                    "recipe": name,
+                    "seeds": sorted(networks[network] for network in group),
+                    "tta": tta,
+                    **figures,
+                    "command": f"convlens evaluate {first}{also}{' --tta' if tta else ''}",
+                }
+            )
     path = options.results / "ensembles.json"
     records += [record for record in _read_records(path) if record["recipe"] != name]
     order = list(RECIPES)
@@ -246,50 +271,42 @@ def _measure_ensembles(name: str, options: ReproduceOptions) -> None:
     _write_tables(options.results)
 
 
-def _ensembles(
-    name: str, groups: list[list[Path]], *, tta: bool, data: Path | None
-) -> list[dict[str, Any]]:
-    """The record of each group of runs, whose probabilities are averaged."""
-    if not groups:
-        return []
-    folders = dict.fromkeys(folder for group in groups for folder in group)
-    members = {folder: ensemble([folder], tta) for folder in folders}
-    first = groups[0][0]
-    dataset = RunFolder(first).open_for(members[first], data)
+def _networks(name: str, options: ReproduceOptions) -> dict[Path, int]:
+    """The recipe's networks to average, with their seeds: runs that are finished, and of seed 0
+    what is kept of it where its run is not here."""
+    runs = {options.runs / f"{name}-s{seed}": seed for seed in range(options.end_seed)}
+    finished = [(run, seed) for run, seed in runs.items() if RunFolder(run).is_finished]
+    kept = options.weights / f"{name}.safetensors"
+    if finished[0][1] == 0 or not kept.is_file():
+        return dict(finished[:ENSEMBLE])
+    # last, for it is the first's data set that they are evaluated on
+    return {**dict(finished[: ENSEMBLE - 1]), kept: 0}
+
+
+def _averaged(
+    groups: list[list[Path]], tta: bool, data: Path | None
+) -> Iterator[tuple[list[Path], dict[str, Any]]]:
+    """Each group of networks, whose probabilities are averaged, with what it is right about."""
+    members = {path: ensemble([path], tta) for path in dict.fromkeys(itertools.chain(*groups))}
+    run = next(path for path in members if path.is_dir())
+    dataset = RunFolder(run).open_for(members[run], data)
     answers: dict[Path, Tensor] = {}
-    for folder, member in members.items():
-        member.check_classes(dataset, str(folder))
-        answers[folder] = member.scaling(torch.from_numpy(member.logits(dataset.validation.images)))
+    for path, member in members.items():
+        member.check_classes(dataset, str(path))
+        answers[path] = member.scaling(torch.from_numpy(member.logits(dataset.validation.images)))
     splits = Monitored(dataset.train, dataset.validation, "validation")
-    near_duplicates = find_near_duplicates(dataset.root, splits)
-    records = []
+    rest = find_near_duplicates(dataset.root, splits).others
     for group in groups:
-        averaged = log_mean([answers[folder] for folder in group]).numpy()
+        averaged = log_mean([answers[path] for path in group]).numpy()
         seen = score(averaged, np.asarray(dataset.validation.labels), dataset.classes)
-        records.append(_ensemble_record(name, group, tta, seen, near_duplicates))
-    return records
-
-
-def _ensemble_record(
-    name: str,
-    group: list[Path],
-    tta: bool,
-    seen: Evaluation,
-    near_duplicates: InTrain,
-) -> dict[str, Any]:
-    """What stands in ensembles.json of one group of runs."""
-    rest = near_duplicates.others
-    first, *others = map(str, group)
-    also = f" --ensemble {' '.join(others)}" if others else ""
-    return {
-        "recipe": name,
-        "seeds": [int(folder.name.rpartition("-s")[2]) for folder in group],
-        "tta": tta,
-        "validation_loss": seen.loss,
-        "validation_accuracy": seen.accuracy,
-        "validation_mean_class_accuracy": seen.mean_class_accuracy,
-        "validation_accuracy_without_near_duplicates": (
-            None if rest is None else seen.take(rest).accuracy
-        ),
-        "command": f"convlens evaluate {first}{also}{' --tta' if tta else ''}",
-    }
+        yield (
+            group,
+            {
+                "validation_loss": seen.loss,
+                "validation_accuracy": seen.accuracy,
+                "validation_mean_class_accuracy": seen.mean_class_accuracy,
+                "validation_accuracy_without_near_duplicates": (
+                    None if rest is None else seen.take(rest).accuracy
+                ),
+            },
+        )
