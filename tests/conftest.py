@@ -31,6 +31,30 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
 
+# The files that take longest, in that order.
+LONGEST = (
+    "explorer/test_page_everybody.py",
+    "docs/test_examples.py",
+    "explorer/test_page.py",
+    "training/test_distributed.py",
+    "bench/test_bench.py",
+    "cli/test_look.py",
+    "test_reproduce.py",
+    "inference/test_export.py",
+    "test_wheel.py",
+    "training/test_run.py",
+    "explorer/test_runs.py",
+    "cli/test_train.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first, so that none is left over when all others end."""
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 TOY_COLORS = {
     "blue_disc": (40, 70, 220),
     "cyan_bar": (40, 200, 210),
