@@ -66,6 +66,15 @@ def test_what_a_record_does_not_say_is_a_dash():
     assert ". An unknown number of them have a near-duplicate" in results_table([older])
 
 
+def test_the_time_is_that_of_the_fastest_seed_on_what_it_ran():
+    slow = {**RECORD, "model": "LeNet5", "seconds": 600, "device": "cpu, 1 thread"}
+    slow |= {"precision": "fp32"}
+    fast = {**slow, "seed": 1, "seconds": 150, "precision": "bf16"}
+    assert "| 2 on cpu, 1 thread, bf16 |" in results_table([slow, fast])
+    assert "| 10 on cpu, 1 thread, fp32 |" in results_table([slow])
+    assert "| 2 min, cpu, 1 thread, bf16 |" in compact_table([slow, fast])
+
+
 def test_more_measures_and_the_figures_of_test_are_listed_where_they_are_known():
     more = {
         "validation_macro_f1": 0.5,
