@@ -4,6 +4,8 @@ import io
 import json
 import math
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from convlens.explorer.survey import NotYet
 from convlens.inference import Classifier, Origin
 from convlens.look import arrays
 from convlens.models import LeNet5
+from convlens.training.run_folder import RunFolder
 
 
 def test_the_site_tells_what_there_is_to_see(explorer: Explorer):
@@ -252,6 +255,48 @@ def test_two_runs_are_asked_about_the_same_image_each_by_its_own_classes(
     labels = told(explorer, "api/1/evaluation.json")["labels"]
     assert labels == [2] * 4 + [None] * 12 + [0] * 4
     assert told(explorer, "api/1/patches-0.json")["maps"][0][0]["label"] in (None, 0, 2)
+
+
+def test_what_a_run_does_not_know_is_neither_right_nor_wrong(own, vgg):
+    """Of 60 training images it was taught the classes of 24, and of 20 others of 8."""
+    explorer = own(vgg)
+    (network,) = explorer.networks
+    network.classifier.class_names = ("yellow_ring", "zebra", "blue_disc", "a", "b")
+    explorer.surveyor.run()
+    found = told(explorer, "api/0/evaluation.json")
+    for split, accuracy in (
+        ("train", found["train"]),
+        ("validation", found["measures"]["accuracy"]),
+    ):
+        survey = explorer.surveys[0]
+        predicted, truth = survey.seen(split).logits.argmax(axis=1), survey.labels(split)
+        known = truth >= 0
+        assert known.sum() == {"train": 24, "validation": 8}[split]
+        assert accuracy == pytest.approx((predicted == truth)[known].mean(), abs=1e-5)
+    network.classifier.class_names = tuple("abcde")
+    assert told(explorer, "api/0/evaluation.json")["train"] is None
+
+
+def test_a_run_that_had_other_images_or_split_them_otherwise_is_not_at_home(
+    finished_run, toy_weights, toy_data, tmp_path
+):
+    other = RunFolder(shutil.copytree(finished_run, tmp_path / "other"))
+    config = other.read_config()
+
+    def at_home(**changes) -> list[bool | None]:
+        other.write_config(replace(config, **changes))
+        runs = [finished_run, other.path]
+        return [run["home"] for run in told(Explorer.open(runs), "api/site.json")["runs"]]
+
+    assert at_home() == [True, True]
+    assert at_home(split_seed=1) == [True, False]
+    assert at_home(digest="of others") == [True, False]
+    assert at_home(digest="") == [True, None]  # an old run, of which nobody knows
+    runs = told(Explorer.open([toy_weights], toy_data), "api/site.json")["runs"]
+    assert [run["home"] for run in runs] == [None]
+    moved = shutil.copytree(toy_data, tmp_path / "moved" / "toy")
+    (run,) = told(Explorer.open([finished_run], moved), "api/site.json")["runs"]
+    assert run["home"]  # the same images, wherever they lie
 
 
 def test_runs_of_other_sizes_read_the_same_files(toy_weights, toy_data, own, vgg):

@@ -137,7 +137,9 @@ def test_mistakes_that_are_not_in_the_file_carry_a_cue(page, explorer):
     page.get_by_role("link", name="Neighbors").click()
     expect(page.locator(".neighbors .trouble")).to_contain_text("convlens explore shows it")
     page.get_by_role("link", name="Attribution").click()
-    expect(page.locator(".attribution .trouble").first).to_be_visible()
+    part = page.locator(".attribution")
+    expect(part).to_contain_text("convlens explore shows it")
+    expect(part.get_by_role("button", name="PNG")).to_have_count(0)  # of which there is no picture
     expect(page.locator("#target")).to_be_hidden()  # of which class, is no question
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
@@ -165,6 +167,24 @@ def test_a_picture_is_taken_from_a_file_and_from_the_camera(page, explorer, tmp_
     page.keyboard.press("c")
     page.get_by_label("An image of yours").set_input_files(tmp_path / "notes.png")
     expect(page.locator(".chooser .trouble")).to_contain_text("not an image")
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P"])
+def test_what_is_transparent_lies_on_white_as_convlens_has_it(kind, page, explorer, tmp_path):
+    pixels = np.random.default_rng(5).integers(0, 256, (40, 30, 4), np.uint8)
+    pixels[10:30] = (200, 20, 20, 0)
+    image = Image.fromarray(pixels)
+    if kind == "P":
+        palette = image.convert("RGB").quantize(8)
+        palette.save(tmp_path / "mine.png", transparency=2)
+    else:
+        image.convert(kind).save(tmp_path / "mine.png")
+    page.keyboard.press("c")
+    page.get_by_label("An image of yours").set_input_files(tmp_path / "mine.png")
+    expect(page.locator(".what h1")).to_have_text("mine.png")
+    settled(page)
+    decoded = explorer.networks[0].classifier.decode(tmp_path / "mine.png")
+    check_shares(shares_of(page), expected_shares(explorer, decoded))
 
 
 @pytest.mark.parametrize("unit", ["layer/0/map/2/row/3/column/5", "layer/4/map/7", "layer/7/map/1"])

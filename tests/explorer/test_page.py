@@ -883,6 +883,16 @@ def test_no_view_is_wider_than_a_phone(served_two, show):
         assert cut == [], view
 
 
+def test_the_table_of_classes_is_read_whole_on_a_phone(served, show):
+    """However long the names are: what they are most taken for is in sight."""
+    page = show(f"{served}#/classes", viewport=PHONE)
+    page.evaluate("""document.querySelectorAll(".of-classes tbody a").forEach((link) => {
+      link.textContent = "cougar_body_and_a_good_deal_more";
+    })""")
+    sides = page.locator(".page .scroll").evaluate("e => [e.scrollWidth, e.clientWidth]")
+    assert sides[0] <= sides[1]
+
+
 # Luminance and contrast as WCAG 2.2 defines them; what lies behind a text is painted first.
 CONTRASTS = """() => {
   const parse = (text) => {

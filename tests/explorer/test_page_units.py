@@ -366,6 +366,47 @@ def test_what_is_said_follows_the_touched_image(explorer, show, base):
         page.get_by_role("button", name="Save the changed picture").click()
     assert saving.value.suggested_filename == "changed.png"
 
+    page.go_back()  # to the image as it was, and nothing of the touch stays
+    expect(page).to_have_url(re.compile("#/image/v3$"))
+    expect(page.locator(".touched")).to_have_count(0)
+    expect(page.locator(".touch")).to_be_hidden()
+    expect(page.locator(".bars .share").first).to_have_text(percent(max(original)))
+    page.get_by_role("button", name="Touch it").click()
+    expect(page.get_by_label("Turn °")).to_have_value("0")
+
+
+def test_a_chart_of_nothing_but_zeros_lies_on_its_ground(show):
+    page = show("#/image/v3")
+    drawn = page.evaluate("""async () => {
+      const { chart } = await import("./chart.js");
+      const figure = chart({
+        title: "Nothing right", heading: "Accuracy", x: [1, 2, 3], most: 1, write: String,
+        curves: [{ name: "a", values: [0, 0, 0] }, { name: "b", values: [0, null, 0] }],
+      });
+      document.querySelector("main").append(figure);
+      await new Promise((done) => setTimeout(done, 200));
+      return figure.querySelector("svg").outerHTML;
+    }""")
+    assert "NaN" not in drawn and drawn.count("<path") == 2
+
+
+def test_a_network_for_gray_images_is_told_in_gray(toy_data, show):
+    dataset = open_dataset(toy_data, size=SIZE)
+    model = ConvNet(5, widths=(8, 8, 8, 8), in_channels=1).eval()
+    classifier = Classifier(model, dataset.classes, Normalize([0.4], [0.3]), size=SIZE)
+    explorer = Explorer([Network(classifier, "gray")], [dataset])
+    explorer.surveyor.run()
+    page = show("#/image/v3")
+    with serving(explorer) as address:
+        page.goto(f"{address}#/image/v3/layer/0/map/3/row/8/column/8")
+        expect(page.locator(".overview li").first).to_contain_text(f"1×{SIZE}×{SIZE}")
+        panel = page.locator(".panel")
+        expect(panel.locator(".sum .line").first).to_be_visible()
+        expect(panel).to_contain_text("gray")
+        expect(panel.locator(".kernels figcaption")).to_have_text(["gray"])
+        assert not re.search("red|strongest input", panel.inner_text())
+        page.goto("about:blank")
+
 
 def test_an_older_answer_is_never_drawn_over_a_newer_one(explorer, show):
     page = show("#/image/v3")

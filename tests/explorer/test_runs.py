@@ -28,6 +28,7 @@ from convlens.explorer import serving
 from convlens.explorer.beside import PageBeside
 from convlens.explorer.growth import Growth
 from convlens.explorer.live import Live, live_application
+from convlens.explorer.network import Network
 from convlens.explorer.runs import Runs, find_runs, is_training
 from convlens.explorer.server import configuration
 from convlens.inference import Classifier
@@ -185,6 +186,30 @@ def test_a_finished_run_is_looked_into_below_the_page(finished_run, toy_data):
         assert changed.status_code == 200
 
 
+def test_a_damaged_run_is_told_to_be_one_and_leads_nowhere(finished_run):
+    whole = Runs([finished_run]).all()[0]
+    assert (whole["state"], whole["opens"], whole["why"]) == ("finished", True, None)
+    weights = finished_run / "best.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    (run,) = Runs([finished_run]).all()
+    assert (run["state"], run["opens"]) == ("damaged", False)
+    assert run["why"] == "best.safetensors cannot be read"
+    with living(finished_run) as base, httpx.Client(base_url=base, timeout=60) as client:
+        client.get("/api/runs.json")
+        page = client.get("/inside/0/")
+        assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
+        assert "best.safetensors is not a weights file" in page.text
+        assert '<a href="../../">All runs</a>' in page.text
+        assert client.get("/inside/0/api/site.json").json()["error"]
+
+
+def test_a_damaged_record_costs_no_more_than_its_own_views(finished_run):
+    (finished_run / "history.csv").write_text("not, a\ntable", encoding="utf-8")
+    (finished_run / "metrics.json").write_text("{", encoding="utf-8")
+    network = Network.of_run(finished_run)
+    assert network.history == {"columns": [], "rows": []} and network.summary is None
+
+
 @pytest.mark.parametrize("kind", ["begun", "folder", "finished"])
 def test_explore_opens_the_page_that_fits(kind, request, finished_run, monkeypatch):
     """Of a run before its first epoch, and of a folder of runs, that of runs."""
@@ -292,7 +317,7 @@ def test_two_runs_stand_over_one_another_until_one_is_unticked(page, interrupted
         page.get_by_role("checkbox", name="other", exact=True).uncheck()
         expect(page.locator(".legend").first.locator(".key")).to_have_text(["train", "validation"])
         page.get_by_role("checkbox", name="run", exact=True).uncheck()
-        expect(page.locator(".live")).to_contain_text("No epoch is over yet")
+        expect(page.locator(".live")).to_contain_text("Tick a run")
 
 
 def test_who_looks_changes_nothing_and_may_go(browser, page, interrupted, trained_by):

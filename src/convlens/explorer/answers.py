@@ -99,7 +99,7 @@ def progress(explorer: Explorer) -> Answer:
 
 
 def image(explorer: Explorer, run: str, name: str) -> Answer:
-    """As that run's network is given it."""
+    """As that run's network is given it, in color also where that makes gray of it."""
     return as_png(pixels_of(explorer, name, network_of(explorer, run)))
 
 
@@ -261,8 +261,9 @@ def evaluation(explorer: Explorer, run: str) -> Answer:
     labels = survey.labels("validation")
     accuracy = None
     if survey.training is not None:
-        right = survey.training.logits.argmax(axis=1) == survey.labels("train")
-        accuracy = round(float(right.mean()), 5)
+        known = (truth := survey.labels("train")) >= 0
+        right = (survey.training.logits.argmax(axis=1) == truth)[known]
+        accuracy = round(float(right.mean()), 5) if len(right) else None
     of_label = probabilities[np.arange(len(labels)), labels]
     return as_json(
         {
@@ -273,7 +274,7 @@ def evaluation(explorer: Explorer, run: str) -> Answer:
             "train": accuracy,
             **_measures(network.classifier, survey.seen("validation").logits, labels),
         },
-        final=accuracy is not None,
+        final=survey.training is not None,
     )
 
 

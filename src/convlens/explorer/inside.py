@@ -66,7 +66,8 @@ class Explorer:
                 class that the first network does not know.
         """
         networks = [Network.of_run(run) for run in runs]
-        first, folder = networks[0], RunFolder(runs[0])
+        folders = [RunFolder(run) for run in runs]
+        first, folder = networks[0], folders[0]
         # What cannot be read cannot be shown, and is no reason to show nothing.
         reading = replace((reading or Reading()).reading, skip_bad=True)
         dataset = folder.open_dataset(*first.loading, data, reading)
@@ -76,6 +77,8 @@ class Explorer:
             if data is not None:
                 raise
             return cls(networks, keep=keep)
+        for network, each in zip(networks, folders, strict=True):
+            network.is_at_home = _is_home(each, folder, dataset, reading)
         datasets = {first.loading: dataset}
         for network in networks[1:]:
             if network.loading not in datasets:
@@ -104,3 +107,17 @@ class Explorer:
     def close(self) -> None:
         """End the surveys."""
         self.surveyor.stop()
+
+
+def _is_home(
+    folder: RunFolder, first: RunFolder, dataset: Dataset, reading: Reading
+) -> bool | None:
+    """Whether a run was on that data set, split as `first`'s is read; None of weights alone."""
+    if not folder.was_configured:
+        return None
+    config = folder.read_config()
+    if not config.digest:
+        return None
+    usual = first.read_config() if first.was_configured else Reading()
+    own = replace(config.reading, skip_bad=True)
+    return dataset.is_known_by(config.digest) and own == reading.over(usual)

@@ -6,6 +6,7 @@ over is opened as the explorer shows it, below `inside/NUMBER/`.
 
 import asyncio
 import contextlib
+import html
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -125,7 +126,13 @@ class Live:
 
     async def inside(self, request: Request) -> Response:
         """The explorer of a run, as a page of its own."""
-        return await (await self._service(request)).get(request)
+        try:
+            service = await self._service(request)
+        except NotThere as problem:
+            if request.path_params["path"]:
+                raise
+            return HTMLResponse(_CLOSED.format(html.escape(str(problem))), 404)
+        return await service.get(request)
 
     async def sent(self, request: Request) -> Response:
         """An image for that page."""
@@ -159,6 +166,22 @@ class Live:
         if found is None:
             raise HTTPException(404, "there is nothing at this address")
         return Response(found.body, media_type=found.kind)
+
+
+_CLOSED = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>ConvLens</title>
+<link rel="stylesheet" href="../../base.css">
+<link rel="stylesheet" href="../../frame.css">
+<main>
+<h1>This run cannot be opened</h1>
+<p>{}</p>
+<p><a href="../../">All runs</a></p>
+</main>
+"""
 
 
 async def _into(request: Request) -> Response:

@@ -5,6 +5,7 @@ asked of a copy, so that a second thread can wait for it while the first goes on
 """
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import Picture, scale_of, short
+from convlens.explorer.runs import history_of
 from convlens.inference.classifier import Classifier
 from convlens.inference.weights_file import in_half_precision
 from convlens.look.arrays.stages import IMAGE, Stage, stages
@@ -25,6 +27,8 @@ from convlens.look.arrays.sums import Term, explain
 from convlens.models.hooks import hooked
 from convlens.models.trace import Trace, trace
 from convlens.training.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 PICTURES_KEPT = 256
 PASSES_KEPT = 24  # of single images of 64 pixels; a pass of ConvNet is 2 MB
@@ -108,6 +112,8 @@ class Network:
         stages, layers: What it computes, in order, and the names of that.
         reads_features: Whether a linear layer decides, before which features are read.
         drawn: The pictures of single images that were asked for last.
+        is_at_home: Whether the images that it is asked about are split as its run had them; None
+            where nobody knows.
     """
 
     def __init__(
@@ -129,6 +135,7 @@ class Network:
         self.stages: list[Stage] = stages(self.model, self.size)
         self.layers = [stage.name for stage in self.stages]
         self.reads_features = any(isinstance(m, nn.Linear) for m in self.model.modules())
+        self.is_at_home: bool | None = None
         self.drawn: Kept[Picture] = Kept(PICTURES_KEPT)
         self._traces: Kept[Trace] = Kept(TRACES_KEPT, _bytes)
         self._passes: Kept[Pass] = Kept(
@@ -142,14 +149,16 @@ class Network:
         is none."""
         folder = RunFolder(run)
         classifier = folder.classifier()
-        history = summary = None
         kept = folder if run.is_dir() else RunFolder(run.parent.parent / "results" / run.stem)
-        if (kept.path / "history.csv").exists():
-            columns = kept.read_history()
-            rows = np.stack(list(columns.values()), axis=1).tolist()
-            history = {"columns": list(columns), "rows": rows}
-        if kept.is_finished:
-            summary = kept.read_metrics()
+        summary = None
+        try:
+            if (kept.path / "history.csv").exists():
+                kept.read_history()
+            if kept.is_finished:
+                summary = kept.read_metrics()
+        except UserError as problem:  # its network can be shown without
+            logger.warning("left out   %s", problem)
+        history = history_of(kept.path)
         half = run.is_file() and in_half_precision(run)
         name = run.name.removesuffix(".safetensors")
         return cls(classifier, name, history, summary, folder.snapshot_files(), half)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from convlens.errors import UserError
 from convlens.training.pace import read_change
@@ -19,7 +20,15 @@ CONFIG = "config.yaml"
 DEPTH = 3  # folders below the one that is named
 LOOKED_FOR = 5.0  # seconds between two searches for new runs
 LAST = 3  # epochs whose mean time the others are expected to take
-READ = (CONFIG, "history.csv", "last.safetensors", "metrics.json", DIVERGED, LOCK)
+READ = (
+    CONFIG,
+    "history.csv",
+    "best.safetensors",
+    "last.safetensors",
+    "metrics.json",
+    DIVERGED,
+    LOCK,
+)
 
 
 def is_run(path: Path) -> bool:
@@ -131,11 +140,11 @@ def history_of(path: Path) -> dict[str, Any]:
 
 def _describe(path: Path) -> dict[str, Any]:
     """state: "training", "finished", "stopped", "diverged", "damaged" or "gone". What is not known
-    is None; `why` is known where it has diverged."""
+    is None; `why` is known where it has diverged or is damaged."""
     folder = RunFolder(path)
     unknown = "recipe network seed epochs monitored loss accuracy speed left why"
     about: dict[str, Any] = dict.fromkeys(unknown.split())
-    about |= {"epoch": 0, "seconds": 0.0, "opens": (path / "best.safetensors").exists()}
+    about |= {"epoch": 0, "seconds": 0.0, "opens": False}
     if not path.is_dir():
         return {**about, "state": "gone"}
     if (path / "metrics.json").exists():
@@ -146,10 +155,17 @@ def _describe(path: Path) -> dict[str, Any]:
         about |= {"state": "diverged", "why": why}
     else:
         about["state"] = "stopped"
+    weights = path / "best.safetensors"
+    if weights.exists():
+        try:
+            with safe_open(weights, "pt"):
+                about["opens"] = True
+        except (OSError, SafetensorError):
+            about |= {"state": "damaged", "why": f"{weights.name} cannot be read"}
     try:
         config = folder.read_config()
     except UserError:
-        return {**about, "state": "damaged"}
+        return {**about, "state": "damaged", "why": f"{CONFIG} cannot be read"}
     recipe = config.recipe
     about |= {
         "recipe": recipe.name,

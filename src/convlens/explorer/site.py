@@ -50,6 +50,8 @@ def _describe(number: int, network: Network) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in network.model.parameters()),
         "summary": network.summary,
         "half": network.half,
+        "home": network.is_at_home,
+        "channels": classifier.normalize.channels,
         "methods": methods_of(network),
         "features": network.reads_features,
         "snapshots": network.epochs,

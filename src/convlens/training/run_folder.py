@@ -180,6 +180,11 @@ class RunFolder:
 
     # The configuration
 
+    @property
+    def was_configured(self) -> bool:
+        """Whether it says what decided the run; weights alone do not."""
+        return (self.path / "config.yaml").exists()
+
     def read_config(self) -> RunConfig:
         """What decides the run. Raises UserError when there is none or it is damaged."""
         return self.first(self._read_config)
@@ -376,7 +381,7 @@ class RunFolder:
         the run's own way to read it. Raises UserError where the run's data set is gone.
         """
         reading = reading or Reading()
-        if (self.path / "config.yaml").exists():
+        if self.was_configured:
             config = self.read_config()
             reading = reading.over(config)
             data = config.data if data is None else data
@@ -403,7 +408,7 @@ class RunFolder:
 
     def trained_on(self, dataset: Dataset) -> bool:
         """Whether the run is known to have been trained on that data set; not of weights alone."""
-        if not (self.path / "config.yaml").exists():
+        if not self.was_configured:
             return False
         digest = self.read_config().digest
         return bool(digest) and dataset.is_known_by(digest)

@@ -2,7 +2,7 @@
 
 import { go } from "./address.js";
 import { ask, during, Latest, photograph, picture } from "./answers.js";
-import { drawn, h } from "./dom.js";
+import { drawn, h, note } from "./dom.js";
 import { unitUnder } from "./field.js";
 import { brief, percent } from "./numbers.js";
 import { saver } from "./saver.js";
@@ -54,7 +54,12 @@ export class Attribution {
     this.key = key;
     this.image = image;
     const signal = this.latest.next();
-    this.#offer(target, predictions);
+    if (!this.#offer(target, predictions)) {
+      this.runs.replaceChildren(
+        note("This copy of the page does not have it; convlens explore shows it."),
+      );
+      return;
+    }
     const classes = this.site.runs[0].classes;
     const columns = predictions.map((prediction) => {
       const { run, best } = prediction;
@@ -71,13 +76,14 @@ export class Attribution {
     this.key = null;
   }
 
+  /** Whether there is a class to be asked for; a copy has prepared nothing of some images. */
   #offer(target, [first]) {
     const made = this.site.targets === "any" ? null : (this.site.targets[this.image] ?? []);
     const order = first.probabilities
       .map((_, i) => i)
       .filter((c) => !made || made.includes(c))
       .sort((a, b) => first.probabilities[b] - first.probabilities[a]);
-    this.controls.hidden = !order.length; // a copy has prepared nothing of this image
+    this.controls.hidden = !order.length;
     const each = this.site.runs.length > 1;
     const chosen = target ?? (each ? undefined : first.best);
     this.chooser.replaceChildren(
@@ -92,6 +98,7 @@ export class Attribution {
         ),
       ),
     );
+    return order.length > 0;
   }
 
   #column({ run, index, probabilities }, target, signal) {
@@ -102,19 +109,21 @@ export class Attribution {
     const methods = this.site.methods.filter(({ id }) => run.methods.includes(id));
     const figures = methods.map((method) => {
       const slot = h("div", { class: "slot" });
-      const note = h("p", { class: "note" });
+      const facts = note();
+      const keep = saver({
+        of: method.name,
+        name: () => [run.name, method.id, run.classes[target], this.image],
+        picture: () => slot,
+      });
+      keep.style.visibility = "hidden"; // until there is a picture
       const path = `api/${index}/${this.image}/${method.id}-${target}`;
-      this.#load(slot, note, run, method, path, signal);
+      this.#load({ slot, facts, keep }, run, method, path, signal);
       return h(
         "figure",
         { class: "card" },
         slot,
-        h("figcaption", {}, h("b", {}, method.name), h("p", {}, method.about), note),
-        saver({
-          of: method.name,
-          name: () => [run.name, method.id, run.classes[target], this.image],
-          picture: () => slot,
-        }),
+        h("figcaption", {}, h("b", {}, method.name), h("p", {}, method.about), facts),
+        keep,
       );
     });
     const words = `${run.classes[target]}, ${percent(probabilities[target])}`;
@@ -134,18 +143,18 @@ export class Attribution {
   }
 
   /** What takes seconds shows a coarse picture first. */
-  #load(slot, note, run, method, path, signal) {
-    during(slot, signal, async (news) => {
+  #load(card, run, method, path, signal) {
+    during(card.slot, signal, async (news) => {
       if (method.id === "occlusion" && !this.site.static) {
         const first = path.replace("/occlusion-", "/occlusion-first-");
-        await this.#paint(slot, note, run, method, first, { signal, news });
-        note.textContent += "; a first look, the whole follows";
+        await this.#paint(card, run, method, first, { signal, news });
+        card.facts.textContent += "; a first look, the whole follows";
       }
-      await this.#paint(slot, note, run, method, path, { signal, news });
+      await this.#paint(card, run, method, path, { signal, news });
     });
   }
 
-  async #paint(slot, note, run, { id, name }, path, { signal, news }) {
+  async #paint({ slot, facts, keep }, run, { id, name }, path, { signal, news }) {
     const [bitmap, scale] = await Promise.all([
       picture(`${path}.png`, { signal, news }),
       ask(`${path}.json`, { signal, news }),
@@ -155,6 +164,7 @@ export class Attribution {
       class: OVERLAYS.includes(id) ? "heat" : "",
       "aria-label": `${name} for this image`,
     });
+    keep.style.visibility = "";
     slot.replaceChildren(
       h(
         "div",
@@ -167,8 +177,8 @@ export class Attribution {
       `${brief(scale.low)} to ${brief(scale.high)} ${scale.unit}`
       + (scale.layer ? `, at ${scale.layer}` : "")
       + (scale.whole === undefined ? "" : `, from ${percent(scale.whole)}`);
-    note.textContent = words;
-    if (scale.probability) readOff(canvas, note, words, scale, run.classes);
+    facts.textContent = words;
+    if (scale.probability) readOff(canvas, facts, words, scale, run.classes);
     this.#fade();
   }
 
@@ -180,14 +190,14 @@ export class Attribution {
 }
 
 /** Pointing at an occlusion map tells what the network says with that square hidden. */
-function readOff(canvas, note, rest, { probability, predicted }, classes) {
+function readOff(canvas, facts, rest, { probability, predicted }, classes) {
   canvas.addEventListener("pointermove", (event) => {
     const [row, column] = unitUnder(event, canvas, [probability.length, probability[0].length]);
-    note.textContent =
+    facts.textContent =
       `This hidden: ${percent(probability[row][column])}, most probable `
       + classes[predicted[row][column]];
   });
   canvas.addEventListener("pointerleave", () => {
-    note.textContent = rest;
+    facts.textContent = rest;
   });
 }

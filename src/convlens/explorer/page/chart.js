@@ -62,7 +62,7 @@ export function chart({
 
   const measured = curves.flatMap(({ values }) => values.filter(Number.isFinite));
   const ticks = axis(0, Math.min(Math.max(...measured, 0), most), 5);
-  const top = Math.min(ticks.at(-1), most);
+  const top = Math.min(ticks.at(-1), most) || 1; // where all values are 0 they lie on the ground
   const last = Math.max(...x);
   const first = Math.min(...x);
   let width = 0;

@@ -3,7 +3,7 @@
 import { format } from "./address.js";
 import { during, Latest } from "./answers.js";
 import { h, page } from "./dom.js";
-import { confusion, evaluationOf, perClass } from "./evaluation.js";
+import { confusion, evaluationOf, judged, perClass } from "./evaluation.js";
 import { counted, percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
 import { saver } from "./saver.js";
@@ -112,15 +112,19 @@ function table(site, run, evaluation) {
   const known = records.filter(({ images }) => images);
   const mean = known.reduce((sum, { accuracy }) => sum + accuracy, 0) / known.length;
   const right = records.reduce((sum, record) => sum + record.right, 0);
+  const images = judged(evaluation);
+  const others = evaluation.labels.length - images;
   return [
     h(
       "p",
       { class: "facts" },
-      `${percent(right / evaluation.labels.length)} of ${evaluation.labels.length} images, `,
+      `${percent(right / images)} of ${counted(images, "image")}, `,
       `${percent(mean)} in the mean of the classes (balanced accuracy)`,
       evaluation.train === null ? "" : `; ${percent(evaluation.train)} of the training images`,
+      others ? `; ${counted(others, "image")} of classes that it does not know` : "",
     ),
-    recorded(run, right, evaluation.labels.length),
+    elsewhere(run),
+    recorded(run, right, images),
     measures ? overall(measures) : "",
     run.summary ? tested(run.summary) : "",
     saver({
@@ -177,9 +181,21 @@ function overall(measures) {
   );
 }
 
+/** Where a run was on other images, or on these split otherwise, its figures here are not its own. */
+function elsewhere({ home }) {
+  if (home !== false) return "";
+  return h(
+    "p",
+    { class: "facts" },
+    "This run was trained on another data set, or on another part of this one: some of these ",
+    "images may be among those that it has learned, and its own record, under Training, is of others.",
+  );
+}
+
 /** Why the run's record says otherwise of the same images, where it does: one whose two best classes
  *  are all but equal is decided by the rounding of weights and of sums. */
-function recorded({ summary, half }, right, images) {
+function recorded({ summary, half, home }, right, images) {
+  if (home === false) return "";
   const accuracy = summary?.validation_accuracy;
   const apart = right - Math.round(accuracy * images);
   if (!apart || !Number.isFinite(apart) || summary.validation_images !== images) return "";

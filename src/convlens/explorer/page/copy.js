@@ -259,6 +259,8 @@ async function decoded(blob) {
   const bitmap = await createImageBitmap(blob);
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#fff"; // on which convlens lays what is transparent
+  context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
   return context.getImageData(0, 0, width, height);
 }

@@ -13,7 +13,7 @@ const BLOCK = 56;
 /** open(l) is called for a layer that is chosen; -1 is the image, beyond the last the softmax. */
 export function diagram(run, open) {
   const layers = [
-    { name: "image", kind: "normalized", shape: [3, run.size, run.size] },
+    { name: "image", kind: "normalized", shape: [run.channels, run.size, run.size] },
     ...run.layers,
     run.softmax,
   ];

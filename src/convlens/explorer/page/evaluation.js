@@ -9,6 +9,11 @@ export function evaluationOf(run, options) {
   return keep(ask, `api/${run}/evaluation.json`, options);
 }
 
+/** How many images have a class that the run knows; of others nothing is right or wrong. */
+export function judged({ labels }) {
+  return labels.filter((truth) => truth !== null).length;
+}
+
 /** Image counts by [true class][predicted class]. */
 export function confusion({ labels, predicted }, classes) {
   const counts = range(classes).map(() => new Array(classes).fill(0));

@@ -9,17 +9,19 @@ const NEGATIVE = [0, 114, 178];
 const NEUTRAL = [247, 247, 247];
 const POSITIVE = [213, 94, 0];
 
+const COLORS = { 1: ["gray"], 3: ["red", "green", "blue"] }; // by the channels of an image
+
 /** Elements that show the filter of a map. */
-export async function filterPicture(run, layer, map, signal, news) {
+export async function filterPicture({ id: run, layers }, layer, map, signal, news) {
   const filter = await keep(ask, `api/${run}/filter-${layer}-${map}.json`, { signal, news });
   const inputs = filter.inputs;
   const largest = Math.max(...inputs.flatMap(({ weights }) => weights.flat().map(Math.abs))) || 1;
-  const first = layer === 0 && inputs.length === 3;
-  const names = first ? ["red", "green", "blue"] : inputs.map((input) => `#${input.map}`);
+  const colors = layers[layer].reads.includes(-1) && COLORS[inputs.length];
+  const names = colors || inputs.map((input) => `#${input.map}`);
   const shown = inputs.map(({ weights }, i) =>
     kernel(weights, (w) => signed(w / largest), `${names[i]}: ${words(weights)}`, names[i]),
   );
-  if (first) {
+  if (colors?.length === 3) {
     const [red, green, blue] = inputs.map(({ weights }) => weights);
     const color = red.map((row, y) =>
       row.map((_, x) => [red, green, blue].map((channel) => 127.5 * (1 + channel[y][x] / largest))),
@@ -30,7 +32,7 @@ export async function filterPicture(run, layer, map, signal, news) {
     h("div", { class: "kernels" }, shown),
     note(
       `${filter.of}, ${filter.kernel.join("×")}`,
-      first ? "" : ", from its strongest input maps",
+      colors ? "" : ", from its strongest input maps",
       "; ",
       h("span", { class: "positive" }, "orange"),
       ` to +${brief(largest)}, `,

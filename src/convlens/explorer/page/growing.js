@@ -75,7 +75,7 @@ export class Growing {
           "div",
           {},
           h("p", {}, `After epoch ${now.epoch}: `, h("b", {}, said)),
-          note(readable(image.name), image.class ? `, a ${readable(image.class)}` : ""),
+          note(readable(image.name), image.class ? `, class ${readable(image.class)}` : ""),
           h("h3", {}, "Filters of the first layer"),
           h("img", { class: "filters", src: filters, alt: "Filters of the first layer" }),
         ),

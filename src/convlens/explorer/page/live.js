@@ -188,6 +188,7 @@ function rank({ state }) {
 
 /** A chart a measure, a curve a run; of a single run both splits. */
 function curves(runs, histories) {
+  if (!runs.length) return [note("Tick a run to see its curves.")];
   const last = Math.max(0, ...histories.map(({ rows }) => rows.length));
   if (!last) return [note("No epoch is over yet.")];
   const x = Array.from({ length: last }, (_, epoch) => epoch + 1);

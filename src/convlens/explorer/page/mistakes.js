@@ -2,7 +2,7 @@
 
 import { during, Latest } from "./answers.js";
 import { h, page } from "./dom.js";
-import { evaluationOf, mistakes } from "./evaluation.js";
+import { evaluationOf, judged, mistakes } from "./evaluation.js";
 import { percent } from "./numbers.js";
 import { eachRunOnData } from "./runs.js";
 import { saver } from "./saver.js";
@@ -102,7 +102,7 @@ function list(site, run, evaluation) {
     "Show more",
   );
   more.hidden = rows.length <= STEP;
-  const words = `${rows.length} of ${evaluation.labels.length} are wrong.`;
+  const words = `${rows.length} of ${judged(evaluation)} are wrong.`;
   const keep = saver({
     of: "the list",
     name: () => [run.name, "mistakes"],

@@ -162,7 +162,7 @@ export class Panel {
       }),
       this.filterPart.hidden
         || during(this.filter, signal, async (news) => {
-          const shown = await filterPicture(r, l, map, signal, news);
+          const shown = await filterPicture(this.site.runs[r], l, map, signal, news);
           if (!signal.aborted) this.filter.replaceChildren(...shown);
         }),
       this.patchesPart.hidden

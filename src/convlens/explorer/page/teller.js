@@ -7,7 +7,7 @@ import { brief, counted, exact, percent } from "./numbers.js";
 import { Windows } from "./windows.js";
 import { bar, line, number, plus } from "./written.js";
 
-const COLORS = ["red", "green", "blue"];
+const COLORS = { 1: ["gray"], 3: ["red", "green", "blue"] }; // by the number of channels
 
 /** Terms as elements, those that are computed first standing first. */
 export class Teller {
@@ -213,16 +213,20 @@ export class Teller {
   }
 
   map(stage, map) {
-    if (stage === "") return COLORS[map] ?? `channel ${map}`;
+    if (stage === "") return this.#color(map) ?? `channel ${map}`;
     return this.#link(`${stage}, map ${map}`, stage, map);
   }
 
   place(stage, unit) {
     if (stage === "")
-      return `the image, ${COLORS[unit[0]] ?? unit[0]}, ${unit.slice(1).join(", ")}`;
+      return `the image, ${this.#color(unit[0]) ?? unit[0]}, ${unit.slice(1).join(", ")}`;
     const flat = unit.length === 1 || unit.slice(1).every((n) => n === 0);
     const where = flat ? "" : ` at ${unit[1]}, ${unit[2]}`;
     return this.#link(`${stage} ${unit[0]}${where}`, stage, unit[0], unit);
+  }
+
+  #color(channel) {
+    return COLORS[this.run.channels]?.[channel];
   }
 
   #link(words, stage, map, [, row, column] = []) {

@@ -81,8 +81,8 @@ export class Touch {
 
   /** Called whenever another image is shown; pictures made here go on being touched. */
   leadTo(image) {
-    if (image === this.image || this.mine.has(image)) return;
-    this.#close();
+    if (this.mine.has(image) || (image === this.image && !this.mine.size)) return;
+    this.#close(); // also where the reader goes back to the image as it was
     this.image = image;
   }
 

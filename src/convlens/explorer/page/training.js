@@ -3,7 +3,7 @@
 import { ask, during, keep, Latest } from "./answers.js";
 import { chart } from "./chart.js";
 import { h, note, page } from "./dom.js";
-import { brief, percent } from "./numbers.js";
+import { brief, duration, percent } from "./numbers.js";
 import { eachRun } from "./runs.js";
 import { saver } from "./saver.js";
 
@@ -62,7 +62,7 @@ function facts(run) {
       const epoch = `epoch ${summary.best_epoch} of ${summary.epochs}`;
       rows.push(["Weights", `of ${epoch}, the best on the hold-out`]);
     }
-    rows.push(["Time", `${brief(summary.seconds / 60)} minutes on ${summary.device}`]);
+    rows.push(["Time", `${duration(summary.seconds)} on ${summary.device}`]);
   }
   return h(
     "dl",
@@ -74,7 +74,11 @@ function facts(run) {
 /** A chart for what is measured in each split, then all numbers as a table. */
 function charts(run, { columns, rows }) {
   if (!rows.length) {
-    return [note("A weights file keeps no history; name its run folder to see the curves.")];
+    return [
+      note(
+        "There is no history here: a weights file keeps none (name its run folder), and a damaged one is not shown.",
+      ),
+    ];
   }
   const epochs = rows.map((row) => row[columns.indexOf("epoch")]);
   const of = (ending, heading, options) => {
