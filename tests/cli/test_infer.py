@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import convlens as cl
 from convlens.cli import main
 from convlens.files import MARKER, read_csv
 from convlens.formats import FORMAT
@@ -68,6 +70,26 @@ def numbers(value: Any) -> list[float]:
 def tolerance(name: str) -> float:
     """What an image on the brink may change; a precision has a class's few in its denominator."""
     return 0.01 if "loss" in name else 0.1 if "macro" in name or "interval" in name else 0.05
+
+
+def test_where_the_data_of_a_run_have_changed_it_is_said(finished_run, toy_data, tmp_path, tell):
+    """What is validation now may have been trained on then."""
+    folder = RunFolder(finished_run)
+    data = shutil.copytree(toy_data / "train", tmp_path / "photos")
+    dataset = cl.open_dataset(data, size=64)
+    config = replace(folder.read_config(), data=str(data), digest=dataset.digest)
+    folder.write_config(config)
+
+    def noted(*options) -> list[str]:
+        told = tell("evaluate", finished_run, "--device", "cpu", *options).splitlines()
+        return [line for line in told if "may be among those trained on" in line]
+
+    assert noted() == []
+    (line,) = noted("--split-seed", 3)
+    assert "is split by another seed than in training" in line
+    shutil.copy(data / "red_cross" / "image_0001.png", data / "red_cross" / "image_0099.png")
+    (line,) = noted()
+    assert f"the data set has changed since {finished_run} was trained on it" in line
 
 
 def test_a_folder_per_class_alone_is_measured_as_one(toy_weights, toy_data, tell):

@@ -290,3 +290,56 @@ def test_any_file_is_listed_or_refused_in_a_sentence(name, content, skip_bad):
             return
         assert set(listing.paths) <= {"a.png", "b.png"} or listing.paths == (name,)
         assert all("\n" not in problem for problem in listing.problems)
+
+
+def test_a_quote_that_does_not_end_swallows_no_line(folder):
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        listed(folder, 'file,label,note\na.png,cat,"a note\nb.png,dog,\nc.png,dog,\n')
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        listed(folder, 'file\tlabel\tlength\na.png\tcat\t"0 inch\nb.png\tdog\t1\n', "list.tsv")
+
+
+@pytest.mark.parametrize("late", ["split", "label", "file_name"])
+def test_what_only_later_lines_of_json_say_is_not_passed_over(late, folder):
+    first, second = (
+        {"file": "a.png", "class": "cat"},
+        {"file": "b.png", "class": "dog", late: "test"},
+    )
+    lines = "\n".join(map(json.dumps, (first, second)))
+    with pytest.raises(UserError, match=f"line 2 of .* has '{late}', which its first line has not"):
+        listed(folder, lines, "list.jsonl")
+    other = "\n".join(map(json.dumps, (first, {**second, late: "", "note": "x"})))
+    with pytest.raises(UserError, match="which its first line has not"):
+        listed(folder, other, "list.jsonl")
+    noted = "\n".join(map(json.dumps, (first, {"file": "b.png", "class": "dog", "note": "x"})))
+    assert told(listed(folder, noted, "list.jsonl")) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("column", "yes", "no"),
+    [
+        ("is_train", "train", "validation"),
+        ("is_test", "test", "train"),
+        ("is_valid", "validation", "train"),
+        ("Is Validation", "validation", "train"),
+    ],
+)
+def test_a_question_is_answered_as_it_was_asked(column, yes, no, folder):
+    text = f"file,label,{column}\na.png,cat,True\nb.png,dog,0\nc.png,dog,1\n"
+    splits = {
+        path: split for path, (_, split) in told(listed(folder, text, split_column=column)).items()
+    }
+    assert splits == {"a.png": yes, "b.png": no, "c.png": yes}
+
+
+def test_another_question_is_refused(folder):
+    text = "file,label,is_blurred\na.png,cat,true\nb.png,dog,false\n"
+    with pytest.raises(UserError, match="it must say train, validation or test"):
+        listed(folder, text, split_column="is_blurred")
+
+
+def test_a_number_that_is_none_is_no_label(folder):
+    listing = listed(
+        folder, '{"file": "a.png", "label": NaN}\n{"file": "b.png", "label": 1e400}', "l.jsonl"
+    )
+    assert len(listing.problems) == 2 and all("has no label" in each for each in listing.problems)

@@ -312,3 +312,9 @@ def test_no_damaged_archive_does_more_than_be_refused(form, data):
             return
         assert listing.root.is_relative_to(root / "cache")
         assert sorted(os.listdir(root)) == [path.name, "cache"]
+
+
+def test_what_is_read_by_people_hides_no_folder(tmp_path):
+    files = {**PHOTOS, "README.md": b"# Photos", "LICENSE": b"CC0"}
+    listing = scan(zipped(tmp_path / "set.zip", files))
+    assert (listing.classes, listing.problems, len(listing.paths)) == (("cat", "dog"), (), 4)

@@ -182,3 +182,46 @@ def test_no_damaged_file_does_more_than_be_refused(data):
             scan(path, Reading(skip_bad=True))
         except UserError as problem:
             assert "\n" not in str(problem)
+
+
+@pytest.mark.parametrize("asked", [None, "split"])
+def test_a_column_says_the_split(asked, tmp_path):
+    path = written(
+        tmp_path / "a.parquet",
+        image=structs(IMAGES),
+        label=["a", "b", "a", "b"],
+        split=["train", "train", "Test", "val"],
+    )
+    found = {image: split for image, _, split in told(path, split_column=asked)}
+    assert found == dict(zip(IMAGES, (0, 0, 2, 1), strict=True))
+
+
+def test_a_question_in_a_column_says_the_split(tmp_path):
+    path = written(
+        tmp_path / "a.parquet",
+        image=structs(IMAGES),
+        label=["a", "b", "a", "b"],
+        is_test=[True, False, False, True],
+    )
+    found = {image: split for image, _, split in told(path, split_column="is_test")}
+    assert found == dict(zip(IMAGES, (2, 0, 0, 2), strict=True))
+
+
+def test_a_column_that_says_no_split_is_passed_over_unless_it_was_asked_for(tmp_path):
+    columns = {"image": structs(IMAGES), "label": ["a", "b", "a", "b"], "fold": [0, 1, 2, 3]}
+    path = written(tmp_path / "a.parquet", **columns)
+    assert {split for *_, split in told(path)} == {0}
+    with pytest.raises(UserError, match="it must say train, validation or test") as problem:
+        scan(path, Reading(split_column="fold"))
+    assert problem.value.options == ("split_column",)
+    with pytest.raises(UserError, match="has no column 'nope'") as problem:
+        scan(path, Reading(split_column="nope"))
+    assert problem.value.options == ("split_column",)
+
+
+def test_files_that_are_missing_are_missed(tmp_path):
+    columns = {"image": structs(IMAGES), "label": ["a", "b", "a", "b"]}
+    written(tmp_path / "data" / "train-00000-of-00002.parquet", **columns)
+    written(tmp_path / "data" / "test-00000-of-00001.parquet", **columns)
+    (said,) = (line for line in scan(tmp_path).notes if "missing" in line)
+    assert "of train" in said and "has 1 of 2 files" in said

@@ -354,7 +354,7 @@ def test_images_are_left_out_by_a_table(tmp_path, told, capsys):
     [
         (b"name,label\na,b\n", "has no column `path`"),
         (b"", "has no column `path`"),
-        (b"path\n\xff\xfe\n", "is no CSV in UTF-8"),
+        (b"path\n\xff\xfe\n", "is not text in UTF-8"),
         (None, "cannot be read"),
     ],
 )
@@ -613,3 +613,97 @@ def test_any_folder_is_listed_or_refused_in_a_sentence(tree, skip_bad, nested):
         else:
             with pytest.raises(UserError):
                 listing.check()
+
+
+def test_a_table_of_what_to_leave_out_is_read_as_a_list_is(tmp_path):
+    """As a spreadsheet has saved it; a quote that does not end is told."""
+    root = split_tree(tmp_path / "pets")
+    table = tmp_path / "doubtful.csv"
+    for content in (
+        b"path;given\ntrain/cat/0.png;dog\n",
+        "path\ntrain/cat/0.png\n".encode("utf-16"),
+    ):
+        table.write_bytes(content)
+        assert len(scan(root, Reading(exclude=str(table))).paths) == 7
+    table.write_text('path,why\n"train/cat/0.png,blurred\ntrain/cat/1.png,dark\n')
+    with pytest.raises(UserError, match="cannot be read as a table") as problem:
+        scan(root, Reading(exclude=str(table)))
+    assert problem.value.options == ("exclude",)
+
+
+def test_what_is_left_out_takes_its_class_along_and_never_all(tmp_path):
+    root = tree(tmp_path / "pets", *(f"{c}/{i}.png" for c in ("ant", "bee", "cat") for i in (1, 2)))
+    table = tmp_path / "table.csv"
+    table.write_text("path\nant/1.png\nant/2.png\n")
+    listing = scan(root, Reading(exclude=str(table)))
+    assert (listing.classes, listing.labels.tolist()) == (("bee", "cat"), [0, 0, 1, 1])
+    assert "note       1 class has no image left: ant" in listing.notes
+    table.write_text("path\n" + "".join(f"{path}\n" for path in scan(root).paths[:4]))
+    with pytest.raises(UserError, match="holds a single class, cat"):
+        open_dataset(root, size=8, exclude=str(table)).check_trainable()
+    table.write_text("path\n" + "".join(f"{path}\n" for path in scan(root).paths))
+    with pytest.raises(UserError, match="names every image") as problem:
+        scan(root, Reading(exclude=str(table)))
+    assert problem.value.options == ("exclude",)
+
+
+def test_folders_that_are_no_split_are_left_out_in_so_many_words(tmp_path):
+    root = split_tree(tmp_path)
+    tree(root, "evaluation/cat/1.png", "holdout/1.png")
+    (root / "docs").mkdir()
+    (root / "docs" / "about.txt").write_text("about")
+    found = [line for line in notes(root) if "is called like no split" in line]
+    assert [line.split()[0] for line in found] == ["ROOT/evaluation", "ROOT/holdout"]
+    assert scan(root).counts == {"train": 4, "validation": 4}
+
+
+def test_an_empty_folder_of_test_images_is_not_said_to_hold_some(tmp_path):
+    (split_tree(tmp_path) / "test").mkdir()
+    assert notes(tmp_path) == ["ROOT/test holds no image; left out"]
+
+
+def test_images_of_train_and_test_without_classes_are_no_two_classes(tmp_path):
+    """As a competition has them, with a list of the training images' classes."""
+    root = tree(tmp_path, "train/1.png", "train/2.png", "test/3.png", "test/4.png")
+    (root / "labels.csv").write_text("id,breed\ntrain/1.png,cat\ntrain/2.png,dog\n")
+    listing = scan(root)
+    (problem,) = listing.problems
+    assert problem.startswith(f"test and train in {root} hold images and no folder per class")
+    assert any(str(root / "labels.csv") in note for note in listing.notes)
+    assert scan(root / "labels.csv").classes == ("cat", "dog")
+
+
+def test_links_to_what_is_above_bring_no_other_class_in(tmp_path):
+    root = tree(tmp_path, "a/1.png", "b/2.png", "b/3.png")
+    (root / "a" / "all").symlink_to("..")
+    (root / "c").symlink_to(".")
+    listing = scan(root, Reading(nested=True))
+    assert dict(zip(listing.paths, listing.labels.tolist(), strict=True)) == {
+        "a/1.png": 0,
+        "b/2.png": 1,
+        "b/3.png": 1,
+    }
+    assert not any("did you mean" in problem for problem in scan(root).problems)
+
+
+def test_an_image_without_an_ending_is_told_to_be_one(tmp_path):
+    root = split_tree(tmp_path)
+    (root / "train/cat/0.png").rename(root / "train/cat/0")
+    (problem,) = scan(root).problems
+    assert "is an image, and its name does not end as one's does; rename it" in problem
+
+
+def test_metadata_of_one_split_say_that_the_others_have_none(tmp_path):
+    root = split_tree(tmp_path, "test")
+    lines = "".join(f"{c}/{i}.png,{c}\n" for c in ("cat", "dog") for i in range(2))
+    (root / "train" / "metadata.csv").write_text(f"file_name,label\n{lines}")
+    assert any(line.startswith("ROOT/test has no metadata") for line in notes(root))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"split_seed": -1}, "split_seed"), ({"fit": "x"}, "fit")]
+)
+def test_options_that_make_no_sense_open_nothing(tmp_path, options, name):
+    with pytest.raises(UserError) as problem:
+        open_dataset(split_tree(tmp_path), size=8, **options)
+    assert problem.value.options == (name,)

@@ -120,6 +120,16 @@ def test_a_data_set_may_be_given_in_four_ways(toy_weights, toy_data, monkeypatch
     assert classifier.evaluate(dataset, split="train").loss not in losses
 
 
+def test_all_images_of_a_folder_that_is_not_split_are_measured_as_one(toy_weights, toy_data):
+    classifier = Classifier.load(toy_weights)
+    folder = toy_data / "train"
+    assert classifier.evaluate(folder, split="all").labels.shape == (60,)
+    dealt = [len(classifier.evaluate(folder, split=s).labels) for s in ("train", "validation")]
+    assert sum(dealt) == 60
+    with pytest.raises(UserError, match="has no split 'all'"):
+        classifier.evaluate(toy_data, split="all")
+
+
 def test_a_data_set_of_other_classes_and_an_unknown_split_are_refused(toy_weights, toy_data):
     classifier = Classifier.load(toy_weights)
     other = classifier.with_model(classifier.model, class_names=("a", "b", "c", "d", "e"))

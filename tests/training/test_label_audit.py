@@ -106,6 +106,12 @@ def test_a_run_without_a_holdout_and_images_that_it_left_aside(pretend, tmp_path
     )
 
 
+def test_a_run_that_is_not_there_is_told_before_any_data_is_opened(tmp_path):
+    with pytest.raises(UserError, match="nowhere does not exist") as told:
+        own_data(tmp_path / "nowhere")
+    assert told.value.options == ("run",)
+
+
 def test_what_is_not_known_is_said(toy_data, toy_weights, pretend, tmp_path):
     audit = audit_labels(toy_weights, toy_data, device="cpu")
     assert audit.seen.counts() == {"train": 60} and audit.unseen.counts() == {"validation": 20}

@@ -1,14 +1,17 @@
 import contextlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from convlens import formats
+from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.files import write_json, write_yaml
 from convlens.inference import Classifier
@@ -180,6 +183,26 @@ def test_the_data_set_of_a_run_is_found_again_or_named(finished_run, toy_data, t
         folder.open_for(classifier)
     assert told.value.options == ("data",)
     assert folder.open_for(classifier, toy_data).root == toy_data
+
+
+def test_what_a_run_left_out_of_its_own_data_is_left_out_of_no_other(
+    finished_run, toy_data, tmp_path
+):
+    folder = RunFolder(finished_run)
+    table = tmp_path / "doubtful.csv"
+    table.write_text("path\nvalidation/red_cross/image_0001.png\n", encoding="utf-8")
+    folder.write_config(replace(folder.read_config(), exclude=str(table)))
+    other = shutil.copytree(toy_data, tmp_path / "other")
+    counts = [
+        len(folder.open_dataset(64, "squash", data, reading).validation)
+        for data, reading in (
+            (None, None),
+            (toy_data, None),
+            (other, None),
+            (other, Reading(exclude=str(table))),
+        )
+    ]
+    assert counts == [19, 19, 20, 19]
 
 
 class Counting(World):

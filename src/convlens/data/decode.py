@@ -175,6 +175,8 @@ def complaint(path: Path | str) -> str:
     """The rest of a sentence that begins with the name of a file among images: what is wrong with
     it and what to do about it, as "is a video, not an image; save frames of it as JPEG or PNG"."""
     kind = foreign_kind(path)
+    if kind is None and is_image(path):
+        return "is an image, and its name does not end as one's does; rename it, to .jpg or .png,"
     return "is not an image; remove it" if kind is None else _complaint(kind)
 
 

@@ -75,6 +75,13 @@ def list_folders(root: Path, reading: Reading) -> Listing:
         ]
     if not found.files and not found.inside and not problems:
         problems = [_nothing(root, splits)]
+    names = {file.class_name for file in found.files}
+    if len(names) > 1 and splits == WHOLE and all(map(split_called, names)):
+        problems = [
+            f"{' and '.join(sorted(names))} in {root} hold images and no folder per class; put the "
+            "images of each class into a folder of its own, or give the list that says what they "
+            "show"
+        ]
     listing = make_listing(
         root, root, found.files, is_split=splits != WHOLE, problems=tuple(problems)
     )
@@ -141,7 +148,10 @@ def _list_class(
             raise problem
 
         below = files_below(
-            root / folder, refuse, lambda path: found.own.append(as_unicode(path[len(start) :]))
+            root / folder,
+            refuse,
+            lambda path: found.own.append(as_unicode(path[len(start) :])),
+            passed=(root, (root / folder).parent),
         )
         for path in below:
             _sort(root, path[len(start) :].replace(os.sep, "/"), belongs, found)
@@ -212,14 +222,30 @@ def _left_over(root: Path, splits: Mapping[str, str]) -> list[str]:
         if count:
             lie = "image lies" if count == 1 else "images lie"
             notes.append(f"note       {count:,} {lie} in no class folder of {root / top}; left out")
-    if splits != WHOLE and TEST not in splits:
-        for name in subfolders(root):
-            if split_called(name) == TEST:
+    if splits == WHOLE:
+        return notes
+    for name in subfolders(root):
+        if split_called(name) is None and _holds_images(root / name):
+            notes.append(
+                f"note       {root / name} is called like no split (train, validation, test); left "
+                "out"
+            )
+        elif split_called(name) == TEST and TEST not in splits:
+            if not any(_images(root / name)):
+                notes.append(f"note       {root / name} holds no image; left out")
+            else:
                 notes.append(
                     f"note       {root / name} holds no folder per class; `convlens predict` "
                     "answers for its images"
                 )
     return notes
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie in a folder that ConvLens did not write, or in folders within it."""
+    if is_own(folder):
+        return False
+    return any(_images(folder)) or any(any(_images(folder / name)) for name in _folders_in(folder))
 
 
 def suggestion(root: Path) -> Path | None:
@@ -240,7 +266,12 @@ def suggestion(root: Path) -> Path | None:
 
 def _folders_in(folder: Path) -> list[str]:
     try:
-        return [name for name in subfolders(folder) if not is_own(folder / name)]
+        here = folder.resolve()
+        return [
+            name
+            for name in subfolders(folder)
+            if not is_own(folder / name) and not here.is_relative_to((folder / name).resolve())
+        ]
     except OSError:
         return []
 

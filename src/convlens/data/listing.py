@@ -83,6 +83,21 @@ class Listing:
             },
         )
 
+    def without_empty_classes(self) -> "Listing":
+        """The same images, with the classes alone that have some, which is noted."""
+        left = np.unique(self.labels).tolist()
+        if len(left) == len(self.classes):
+            return self
+        numbers = np.full(len(self.classes), -1)
+        numbers[left] = np.arange(len(left))
+        lost = [name for number, name in enumerate(self.classes) if number not in set(left)]
+        return replace(
+            self,
+            classes=tuple(self.classes[number] for number in left),
+            labels=numbers[self.labels],
+            notes=(*self.notes, note(lost, "no image left")),
+        )
+
     def check(self) -> None:
         """Raise UserError with the first problem, if there is any."""
         if self.problems:

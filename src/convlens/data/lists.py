@@ -8,6 +8,7 @@ image folders have them: https://huggingface.co/docs/datasets/image_dataset#imag
 import csv
 import io
 import json
+import math
 import os
 import posixpath
 import re
@@ -26,6 +27,7 @@ from convlens.data.names import (
     CONTROL,
     IMAGE_SUFFIXES,
     NOT_UTF8,
+    TEST,
     TRAIN,
     VALIDATION,
     class_name,
@@ -56,7 +58,17 @@ FILE_COLUMNS = (
 )
 LABEL_COLUMNS = (("label", "class", "category", "target", "label_name", "class_name"),)
 SPLIT_COLUMNS = (("split", "subset", "set", "partition", "fold", "is_valid", "is_validation"),)
+# Those that say yes or no, and to which splits that leads.
 _YES, _NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no", "")
+_QUESTIONS = {
+    "is_train": (TRAIN, VALIDATION),
+    "is_training": (TRAIN, VALIDATION),
+    "is_valid": (VALIDATION, TRAIN),
+    "is_val": (VALIDATION, TRAIN),
+    "is_validation": (VALIDATION, TRAIN),
+    "is_test": (TEST, TRAIN),
+}
+_THAT_COUNT = {*FILE_COLUMNS[0], *LABEL_COLUMNS[0], *SPLIT_COLUMNS[0]}
 
 _WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
@@ -117,7 +129,9 @@ def _delimited(path: Path, text: io.TextIOWrapper) -> Table:
     if told:
         first = text.readline()
     delimiter = told[1] if told else _delimiter(path, first)
-    reader = csv.reader(_chain(first, text), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(  # strict: a quote that does not end would take all lines after it
+        _chain(first, text), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
     skipped = 1 if told else 0
     header = tuple(name.strip() for name in next(reader, []))
 
@@ -162,6 +176,11 @@ def _json_lines(path: Path, text: io.TextIOWrapper) -> Table:
         if first is not None:
             yield first[0], list(first[1].values())
         for number, each in found:
+            if late := [n for n in each if n not in header and n.casefold() in _THAT_COUNT]:
+                raise _refused(
+                    f"line {number} of {path} has {visible(late[0])!r}, which its first line has "
+                    "not; name the same things in all lines"
+                )
             yield number, [each.get(name, "") for name in header]
 
     return Table(path, header, lines())
@@ -328,8 +347,7 @@ def _read(path: Path, reading: Reading, notes: list[str]) -> tuple[list[Row], bo
     if columns.split is None:
         return rows, False
     called = table.header[columns.split]
-    boolean = called.casefold().replace(" ", "_").startswith("is_")
-    known = {word: _split(word, boolean) for word in {row.split for row in rows}}
+    known = splits_said(called, {row.split for row in rows})
     if columns.split_guessed and not any(known.values()):
         notes.append(f"note       column {visible(called)} names no split; not used")
         return [row._replace(split="") for row in rows], False
@@ -350,16 +368,20 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False)
 
 
-def _split(word: str, boolean: bool) -> str | None:
-    if boolean:
-        lower = word.casefold()
-        return VALIDATION if lower in _YES else TRAIN if lower in _NO else None
-    return split_called(word)
+def splits_said(column: str, words: Iterable[str]) -> dict[str, str | None]:
+    """The split that each word in a column so called names; None where it names none."""
+    question = _QUESTIONS.get(column.casefold().replace(" ", "_"))
+    if question is None:
+        return {word: split_called(word) for word in words}
+    answers = dict.fromkeys(_NO, question[1]) | dict.fromkeys(_YES, question[0])
+    return {word: answers.get(word.casefold()) for word in words}
 
 
 def _split_folders(paths: Sequence[str | None]) -> list[str] | None:

@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from convlens.data.cache import load
 from convlens.data.dataset import Dataset
@@ -11,7 +11,7 @@ from convlens.data.decode import Fit
 from convlens.data.place import cache_home
 from convlens.data.reading import Reading
 from convlens.errors import UserError
-from convlens.fields import from_dict
+from convlens.fields import check_bounds, from_dict
 from convlens.files import as_unicode, on_disk
 
 DEMO = "the embedded demo set"
@@ -72,6 +72,9 @@ def open_dataset(
             that cannot be written.
     """
     options = from_dict(Reading, reading)
+    check_bounds(options)
+    if fit not in get_args(Fit):
+        raise UserError(f"`fit` {fit!r} is none of {', '.join(get_args(Fit))}", option="fit")
     root, source = resolve(data)
     dataset = load(root, size, options, fit, cache_dir, progress)
     return replace(dataset, name="demo") if source == DEMO else dataset

@@ -29,7 +29,14 @@ from rich.markup import escape
 
 from convlens.data.decode import open_file
 from convlens.data.kinds import HEAD, by_content
-from convlens.data.names import CONTROL, NOT_UTF8, is_hidden, split_called, subfolders
+from convlens.data.names import (
+    CONTROL,
+    IMAGE_SUFFIXES,
+    NOT_UTF8,
+    is_hidden,
+    split_called,
+    subfolders,
+)
 from convlens.data.place import cache_home
 from convlens.data.progress import progress_bar
 from convlens.errors import UserError
@@ -151,6 +158,8 @@ def _inner(folder: Path) -> Path:
     """The one folder that holds all, if there is one: photos/ of photos.zip."""
     while True:
         names = [name for name in os.listdir(folder) if not is_hidden(name)]
+        # a README or a license beside it is no part of the data set
+        names = [n for n in names if (folder / n).is_dir() or n.lower().endswith(_OF_DATA)]
         if len(names) != 1 or split_called(names[0]) or not (folder / names[0]).is_dir():
             return folder
         inside = folder / names[0]
@@ -159,6 +168,9 @@ def _inner(folder: Path) -> Path:
         if not subfolders(inside) and lying and not tables:  # a class, not what holds classes
             return folder
         folder = inside
+
+
+_OF_DATA = (*IMAGE_SUFFIXES, ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
 class Readable(Protocol):

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,13 @@ from rich.markup import escape
 
 from convlens.data.decode import identify
 from convlens.data.listing import Listing
-from convlens.data.lists import FILE_COLUMNS, LABEL_COLUMNS, read_list
+from convlens.data.lists import (
+    FILE_COLUMNS,
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    read_list,
+    splits_said,
+)
 from convlens.data.names import is_hidden, split_called
 from convlens.data.packed import Room, kept_folder
 from convlens.data.progress import progress_bar
@@ -36,7 +43,7 @@ LIST, BROKEN = "images.csv", "broken.csv"
 IMAGE_COLUMNS = (*FILE_COLUMNS[0], "picture", "photo", "image_bytes", "bytes", "jpg", "png", "webp")
 BATCH = 64  # rows in memory at once
 A_FOLDER = 1000  # images in a folder of the cache
-_SHARD = re.compile(r"(.+?)[-_.]\d{3,}(-of-\d+)?([-_.][0-9a-f]+)?")
+_SHARD = re.compile(r"(.+?)[-_.]\d{3,}(?:-of-(\d+))?([-_.][0-9a-f]+)?")
 
 
 def shards(folder: Path) -> list[Path]:
@@ -99,6 +106,7 @@ def read_parquet(source: Path, reading: Reading, progress: bool = True) -> Listi
         for path in files
         if path not in splits
     ]
+    notes += _lacking(files)
     if reading.skip_bad:
         listing = replace(listing, skipped=(*listing.skipped, *broken))
     else:
@@ -115,6 +123,20 @@ def _splits(files: Sequence[Path]) -> Mapping[Path, str]:
     return known if len(set(known.values())) > 1 else dict.fromkeys(known or called, "")
 
 
+def _lacking(files: Sequence[Path]) -> list[str]:
+    """A line on each set of files of which some are not there, as train-00000-of-00002 alone."""
+    found = Counter(
+        (path.parent, shard[1], int(shard[2]))
+        for path in files
+        if (shard := _SHARD.fullmatch(path.name[: -len(ENDING)])) and shard[2]
+    )
+    return [
+        f"note       of {name} {folder} has {count:,} of {total:,} files; the others are missing"
+        for (folder, name, total), count in found.items()
+        if count < total
+    ]
+
+
 def _split_of(path: Path) -> str:
     stem = path.name[: -len(ENDING)]
     shard = _SHARD.fullmatch(stem)
@@ -124,10 +146,12 @@ def _split_of(path: Path) -> str:
 
 @dataclass
 class _Columns:
-    """image, label: their names. names: those of the labels' numbers; None where there are none."""
+    """image, label, split: their names, the last None where nothing but files may say it. names:
+    those of the labels' numbers; None where there are none."""
 
     image: str
     label: str
+    split: str | None
     names: list[str] | None
 
 
@@ -148,9 +172,9 @@ class _Unpacked:
             for number, (path, split) in enumerate(splits.items()):
                 start = f"{split or 'images'}-{number:05d}"
                 try:
-                    for row, image, label in self._read(path):
+                    for row, image, label, said in self._read(path):
                         name = f"{start}/{row // A_FOLDER:04d}/{row:07d}"
-                        if why := self._add(name, image, label, split, room):
+                        if why := self._add(name, image, label, split or said, room):
                             self.broken.append([f"row {row:,} of {as_unicode(path)}", why])
                         bar.advance(task)
                 except UserError:
@@ -163,24 +187,52 @@ class _Unpacked:
         if not self.rows:
             first = f"{self.broken[0][0]} {self.broken[0][1]}" if self.broken else "it has no rows"
             raise _refused(f"{self.source} has no image with a label ({first}); give another")
-        has_splits = any(splits.values())
+        has_splits = any(split for *_, split in self.rows)
         header = ["file", "label", "split"] if has_splits else ["file", "label"]
         write_csv(self.folder / LIST, [header, *(row[: len(header)] for row in self.rows)])
         write_csv(self.folder / BROKEN, self.broken)
 
-    def _read(self, path: Path) -> Iterator[tuple[int, Any, Any]]:
-        """(row, image, label) as Python has them, some rows at a time."""
+    def _read(self, path: Path) -> Iterator[tuple[int, Any, Any, str]]:
+        """(row, image, label, split) as Python has them, some rows at a time; the split is "" where
+        no column says it."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path) as file:
             columns = self._columns(path, file)
+            splits = self._split_words(path, file, columns.split)
+            wanted = [columns.image, columns.label, *([columns.split] if splits else [])]
             at = 0
-            for batch in file.iter_batches(BATCH, columns=[columns.image, columns.label]):
-                images = batch.column(batch.schema.names.index(columns.image))
-                labels = batch.column(batch.schema.names.index(columns.label))
+            for batch in file.iter_batches(BATCH, columns=wanted):
+                images, labels, *said = (
+                    batch.column(batch.schema.names.index(name)) for name in wanted
+                )
                 for i in range(len(batch)):
-                    yield at + i, images[i].as_py(), _label(labels[i].as_py(), columns.names)
+                    split = splits[_word(said[0][i].as_py())] if said else ""
+                    yield at + i, images[i].as_py(), _label(labels[i].as_py(), columns.names), split
                 at += len(batch)
+
+    def _split_words(
+        self, path: Path, file: "pq.ParquetFile", column: str | None
+    ) -> dict[str, str]:
+        """From each word in the column of splits to the split; empty where there is none, or one
+        that was not asked for and names no split. Raises UserError for a word that names none."""
+        if column is None:
+            return {}
+        words = {
+            _word(value)
+            for batch in file.iter_batches(columns=[column])
+            for value in batch.column(0).unique().to_pylist()
+        }
+        known = splits_said(column, words)
+        if self.reading.split_column is None and not any(known.values()):
+            return {}
+        if unknown := sorted(word for word, split in known.items() if split is None):
+            raise UserError(
+                f"{path} says {visible(unknown[0])!r} in column {visible(column)}; it must say "
+                "train, validation or test, or choose another with `split_column`",
+                option="split_column",
+            )
+        return {word: split for word, split in known.items() if split is not None}
 
     def _columns(self, path: Path, file: "pq.ParquetFile") -> _Columns:
         """Which columns hold the images and the labels. Raises UserError."""
@@ -195,10 +247,14 @@ class _Unpacked:
         label = self._one(path, schema, numbered or called or plain, "label")
         names = features.get(label, {}).get("names")
         good = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        return _Columns(image, label, names if good else None)
+        called = [name for name in schema.names if name.casefold() in SPLIT_COLUMNS[0]]
+        split = None
+        if self.reading.split_column is not None or len(called) == 1:
+            split = self._one(path, schema, called, "split")
+        return _Columns(image, label, split, names if good else None)
 
     def _one(self, path: Path, schema: "pa.Schema", found: list[str], what: str) -> str:
-        option = "file_column" if what == "image" else "label_column"
+        option = {"image": "file_column"}.get(what, f"{what}_column")
         wanted = getattr(self.reading, option)
         named = ", ".join(map(visible, schema.names)) or "none"
         if wanted is not None:
@@ -235,6 +291,10 @@ class _Unpacked:
         target.write_bytes(content)
         self.rows.append([f"{name}{ending}", label, split])
         return ""
+
+
+def _word(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _refused(sentence: str) -> UserError:

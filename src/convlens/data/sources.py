@@ -5,7 +5,6 @@ A data set is a folder per class, within train/, validation/ and test/ or not (`
 listing costs one `stat` a file.
 """
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +13,20 @@ import numpy as np
 from convlens.data import parquet
 from convlens.data.folders import list_folders
 from convlens.data.listing import Listing
-from convlens.data.lists import LISTS, lists_in, metadata_in, read_list, read_lists
-from convlens.data.names import unreadable
+from convlens.data.lists import (
+    LISTS,
+    lists_in,
+    metadata_in,
+    open_table,
+    read_list,
+    read_lists,
+)
+from convlens.data.names import split_called, subfolders, unreadable
 from convlens.data.own import tell_once
 from convlens.data.packed import is_archive, unpack
 from convlens.data.reading import Reading
 from convlens.errors import UserError
-from convlens.escape import from_csv_cell, visible
+from convlens.escape import visible
 from convlens.files import as_unicode, on_disk
 
 PATH_COLUMNS = ("path", "file", "image", "filename", "file_name")
@@ -59,7 +65,7 @@ def _list(source: Path, reading: Reading) -> Listing:
     if is_archive(source):
         folder = unpack(source)
         listing = _list_folder(folder, reading)
-        if len(listing.classes) < 2 and (tables := lists_in(folder)):
+        if _says_no_class(listing) and (tables := lists_in(folder)):
             if len(tables) > 1:
                 names = ", ".join(visible(as_unicode(table.name)) for table in tables)
                 raise UserError(
@@ -77,14 +83,30 @@ def _list(source: Path, reading: Reading) -> Listing:
 def _list_folder(folder: Path, reading: Reading) -> Listing:
     """The listing of a folder: by the metadata in it, by its folders, or by its Parquet."""
     if parts := metadata_in(folder, reading):
-        return read_lists(folder, folder, parts, reading)
+        listing = read_lists(folder, folder, parts, reading)
+        return replace(listing, notes=(*listing.notes, *_without_metadata(folder, set(parts))))
     listing = list_folders(folder, reading)
     if not listing.paths and parquet.shards(folder):
         return parquet.read_parquet(folder, reading)
-    if len(listing.classes) < 2 and (tables := lists_in(folder)):
+    if _says_no_class(listing) and (tables := lists_in(folder)):
         hint = f"note       {tables[0]} lies there too; if it says the classes, give that"
         return replace(listing, notes=(*listing.notes, hint))
     return listing
+
+
+def _says_no_class(listing: Listing) -> bool:
+    """Whether the folders of a listing tell no classes apart, so that a list may say them."""
+    return len(listing.classes) < 2 or all(map(split_called, listing.classes))
+
+
+def _without_metadata(folder: Path, parts: set[Path]) -> list[str]:
+    """A line on each folder of a split that has no metadata, beside others that have."""
+    read = {path.parent for path in parts}
+    return [
+        f"note       {folder / name} has no metadata as the others have; its images are left out"
+        for name in (subfolders(folder) if folder not in read else ())
+        if split_called(name) and folder / name not in read
+    ]
 
 
 def _without(listing: Listing, table: Path) -> Listing:
@@ -96,32 +118,29 @@ def _without(listing: Listing, table: Path) -> Listing:
         listing.source,
         f"excluded   {count:,} images, by the {len(names):,} names in {table}",
     )
-    return listing.take(keep)
+    if not keep.any() and len(keep):
+        raise UserError(
+            f"{table} names every image of {listing.source}; leave some in with `exclude`",
+            option="exclude",
+        )
+    return listing.take(keep).without_empty_classes()
 
 
 def _excluded(table: Path, root: Path) -> set[str]:
     """The paths, relative to root, in a CSV with a column of paths. Raises UserError."""
     try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = {name.strip().casefold(): name for name in reader.fieldnames or () if name}
+        with open_table(table) as opened:
+            columns = {name.casefold(): at for at, name in enumerate(opened.header)}
             column = next((columns[name] for name in PATH_COLUMNS if name in columns), None)
-            if column is None:
-                raise UserError(
-                    f"{table} has no column `path`; give a CSV that names the images to leave out "
-                    "in one with `exclude`",
-                    option="exclude",
-                )
-            names = [from_csv_cell(row[column]) for row in reader if row[column]]
-    except OSError as problem:
+            lines = [cells for _, cells in opened.lines]
+    except UserError as problem:
+        raise UserError(f"{problem} (of `exclude`)", option="exclude") from None
+    if column is None:
         raise UserError(
-            f"{table} cannot be read ({problem.strerror or problem}); give a CSV with `exclude`",
+            f"{table} has no column `path`; give a CSV that names the images to leave out in one "
+            "with `exclude`",
             option="exclude",
-        ) from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(
-            f"{table} is no CSV in UTF-8; give one with a column `path` with `exclude`",
-            option="exclude",
-        ) from None
+        )
+    names = [str(cells[column]) for cells in lines if len(cells) > column and cells[column]]
     start = f"{as_unicode(root)}/"
     return {name.removeprefix(start).removeprefix("./") for name in names}

@@ -1,7 +1,7 @@
 """The files anywhere below a folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from convlens.data.names import is_hidden
@@ -9,7 +9,10 @@ from convlens.data.own import is_own
 
 
 def files_below(
-    root: Path | str, on_error: Callable[[OSError], None], on_own: Callable[[str], None]
+    root: Path | str,
+    on_error: Callable[[OSError], None],
+    on_own: Callable[[str], None],
+    passed: Iterable[Path] = (),
 ) -> list[str]:
     """The files anywhere below a folder; each folder's once, so that loops of links end.
 
@@ -19,8 +22,10 @@ def files_below(
         root: The folder.
         on_error: Is shown what could not be read.
         on_own: Is shown the paths of folders that ConvLens wrote, which are passed over too.
+        passed: Folders to which no link may lead back.
     """
-    files, seen, waiting = [], set(), [str(root)]
+    files, waiting = [], [str(root)]
+    seen = {(identity.st_dev, identity.st_ino) for identity in map(os.stat, passed)}
     for start in waiting:
         for folder, folders, names in os.walk(start, onerror=on_error):
             identity = os.stat(folder)

@@ -225,14 +225,17 @@ class Classifier(nn.Module):
 
         Args:
             data: A data set, one of its splits, or a folder as `open_dataset` takes it.
-            split: "train", "validation" or "test", of a data set.
+            split: "train", "validation" or "test", of a data set; of one that is not split also
+                "all": every image, which measures a network only where it was not trained on them.
 
         Raises:
             UserError: for a data set that cannot be opened or has a class that it does not know.
         """
         if not isinstance(data, Split):
             dataset = data if isinstance(data, Dataset) else self.open_dataset(data)
-            data = self.aligned(dataset).split(split)
+            aligned = self.aligned(dataset)
+            data = aligned.flat if split == "all" else None
+            data = data or aligned.split(split)
         logits = self._finite(self.logits(data.images))
         return score(logits, np.asarray(data.labels), self.class_names, self.temperature)
 

@@ -96,6 +96,8 @@ def own_data(
 
 def _folders(run: Path) -> list[RunFolder]:
     """The run, or where it is a folder of folds all of them."""
+    if not run.exists():
+        raise UserError(f"{run} does not exist; give the folder of a run with `run`", option="run")
     if not run.is_dir() or _holds_run(run):
         return [RunFolder(run)]
     if not _holds_run(run / "fold-1"):

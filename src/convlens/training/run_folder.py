@@ -22,7 +22,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -383,7 +383,10 @@ class RunFolder:
         reading = reading or Reading()
         if self.was_configured:
             config = self.read_config()
-            reading = reading.over(config)
+            usual = config.reading
+            if data is not None and not _is_same_place(data, config.data):
+                usual = replace(usual, exclude=None)  # which names files of the run's own data set
+            reading = reading.over(usual)
             data = config.data if data is None else data
             if data is not None and not Path(on_disk(as_unicode(data))).exists():
                 raise UserError(
@@ -406,12 +409,31 @@ class RunFolder:
         dataset = self.open_dataset(classifier.loaded_size, classifier.fit, data, reading)
         return classifier.aligned(dataset, str(self.path)).center_crop(classifier.size)
 
+    def what_changed(self, dataset: Dataset, reading: Reading) -> str:
+        """Why images of the run's own data set may have been trained on that are measured now; ""
+        where they have not."""
+        config = self.read_config()
+        if (
+            reading.over(config.reading).split_seed != config.split_seed
+            and dataset.flat is not None
+        ):
+            changed = "is split by another seed than in training"
+        elif not dataset.is_known_by(config.digest):
+            changed = f"has changed since {self.path} was trained on it"
+        else:
+            return ""
+        return f"the data set {changed}: images of its validation set may be among those trained on"
+
     def trained_on(self, dataset: Dataset) -> bool:
         """Whether the run is known to have been trained on that data set; not of weights alone."""
         if not self.was_configured:
             return False
         digest = self.read_config().digest
         return bool(digest) and dataset.is_known_by(digest)
+
+
+def _is_same_place(data: Path | str, other: Path | str | None) -> bool:
+    return other is not None and Path(data).resolve() == Path(on_disk(as_unicode(other))).resolve()
 
 
 def is_finite(row: Mapping[str, float]) -> bool:

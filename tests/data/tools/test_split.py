@@ -68,3 +68,19 @@ def test_a_split_inside_another_data_set_is_no_class_of_it(toy_data, tmp_path, n
     listing = scan(other, Reading(nested=nested))
     assert (len(listing.classes), len(listing.paths)) == (5, 60)
     listing.check()
+
+
+def test_what_a_list_says_can_be_opened_again_whatever_its_classes_are_called(tmp_path):
+    """A class whose folder would be passed over, and images that lie deeper than a class does."""
+    photos = tmp_path / "photos"
+    lines = ["file,label"]
+    for number in range(4):
+        for path, label in (f"{number}.png", ".hidden"), (f"a/2020/{number}.png", "a"):
+            (photos / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(photos / path)
+            lines.append(f"{path},{label}")
+    (photos / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    out = write_split(photos / "list.csv", tmp_path / "out", fraction=0.5)
+    listing = scan(out)
+    assert listing.problems == () and listing.counts == {"train": 4, "validation": 4}
+    assert listing.classes == ("_.hidden", "a")

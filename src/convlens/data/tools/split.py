@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from convlens.data.listing import Listing
-from convlens.data.names import class_name
+from convlens.data.names import class_name, is_hidden
 from convlens.data.reading import Reading
 from convlens.data.sources import scan
 from convlens.data.split import split_per_class
@@ -66,8 +66,10 @@ def _place(listing: Listing, row: int) -> str:
     """Where an image goes within its split: as it lies in its class's folder, or, where a list
     gives its class, into a folder of that name under a name that tells its own folders."""
     path, name = listing.paths[row], listing.classes[listing.labels[row]]
-    if class_name(path.partition("/")[0]) == name:
+    lies_so = listing.source == listing.root or path.count("/") == 1
+    if class_name(path.partition("/")[0]) == name and lies_so and not is_hidden(name):
         return path
     stem, dot, suffix = path.rpartition(".")
     flat = path if "/" not in path else marked(stem.replace("/", "-"), path) + dot + suffix
-    return f"{safe_name(name)}/{flat}"
+    folder = safe_name(name)
+    return f"{'_' if is_hidden(folder) else ''}{folder}/{flat}"
