@@ -225,3 +225,11 @@ def test_files_that_are_missing_are_missed(tmp_path):
     written(tmp_path / "data" / "test-00000-of-00001.parquet", **columns)
     (said,) = (line for line in scan(tmp_path).notes if "missing" in line)
     assert "of train" in said and "has 1 of 2 files" in said
+
+
+def test_a_label_that_is_none_is_told_by_its_row(tmp_path):
+    path = written(tmp_path / "a.parquet", image=structs(IMAGES), label=["a", "b", "a\x07", "b"])
+    (problem,) = scan(path).problems
+    assert problem.startswith(
+        f"row 2 of {path} has a label with a control character; mend the file"
+    )

@@ -409,7 +409,8 @@ def _is_file(root: Path, path: str) -> bool:
     return _stat(root, path) is not None
 
 
-def _wrong_label(path: Path, label: str) -> str:
+def wrong_label(path: Path, label: str) -> str:
+    """What is wrong with a label in the file `path`, as the end of a sentence; "" where nothing."""
     if not label:
         return "has no label"
     if CONTROL.search(label) or NOT_UTF8.search(label):
@@ -519,7 +520,7 @@ class _Collected:
         """What is wrong with the label or the split of a line; "" where nothing is."""
         known = self._labels.get(row.label)
         if known is None:
-            known = self._labels[row.label] = class_name(row.label), _wrong_label(path, row.label)
+            known = self._labels[row.label] = class_name(row.label), wrong_label(path, row.label)
         return known[1] or ("says no split" if is_split and not row.split else "")
 
     @cached_property

@@ -25,6 +25,7 @@ from convlens.data.lists import (
     SPLIT_COLUMNS,
     read_list,
     splits_said,
+    wrong_label,
 )
 from convlens.data.names import is_hidden, split_called
 from convlens.data.packed import Room, kept_folder
@@ -282,8 +283,9 @@ class _Unpacked:
         ending = _ending(content)
         if not ending:
             return "has no image that can be read"
-        if label is None:
-            return "has no label"
+        label = label or ""
+        if why := wrong_label(self.source, label):
+            return why
         room.another()
         room.take(len(content))
         target = self.folder / f"{name}{ending}"
