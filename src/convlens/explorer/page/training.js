@@ -76,7 +76,8 @@ function charts(run, { columns, rows }) {
   if (!rows.length) {
     return [
       note(
-        "There is no history here: a weights file keeps none (name its run folder), and a damaged one is not shown.",
+        "A weights file keeps no history; name its run folder to see the curves. A damaged one is ",
+        "not shown.",
       ),
     ];
   }
