@@ -256,7 +256,7 @@ def _calibration(
     folder = RunFolder(run)
     dataset = folder.open_dataset(classifier.loaded_size, classifier.fit, data, reading)
     dataset = classifier.aligned(dataset, str(run))
-    if (run / "config.yaml").exists() and (config := folder.read_config()).has_holdout:
+    if folder.was_configured and (config := folder.read_config()).has_holdout:
         splits = monitored_splits(config, dataset)
         return splits.train, splits.monitored, "held-out"
     return dataset.train, dataset.validation, "validation"

@@ -161,7 +161,10 @@ class Dataset:
         return digest in ("", self.digest, self.old_digest)
 
     def split(self, name: str) -> Split:
-        """The split of that name, a key of `splits`; UserError for another."""
+        """The split of that name, a key of `splits`, or of a data set that is not split "all";
+        UserError for another."""
+        if name == "all" and self.flat is not None:
+            return self.flat
         if name not in self.splits:
             raise UserError(
                 f"{self.place} has no split {name!r}; choose from {', '.join(self.splits)}",

@@ -231,13 +231,10 @@ def _left_over(root: Path, splits: Mapping[str, str]) -> list[str]:
                 "out"
             )
         elif split_called(name) == TEST and TEST not in splits:
+            holds = "no folder per class; `convlens predict` answers for its images"
             if not any(_images(root / name)):
-                notes.append(f"note       {root / name} holds no image; left out")
-            else:
-                notes.append(
-                    f"note       {root / name} holds no folder per class; `convlens predict` "
-                    "answers for its images"
-                )
+                holds = "no image; left out"
+            notes.append(f"note       {root / name} holds {holds}")
     return notes
 
 

@@ -352,11 +352,7 @@ def _read(path: Path, reading: Reading, notes: list[str]) -> tuple[list[Row], bo
         notes.append(f"note       column {visible(called)} names no split; not used")
         return [row._replace(split="") for row in rows], False
     if unknown := sorted(word for word, split in known.items() if split is None and word):
-        raise UserError(
-            f"{path} says {visible(unknown[0])!r} in column {visible(called)}; it must say train, "
-            "validation or test, or choose another with `split_column`",
-            option="split_column",
-        )
+        raise no_split(path, called, unknown[0])
     return [row._replace(split=known[row.split] or "") for row in rows], True
 
 
@@ -373,6 +369,15 @@ def _text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False)
+
+
+def no_split(path: Path, column: str, word: str) -> UserError:
+    """What to say of a word that names no split, in a column that is to say it."""
+    return UserError(
+        f"{path} says {visible(word)!r} in column {visible(column)}; it must say train, validation "
+        "or test, or choose another with `split_column`",
+        option="split_column",
+    )
 
 
 def splits_said(column: str, words: Iterable[str]) -> dict[str, str | None]:

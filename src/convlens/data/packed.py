@@ -45,6 +45,7 @@ from convlens.files import as_unicode, on_disk, whole_folder
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", *TARS)
+OF_DATA = (*IMAGE_SUFFIXES, ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 # Archives that are known and not read, and what makes them readable.
 OTHERS = {
     ".tar.zst": "unpack it with `tar --zstd -xf`",
@@ -159,7 +160,7 @@ def _inner(folder: Path) -> Path:
     while True:
         names = [name for name in os.listdir(folder) if not is_hidden(name)]
         # a README or a license beside it is no part of the data set
-        names = [n for n in names if (folder / n).is_dir() or n.lower().endswith(_OF_DATA)]
+        names = [n for n in names if (folder / n).is_dir() or n.lower().endswith(OF_DATA)]
         if len(names) != 1 or split_called(names[0]) or not (folder / names[0]).is_dir():
             return folder
         inside = folder / names[0]
@@ -168,9 +169,6 @@ def _inner(folder: Path) -> Path:
         if not subfolders(inside) and lying and not tables:  # a class, not what holds classes
             return folder
         folder = inside
-
-
-_OF_DATA = (*IMAGE_SUFFIXES, ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
 class Readable(Protocol):

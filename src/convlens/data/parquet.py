@@ -23,6 +23,7 @@ from convlens.data.lists import (
     FILE_COLUMNS,
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
+    no_split,
     read_list,
     splits_said,
     wrong_label,
@@ -228,11 +229,7 @@ class _Unpacked:
         if self.reading.split_column is None and not any(known.values()):
             return {}
         if unknown := sorted(word for word, split in known.items() if split is None):
-            raise UserError(
-                f"{path} says {visible(unknown[0])!r} in column {visible(column)}; it must say "
-                "train, validation or test, or choose another with `split_column`",
-                option="split_column",
-            )
+            raise no_split(path, column, unknown[0])
         return {word: split for word, split in known.items() if split is not None}
 
     def _columns(self, path: Path, file: "pq.ParquetFile") -> _Columns:

@@ -6,7 +6,7 @@ asked of a copy, so that a second thread can wait for it while the first goes on
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from convlens.errors import UserError
 from convlens.explorer.kept import Kept
 from convlens.explorer.pictures import Picture, scale_of, short
-from convlens.explorer.runs import history_of
+from convlens.explorer.runs import table_of
 from convlens.inference.classifier import Classifier
 from convlens.inference.weights_file import in_half_precision
 from convlens.look.arrays.stages import IMAGE, Stage, stages
@@ -82,6 +82,16 @@ def _kind(classifier: Classifier) -> tuple:
     """What two classifiers have in common whose weights alone differ."""
     origin = classifier.origin
     return origin.network, origin.options, classifier.class_names, classifier.size
+
+
+def _unless_damaged(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """What is read of a run; None, which is told, where it is damaged: its network can be shown
+    without."""
+    try:
+        return read()
+    except UserError as problem:
+        logger.warning("left out   %s", problem)
+        return None
 
 
 def _bytes(ran: Trace) -> int:
@@ -150,15 +160,12 @@ class Network:
         folder = RunFolder(run)
         classifier = folder.classifier()
         kept = folder if run.is_dir() else RunFolder(run.parent.parent / "results" / run.stem)
-        summary = None
-        try:
-            if (kept.path / "history.csv").exists():
-                kept.read_history()
-            if kept.is_finished:
-                summary = kept.read_metrics()
-        except UserError as problem:  # its network can be shown without
-            logger.warning("left out   %s", problem)
-        history = history_of(kept.path)
+        columns = summary = None
+        if (kept.path / "history.csv").exists():
+            columns = _unless_damaged(kept.read_history)
+        if kept.is_finished:
+            summary = _unless_damaged(kept.read_metrics)
+        history = None if columns is None else table_of(columns)
         half = run.is_file() and in_half_precision(run)
         name = run.name.removesuffix(".safetensors")
         return cls(classifier, name, history, summary, folder.snapshot_files(), half)

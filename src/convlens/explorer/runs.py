@@ -5,7 +5,7 @@ A run folder is asked again and again; what is read of it is kept until a file o
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +129,17 @@ def _short(stamp: list[int]) -> str:
     return f"{hash(tuple(stamp)) & 0xFFFFFFFFFFFF:x}"
 
 
+def table_of(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A history as columns and rows."""
+    return {"columns": list(columns), "rows": np.stack(list(columns.values()), axis=1).tolist()}
+
+
 def history_of(path: Path) -> dict[str, Any]:
     """Columns and rows of history.csv; without any where none is written yet or it is damaged."""
     try:
-        columns = RunFolder(path).read_history()
+        return table_of(RunFolder(path).read_history())
     except (OSError, UserError):
         return {"columns": [], "rows": []}
-    return {"columns": list(columns), "rows": np.stack(list(columns.values()), axis=1).tolist()}
 
 
 def _describe(path: Path) -> dict[str, Any]:

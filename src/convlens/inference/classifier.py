@@ -233,9 +233,7 @@ class Classifier(nn.Module):
         """
         if not isinstance(data, Split):
             dataset = data if isinstance(data, Dataset) else self.open_dataset(data)
-            aligned = self.aligned(dataset)
-            data = aligned.flat if split == "all" else None
-            data = data or aligned.split(split)
+            data = self.aligned(dataset).split(split)
         logits = self._finite(self.logits(data.images))
         return score(logits, np.asarray(data.labels), self.class_names, self.temperature)
 

@@ -129,7 +129,7 @@ def _called(run: Path | str, networks: int) -> str:
 
 
 def _holds_run(folder: Path) -> bool:
-    return (folder / "config.yaml").exists()
+    return RunFolder(folder).was_configured
 
 
 def _trained_on(folder: RunFolder, dataset: Dataset) -> tuple[np.ndarray, list[str]]:

@@ -108,7 +108,7 @@ class RunFolder:
                     "`overwrite` starts it anew",
                     option=("resume", "out", "overwrite"),
                 )
-            if not (run / "config.yaml").exists():
+            if not self.was_configured:
                 raise UserError(
                     f"{run} is no run folder, so it is not overwritten; give another `out`",
                     option="out",
@@ -303,7 +303,7 @@ class RunFolder:
             columns = dict(zip(names, values.T, strict=True))
         except (ValueError, csv.Error):
             raise self._renewable("history.csv") from None
-        if (self.path / "config.yaml").exists():
+        if self.was_configured:
             columns = formats.read_epoch(columns, self._read_config().monitored)
         return columns
 

@@ -9,7 +9,8 @@ const NEGATIVE = [0, 114, 178];
 const NEUTRAL = [247, 247, 247];
 const POSITIVE = [213, 94, 0];
 
-const COLORS = { 1: ["gray"], 3: ["red", "green", "blue"] }; // by the channels of an image
+// What the channels of an image are called, by their number.
+export const COLORS = { 1: ["gray"], 3: ["red", "green", "blue"] };
 
 /** Elements that show the filter of a map. */
 export async function filterPicture({ id: run, layers }, layer, map, signal, news) {

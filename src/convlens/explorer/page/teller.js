@@ -3,11 +3,10 @@
 import { format } from "./address.js";
 import { h } from "./dom.js";
 import { hasMaps } from "./field.js";
+import { COLORS } from "./filter.js";
 import { brief, counted, exact, percent } from "./numbers.js";
 import { Windows } from "./windows.js";
 import { bar, line, number, plus } from "./written.js";
-
-const COLORS = { 1: ["gray"], 3: ["red", "green", "blue"] }; // by the number of channels
 
 /** Terms as elements, those that are computed first standing first. */
 export class Teller {
