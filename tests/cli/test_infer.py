@@ -92,6 +92,18 @@ def test_where_the_data_of_a_run_have_changed_it_is_said(finished_run, toy_data,
     assert f"the data set has changed since {finished_run} was trained on it" in line
 
 
+def test_classes_of_the_network_that_a_folder_lacks_are_named(toy_weights, toy_data, tell, tmp_path):
+    data = tmp_path / "some"
+    shutil.copytree(toy_data / "train", data)
+    gone = sorted(path for path in data.iterdir())[:2]
+    for folder in gone:
+        shutil.rmtree(folder)
+    told = tell("evaluate", toy_weights, "--data", data, "--device", "cpu").splitlines()
+    names = ", ".join(folder.name for folder in gone)
+    line = f"note       2 classes have no image here, of those that the network knows: {names}"
+    assert line in told
+
+
 def test_a_folder_per_class_alone_is_measured_as_one(toy_weights, toy_data, tell):
     data = toy_data / "train"
     told = tell("evaluate", toy_weights, "--data", data, "--device", "cpu").splitlines()

@@ -111,6 +111,21 @@ def test_a_guessed_column_that_names_no_split_is_not_used(folder):
     assert "note       column fold names no split; not used" in listing.notes
 
 
+@pytest.mark.parametrize(
+    ("column", "values"), [("split", "AB"), ("split", ("treino", "teste")), ("is_valid", "xy")]
+)
+def test_a_column_of_splits_whose_words_are_not_known_is_refused(column, values, folder):
+    rows = f"a.png,cat,{values[0]}\nb.png,dog,{values[1]}\n"
+    with pytest.raises(UserError, match="it must say train, validation or test") as problem:
+        listed(folder, f"file,label,{column}\n{rows}")
+    assert problem.value.options == ("split_column",)
+
+
+def test_a_blank_column_of_splits_is_not_used(folder):
+    listing = listed(folder, "file,label,split\na.png,cat,\nb.png,dog,\n")
+    assert not listing.is_split and told(listing) == PLAIN
+
+
 def test_folders_called_like_splits_say_the_split(folder):
     for name in "train/1.png", "Test/2.png", "train/3.png":
         (folder / name).parent.mkdir(exist_ok=True)
@@ -244,6 +259,9 @@ def test_metadata_beside_the_images_is_a_list_if_it_says_classes(folder):
     listed(folder, "file_name,label\na.png,cat\nb.png,dog\n", "metadata.csv")
     listing = scan(folder)
     assert told(listing) == PLAIN and listing.source == listing.root == folder
+    left = "c.png, d.png, e.png, f.png, photos/old/y.png, …"
+    unnamed = f"note       6 images are not named in the metadata and left out: {left}"
+    assert unnamed in listing.notes
     listed(folder, "file_name,caption\na.png,a cat\nb.png,a dog\n", "metadata.csv")
     assert scan(folder).classes == ("photos",)  # a folder as any other
     captioned = scan(folder, Reading(label_column="caption"))

@@ -1,7 +1,9 @@
 """Archives: unpacked once into the cache, and refused whole where anything in them is hostile."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import stat
 import tarfile
@@ -17,6 +19,7 @@ from PIL import Image
 from convlens.data import Reading, open_dataset, packed
 from convlens.data.packed import unpack
 from convlens.data.sources import scan
+from convlens.data.tools.audit import audit
 from convlens.errors import UserError
 
 
@@ -247,6 +250,48 @@ def test_a_damaged_member_is_told(tmp_path, cache):
     with pytest.raises(UserError, match=r"cannot be unpacked \(Bad CRC-32"):
         unpack(path)
     assert left(cache) == []
+
+
+@pytest.mark.parametrize("mode", ["gz", "xz", "bz2"])
+def test_damage_that_a_sum_at_the_very_end_tells_is_told(mode, tmp_path, cache):
+    path = tarred(tmp_path / "a.tar", PHOTOS)
+    pack = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[mode]
+    content = bytearray(pack(path.read_bytes()))
+    # gzip ends with its sum and its length; the index of xz and the sum of bzip2 end theirs
+    content[-6 if mode == "gz" else -20 if mode == "xz" else -3] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpack(path)
+    assert left(cache) == []
+
+
+def test_a_tar_behind_the_end_of_another_is_not_lost_without_a_word(tmp_path, cache):
+    first = tarred(tmp_path / "a.tar", PHOTOS)
+    second = tarred(tmp_path / "b.tar", {"photos/cow/1.png": IMAGE})
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(UserError, match="it goes on behind the mark of its end"):
+        unpack(first)
+    assert left(cache) == []
+
+
+def test_what_is_wrong_in_an_archive_is_told_by_its_name(tmp_path, cache):
+    path = zipped(tmp_path / "a.zip", {"photos/cat/note.doc": b"x", **PHOTOS})
+    (problem,) = scan(path).problems
+    assert str(path / "photos/cat/note.doc") in problem
+    listed = {"file,label\nno.png,x\n": "names no.png, which is not there", "a,b,c\n": "no column"}
+    for text, why in listed.items():
+        path = zipped(tmp_path / "a.zip", {"1.png": IMAGE, "list.csv": text.encode()})
+        with pytest.raises(UserError, match=why) as caught:
+            scan(path).check()
+        assert f"{path / 'list.csv'}" in str(caught.value)
+        assert str(cache) not in str(caught.value)
+    path = zipped(tmp_path / "a.zip", {**PHOTOS, "photos/cat/1.png": IMAGE[:40]})
+    with pytest.raises(UserError) as caught:
+        open_dataset(path, size=8)
+    (unreadable,) = audit(path).unreadable
+    for sentence in str(caught.value), unreadable:
+        assert str(path / "photos/cat/1.png") in sentence
+        assert str(cache) not in sentence
 
 
 def test_bombs_are_refused(tmp_path, cache, monkeypatch):

@@ -211,7 +211,7 @@ def test_the_folder_that_is_meant_is_named_or_none(tmp_path, inside, asked, mean
 
 def test_a_class_of_one_image_trains(tmp_path):
     tree(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
-    assert notes(tmp_path) == ["1 class has a single image, which trains and is not measured: dog"]
+    assert notes(tmp_path) == ["1 class has a single image, which no hold-out takes: dog"]
     dataset = open_dataset(tmp_path, size=8)
     assert sorted(dataset.train.labels.tolist()) == [0, 1]
     assert dataset.validation.labels.tolist() == [0]

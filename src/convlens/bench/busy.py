@@ -20,8 +20,10 @@ def measure_busy(session: Session) -> Rows:
     effort = session.effort
     images = session.epoch_images(RECIPE)
 
-    def beside(epochs: int, images: int, spins: str, threads: int | None) -> dict[str, Any]:
-        environment = {**session.environment, SPINCOUNT: SPINS[spins]}
+    def beside(epochs: int, images: int, spins: str | None, threads: int | None) -> dict[str, Any]:
+        """spins, threads: None where the run itself is to choose."""
+        chosen = {} if spins is None else {SPINCOUNT: SPINS[spins]}
+        environment = {**session.environment, **chosen}
         with processes.burning(1):
             return processes.ours(
                 "training_rate",
@@ -41,7 +43,7 @@ def measure_busy(session: Session) -> Rows:
     best = max(grid, key=lambda point: point["images_per_second"])
     settings = {name: best[name] for name in ("threads", "spins")}
     ours, peer = peers.in_turn(
-        lambda: beside(EPOCHS, images, "no", None),
+        lambda: beside(EPOCHS, images, None, None),
         lambda: beside(2, images, settings["spins"], settings["threads"]),
         effort.pairs,
     )

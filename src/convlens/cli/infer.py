@@ -80,6 +80,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     """
     options = read(EvaluateOptions, arguments, "evaluate", evaluate.__doc__)
     from convlens import formats
+    from convlens.data.listing import note
     from convlens.files import make_folder, write_json
     from convlens.reporting.run_pages import write_evaluation
     from convlens.training.run_folder import RunFolder
@@ -102,6 +103,9 @@ def evaluate(arguments: Sequence[str]) -> None:
             )
         dataset = _without_near_duplicates(dataset)
     splits = {name: split for name, split in dataset.splits.items() if len(split)}
+    here = {label for split in splits.values() for label in split.labels.tolist()}
+    if lacking := [name for n, name in enumerate(classifier.class_names) if n not in here]:
+        say(note(lacking, "no image here, of those that the network knows"))
     if whole is not None:
         say("note       a folder per class alone, measured as one")
         splits = {"all": whole}

@@ -13,7 +13,6 @@ from convlens.cli import bench, data, explore, infer, look, report, train
 from convlens.cli.options import tell
 from convlens.errors import UserError, did_you_mean
 from convlens.logs import say
-from convlens.training.spinning import sleep_at_once
 
 # A verb reads its arguments and prints what it does. It imports what it runs itself, as late as it
 # can: torch takes seconds to import.
@@ -42,7 +41,6 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; bad input ends with one sentence on stderr and status 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sleep_at_once()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal cannot show is no reason to fail.

@@ -1,5 +1,6 @@
 """Which images a data set has: their files, their classes and the splits they belong to."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ class Listing:
     skipped: files that are no images, left out on request. problems: one sentence each.
     own: folders that ConvLens wrote and that are no classes, relative to root.
     notes: what is worth knowing and no reason to stop, a line each.
+    shown: how root is called in what is said, where it is a folder of the cache.
     """
 
     root: Path
@@ -59,6 +61,12 @@ class Listing:
     problems: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shown: Path | None = None
+
+    def told(self, sentence: str) -> str:
+        """The sentence with root called as a person knows it."""
+        known = self.shown or self.root
+        return sentence.replace(os.fspath(self.root), os.fspath(known))
 
     def rows(self, split: str) -> np.ndarray:
         """The indices of a split's images."""
@@ -162,7 +170,7 @@ def _lacking(listing: Listing) -> tuple[str, ...]:
     if not listing.is_split:
         count = np.bincount(listing.labels, minlength=len(listing.classes))
         single = [name for name, n in zip(listing.classes, count, strict=True) if n == 1]
-        return (note(single, "a single image, which trains and is not measured"),) if single else ()
+        return (note(single, "a single image, which no hold-out takes"),) if single else ()
     notes = []
     for split in listing.counts:
         here = set(listing.labels[listing.rows(split)].tolist())

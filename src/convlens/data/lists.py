@@ -58,6 +58,7 @@ FILE_COLUMNS = (
 )
 LABEL_COLUMNS = (("label", "class", "category", "target", "label_name", "class_name"),)
 SPLIT_COLUMNS = (("split", "subset", "set", "partition", "fold", "is_valid", "is_validation"),)
+_OF_MORE = ("set", "fold", "subset", "partition")  # may also number parts, or name where all is from
 # Those that say yes or no, and to which splits that leads.
 _YES, _NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no", "")
 _QUESTIONS = {
@@ -347,12 +348,10 @@ def _read(path: Path, reading: Reading, notes: list[str]) -> tuple[list[Row], bo
     if columns.split is None:
         return rows, False
     called = table.header[columns.split]
-    known = splits_said(called, {row.split for row in rows})
-    if columns.split_guessed and not any(known.values()):
+    known = splits_said(path, called, {row.split for row in rows}, asked=not columns.split_guessed)
+    if not known:
         notes.append(f"note       column {visible(called)} names no split; not used")
         return [row._replace(split="") for row in rows], False
-    if unknown := sorted(word for word, split in known.items() if split is None and word):
-        raise no_split(path, called, unknown[0])
     return [row._replace(split=known[row.split] or "") for row in rows], True
 
 
@@ -380,13 +379,27 @@ def no_split(path: Path, column: str, word: str) -> UserError:
     )
 
 
-def splits_said(column: str, words: Iterable[str]) -> dict[str, str | None]:
-    """The split that each word in a column so called names; None where it names none."""
-    question = _QUESTIONS.get(column.casefold().replace(" ", "_"))
+def splits_said(
+    path: Path, column: str, words: Iterable[str], *, asked: bool
+) -> dict[str, str | None]:
+    """From each word in a column of a table to the split it names; None for "", which names none.
+
+    Empty for a column that was not `asked` for and is not about splits: where all is blank, or no
+    word names one and the column may be called so for another reason. Raises UserError for a word
+    that names none in a column that is.
+    """
+    called = column.casefold().replace(" ", "_")
+    question = _QUESTIONS.get(called)
     if question is None:
-        return {word: split_called(word) for word in words}
-    answers = dict.fromkeys(_NO, question[1]) | dict.fromkeys(_YES, question[0])
-    return {word: answers.get(word.casefold()) for word in words}
+        known = {word: split_called(word) for word in words}
+    else:
+        answers = dict.fromkeys(_NO, question[1]) | dict.fromkeys(_YES, question[0])
+        known = {word: answers.get(word.casefold()) for word in words}
+    if not asked and not any(known.values()) and (called in _OF_MORE or not any(known)):
+        return {}
+    if unknown := sorted(word for word, split in known.items() if split is None and word):
+        raise no_split(path, column, unknown[0])
+    return known
 
 
 def _split_folders(paths: Sequence[str | None]) -> list[str] | None:
@@ -573,16 +586,10 @@ class _Collected:
     def _below(self) -> dict[str, list[str]]:
         """The images anywhere below root, by their names with and without the ending."""
         found: dict[str, list[str]] = {}
-        start = len(os.fspath(self.root)) + 1
-
-        def skip(_: object) -> None: ...
-
-        for each in files_below(self.root, skip, skip):
-            path = as_unicode(each[start:]).replace(os.sep, "/")
-            if path.lower().endswith(IMAGE_SUFFIXES):
-                name = posixpath.basename(path)
-                for key in {name, _stem(name)}:
-                    found.setdefault(key, []).append(path)
+        for path in images_below(self.root):
+            name = posixpath.basename(path)
+            for key in {name, _stem(name)}:
+                found.setdefault(key, []).append(path)
         return found
 
     def listing(self, is_split: bool) -> Listing:
@@ -612,6 +619,17 @@ class _Collected:
             )
             notes.append(f"note       {files_were} found by name below {self.root}")
         return replace(made, skipped=tuple(sorted(self.skipped)), notes=(*notes, *made.notes))
+
+
+def images_below(folder: Path) -> Iterator[str]:
+    """The files anywhere below a folder that are called like images, relative to it."""
+
+    def skip(_: object) -> None: ...
+
+    start = len(os.fspath(folder)) + 1
+    for each in files_below(folder, skip, skip):
+        if each.lower().endswith(IMAGE_SUFFIXES):
+            yield as_unicode(each[start:]).replace(os.sep, "/")
 
 
 def _stem(path: str) -> str:

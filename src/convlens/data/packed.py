@@ -81,7 +81,7 @@ def is_archive(path: Path) -> bool:
 def unpack(archive: Path, progress: bool = True) -> Path:
     """The folder in the cache that has what is in the archive; unpacked if it is not yet.
 
-    What is hidden is left out. Where all lies in one folder, it is that one.
+    What is hidden is left out.
 
     Raises:
         UserError: for an archive that is damaged or encrypted, holds what would not stay in its
@@ -106,8 +106,7 @@ def unpack(archive: Path, progress: bool = True) -> Path:
         raise _refused(
             f"{archive} cannot be read ({problem.strerror or problem}); try again"
         ) from None
-    folder = kept_folder(archive, f"{found.st_size} {found.st_mtime_ns}", fill)
-    return _inner(folder)
+    return kept_folder(archive, f"{found.st_size} {found.st_mtime_ns}", fill)
 
 
 def kept_folder(place: Path, version: str, fill: Callable[[Path], None]) -> Path:
@@ -155,8 +154,8 @@ def _refused(sentence: str) -> UserError:
     return UserError(sentence, option="data")
 
 
-def _inner(folder: Path) -> Path:
-    """The one folder that holds all, if there is one: photos/ of photos.zip."""
+def inner(folder: Path) -> Path:
+    """The one folder in it that holds all, if there is one: photos/ of photos.zip."""
     while True:
         names = [name for name in os.listdir(folder) if not is_hidden(name)]
         # a README or a license beside it is no part of the data set
@@ -257,6 +256,16 @@ def _tar_members(archive: Path, file: BinaryIO) -> Iterator[Member]:
             yield Member(name, 0 if link else member.size, link, content)
         if stream.tell() <= opened.offset:  # pyright: ignore[reportAttributeAccessIssue]
             raise tarfile.ReadError("the mark of its end is missing")
+        _check_end(stream)
+
+
+def _check_end(stream: "_Stream") -> None:
+    """Read what is left: gzip, bzip2 and xz compare their sums at the very end alone."""
+    left = LONGEST_READ  # tar pads its archives, by far less than that
+    while left and (found := stream.read(min(CHUNK, left))):
+        if found.strip(b"\0"):
+            raise tarfile.ReadError("it goes on behind the mark of its end")
+        left -= len(found)
 
 
 def _decompressed(archive: Path, file: BinaryIO) -> Readable:

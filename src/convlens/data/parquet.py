@@ -114,7 +114,7 @@ def read_parquet(source: Path, reading: Reading, progress: bool = True) -> Listi
     else:
         problems = [f"{reason}; mend the file or use `skip_bad`" for reason in reasons]
         listing = replace(listing, problems=(*listing.problems, *problems))
-    return replace(listing, source=source, notes=(*notes, *listing.notes))
+    return replace(listing, source=source, shown=source, notes=(*notes, *listing.notes))
 
 
 def _splits(files: Sequence[Path]) -> Mapping[Path, str]:
@@ -225,11 +225,9 @@ class _Unpacked:
             for batch in file.iter_batches(columns=[column])
             for value in batch.column(0).unique().to_pylist()
         }
-        known = splits_said(column, words)
-        if self.reading.split_column is None and not any(known.values()):
-            return {}
-        if unknown := sorted(word for word, split in known.items() if split is None):
-            raise no_split(path, column, unknown[0])
+        known = splits_said(path, column, words, asked=self.reading.split_column is not None)
+        if None in known.values():  # a row that says none
+            raise no_split(path, column, "")
         return {word: split for word, split in known.items() if split is not None}
 
     def _columns(self, path: Path, file: "pq.ParquetFile") -> _Columns:

@@ -5,6 +5,8 @@ A data set is a folder per class, within train/, validation/ and test/ or not (`
 listing costs one `stat` a file.
 """
 
+import os
+import posixpath
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +14,10 @@ import numpy as np
 
 from convlens.data import parquet
 from convlens.data.folders import list_folders
-from convlens.data.listing import Listing
+from convlens.data.listing import Listing, named
 from convlens.data.lists import (
     LISTS,
+    images_below,
     lists_in,
     metadata_in,
     open_table,
@@ -23,7 +26,7 @@ from convlens.data.lists import (
 )
 from convlens.data.names import split_called, subfolders, unreadable
 from convlens.data.own import tell_once
-from convlens.data.packed import is_archive, unpack
+from convlens.data.packed import inner, is_archive, unpack
 from convlens.data.reading import Reading
 from convlens.errors import UserError
 from convlens.escape import visible
@@ -63,7 +66,22 @@ def _list(source: Path, reading: Reading) -> Listing:
     if source.name.lower().endswith(parquet.ENDING):
         return parquet.read_parquet(source, reading)
     if is_archive(source):
-        folder = unpack(source)
+        return _list_archive(source, unpack(source), reading)
+    raise UserError(
+        f"data set {source} is a file that is no data set; give a folder that holds a folder per "
+        "class, a list (.csv, .tsv, .jsonl), an archive (.zip, .tar) or Parquet",
+        option="data",
+    )
+
+
+def _list_archive(source: Path, unpacked: Path, reading: Reading) -> Listing:
+    """The listing of what an archive was unpacked to; whatever it says names the archive."""
+
+    def named_so(sentence: str) -> str:
+        return sentence.replace(os.fspath(unpacked), os.fspath(source))
+
+    folder = inner(unpacked)
+    try:
         listing = _list_folder(folder, reading)
         if _says_no_class(listing) and (tables := lists_in(folder)):
             if len(tables) > 1:
@@ -72,11 +90,14 @@ def _list(source: Path, reading: Reading) -> Listing:
                     f"{source} holds several lists ({names}); unpack it and give one", option="data"
                 )
             listing = read_list(tables[0], reading)
-        return replace(listing, source=source)
-    raise UserError(
-        f"data set {source} is a file that is no data set; give a folder that holds a folder per "
-        "class, a list (.csv, .tsv, .jsonl), an archive (.zip, .tar) or Parquet",
-        option="data",
+    except UserError as problem:
+        raise UserError(named_so(str(problem)), option=problem.options) from None
+    return replace(
+        listing,
+        source=source,
+        shown=source / folder.relative_to(unpacked),
+        problems=tuple(map(named_so, listing.problems)),
+        notes=tuple(map(named_so, listing.notes)),
     )
 
 
@@ -84,7 +105,8 @@ def _list_folder(folder: Path, reading: Reading) -> Listing:
     """The listing of a folder: by the metadata in it, by its folders, or by its Parquet."""
     if parts := metadata_in(folder, reading):
         listing = read_lists(folder, folder, parts, reading)
-        return replace(listing, notes=(*listing.notes, *_without_metadata(folder, set(parts))))
+        notes = [*_without_metadata(folder, set(parts)), *_unnamed(folder, set(parts), listing)]
+        return replace(listing, notes=(*listing.notes, *notes))
     listing = list_folders(folder, reading)
     if not listing.paths and parquet.shards(folder):
         return parquet.read_parquet(folder, reading)
@@ -107,6 +129,21 @@ def _without_metadata(folder: Path, parts: set[Path]) -> list[str]:
         for name in (subfolders(folder) if folder not in read else ())
         if split_called(name) and folder / name not in read
     ]
+
+
+def _unnamed(folder: Path, parts: set[Path], listing: Listing) -> list[str]:
+    """A line on the images beside metadata that do not name them, if there are some."""
+    known = {*listing.paths, *listing.skipped}
+    below = {
+        posixpath.join(as_unicode(part.parent.relative_to(folder)), name).removeprefix("./")
+        for part in parts
+        for name in images_below(part.parent)
+    }
+    left = sorted(below - known)
+    if not left or listing.problems:
+        return []
+    images = "1 image is" if len(left) == 1 else f"{len(left):,} images are"
+    return [f"note       {images} not named in the metadata and left out: {named([*map(visible, left)])}"]
 
 
 def _without(listing: Listing, table: Path) -> Listing:

@@ -13,6 +13,7 @@ from convlens.explorer.images import UPLOADS_KEPT, Images
 from convlens.explorer.network import Network
 from convlens.explorer.survey import Survey, Surveyor
 from convlens.training.run_folder import RunFolder
+from convlens.training.spinning import follow
 
 EXAMPLES = 8
 
@@ -65,6 +66,7 @@ class Explorer:
             UserError: for what cannot be opened, and for a data set that was asked for and has a
                 class that the first network does not know.
         """
+        follow()
         networks = [Network.of_run(run) for run in runs]
         folders = [RunFolder(run) for run in runs]
         first, folder = networks[0], folders[0]

@@ -12,6 +12,7 @@ from torch import nn
 from convlens.errors import UserError
 from convlens.models.memory import channels_last
 from convlens.training.measuring import Measurements, has_bf16, least_seconds
+from convlens.training.spinning import follow
 
 Precision = Literal["fp32", "bf16"]
 
@@ -71,6 +72,8 @@ def choose(device: str = "auto", precision: str = "auto") -> Machine:
             f"`device` {device} is not available on this machine; use auto or cpu", option="device"
         ) from None
     keep_memory()
+    if chosen.type == "cpu":
+        follow()
     if precision in ("fp32", "bf16"):
         return Machine(chosen, precision, "as asked")
     if not has_bf16(chosen.type):

@@ -10,12 +10,12 @@ import torch
 
 from convlens.training.callbacks import Callback, EpochStats
 from convlens.training.measuring import Watch
+from convlens.training.spinning import CROWD
 from convlens.training.step import StepStats, TrainState
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 3.0  # seconds between two looks at the machine
-CROWD = 0.5  # cores that other programs use, from which fewer threads may be faster
 AGAIN = 60.0  # seconds after which a choice is looked at again beside the same programs
 ROUNDS = 3  # of a trial, in each of which every candidate has its turn
 TURN = 0.5  # seconds that a turn takes at least

@@ -23,7 +23,7 @@ from convlens.fields import check_least
 from convlens.files import on_disk
 
 TINY = 16  # pixels
-_SINGLE = "{0.root} holds a single class, {0.classes[0]}; telling apart needs two"
+_SINGLE = "{0.source} holds a single class, {0.classes[0]}; telling apart needs two"
 COLUMN = 17  # characters of the findings' headings
 _Pairs = tuple[tuple[str, str, float], ...]
 
@@ -220,7 +220,7 @@ def audit(
         problems=(*listing.problems, *([_SINGLE.format(listing)] if single else ())),
         notes=listing.notes,
         skipped=listing.skipped,
-        unreadable=tuple(str(look) for look in looks if isinstance(look, UserError)),
+        unreadable=tuple(listing.told(str(look)) for look in looks if isinstance(look, UserError)),
         tiny=tuple(sorted(path for path, look in seen if look.side < TINY)),
         enlarged=sum(look.side < size for _, look in seen),
         constant=tuple(sorted(path for path, look in seen if look.constant)),
