@@ -693,6 +693,15 @@ def test_an_image_without_an_ending_is_told_to_be_one(tmp_path):
     assert "is an image, and its name does not end as one's does; rename it" in problem
 
 
+def test_a_split_whose_class_folders_are_empty_is_told(tmp_path):
+    root = split_tree(tmp_path, "test")
+    for path in (root / "test").glob("*/*"):
+        path.unlink()
+    listing = scan(root)
+    assert "test" not in listing.counts
+    assert "test/ holds no image, as if it were not there" in notes(root)
+
+
 def test_metadata_of_one_split_say_that_the_others_have_none(tmp_path):
     root = split_tree(tmp_path, "test")
     lines = "".join(f"{c}/{i}.png,{c}\n" for c in ("cat", "dog") for i in range(2))

@@ -86,6 +86,12 @@ def list_folders(root: Path, reading: Reading) -> Listing:
         root, root, found.files, is_split=splits != WHOLE, problems=tuple(problems)
     )
     notes = [*listing.notes, *_left_over(root, splits)]
+    filled = {file.split for file in found.files}
+    notes += [
+        f"note       {top}/ holds no image, as if it were not there"
+        for split, top in splits.items()
+        if split not in filled and splits != WHOLE
+    ]
     if lost := sorted(empty.difference(listing.classes)):
         holds_none = "folder holds" if len(lost) == 1 else "folders hold"
         notes.append(f"note       {len(lost):,} class {holds_none} no image: {named(lost)}")
