@@ -156,9 +156,10 @@ def choice(record: Record) -> str:
     """What ConvLens chose, in a word or two."""
     words, epochs = record["command"].split(), record["epochs"]
     narrow = ", half as wide" if "--model-options.widths" in words else ""
-    coarse = ", stem_stride 2" if "--model-options.stem-stride" in words else ""
+    fine = ", fine maps" if "--model-options.stem-stride" in words else ""
+    more = ", more augmentation" if "--augment.trivial-augment" in words else ""
     short = " of a part of the images" if "--steps-per-epoch" in words else ""
-    return f"`{words[2]}`{narrow}{coarse}, {epochs} epoch{'s' * (epochs > 1)}{short}"
+    return f"`{words[2]}`{narrow}{fine}{more}, {epochs} epoch{'s' * (epochs > 1)}{short}"
 
 
 @styled

@@ -264,8 +264,9 @@ def test_the_folds_share_the_time(machine, tmp_path, toy_data):
 
 
 NARROW = {"stem_stride": 2, "widths": (32, 64, 128, 160)}
-COARSE = {"stem_stride": 2, "dropout": 0.0}
-FINE = {"dropout": 0.0}
+COARSE = {"stem_stride": 2}
+FINE = {"stem_stride": 1}
+BEST = {"dropout": 0.0}
 
 
 class Fake:
@@ -285,11 +286,13 @@ class Fake:
     ("given", "recipe", "options", "epochs"),
     [
         ("45s", "quick", NARROW, 9),
-        ("2m", "quick", NARROW, 23),
-        ("5m", "convnet", COARSE, 40),
-        ("10m", "convnet", COARSE, 77),
-        ("15m", "convnet", FINE, 33),
-        ("10h", "convnet", FINE, 60),
+        ("100s", "quick", NARROW, 19),
+        ("2m", "quick", COARSE, 12),
+        ("3m", "quick", COARSE, 21),
+        ("5m", "quick", COARSE, 35),
+        ("8m", "quick", FINE, 17),
+        ("15m", "convnet", BEST, 33),
+        ("10h", "convnet", BEST, 60),
     ],
 )
 def test_the_longer_it_may_take_the_finer_is_the_network(
