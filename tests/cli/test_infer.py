@@ -92,7 +92,9 @@ def test_where_the_data_of_a_run_have_changed_it_is_said(finished_run, toy_data,
     assert f"the data set has changed since {finished_run} was trained on it" in line
 
 
-def test_classes_of_the_network_that_a_folder_lacks_are_named(toy_weights, toy_data, tell, tmp_path):
+def test_classes_of_the_network_that_a_folder_lacks_are_named(
+    toy_weights, toy_data, tell, tmp_path
+):
     data = tmp_path / "some"
     shutil.copytree(toy_data / "train", data)
     gone = sorted(path for path in data.iterdir())[:2]

@@ -59,7 +59,9 @@ from convlens.training.spinning import follow
 follow(); follow()
 print(sum(t.name == "convlens follow" for t in threading.enumerate()), flush=True)
 end = time.monotonic() + 30
-while time.monotonic() < end and not any(t.name.startswith("convlens waiting") for t in threading.enumerate()):
+def waiting():
+    return any(t.name.startswith("convlens waiting") for t in threading.enumerate())
+while time.monotonic() < end and not waiting():
     time.sleep(0.05)
 print(time.monotonic() < end, flush=True)
 """

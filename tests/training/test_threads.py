@@ -4,10 +4,16 @@ import time
 
 import pytest
 import torch
+import yaml
 
+from convlens import train
+from convlens.recipes import RECIPES
+from convlens.training import run
 from convlens.training import threads as module
+from convlens.training.device import Machine as Device
 from convlens.training.measuring import Watch
-from convlens.training.threads import AGAIN, CROWD, INTERVAL, Threads
+from convlens.training.run import resume
+from convlens.training.threads import AGAIN, CROWD, INTERVAL, Threads, fastest_number
 
 
 class Machine:
@@ -103,3 +109,83 @@ def test_a_trial_is_among_as_many_as_others_leave_half_and_one(machine):
     assert set(used) == {8, 6, 4, 1}
     assert used[-1] == 6
     assert module.ROUNDS > 1
+
+
+# The number that is usual
+
+
+@pytest.fixture
+def measured(machine, monkeypatch):
+    """What a pass of so many threads takes, by decree; the numbers that were timed."""
+    timed = []
+
+    def least_seconds(passes, rounds, enough):
+        timed.extend(passes)
+        for number, compute in passes.items():
+            compute()
+            assert machine.number == number
+        return {number: machine.seconds[number] for number in passes}
+
+    monkeypatch.setattr(module, "least_seconds", least_seconds)
+    monkeypatch.setattr(module, "TWO", 2)
+    machine.number = 8
+    return timed
+
+
+FP32 = Device(torch.device("cpu"), "fp32", "for the test")
+
+
+def usual_number() -> int:
+    return fastest_number(RECIPES["lenet5"](), 5, FP32)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "number"),
+    [
+        ({8: 1.0, 6: 1.2, 4: 1.5, 2: 2.0}, 8),
+        ({8: 1.0, 6: 0.7, 4: 0.6, 2: 0.9}, 4),
+        ({8: 1.0, 6: 0.95, 4: 1.5, 2: 2.0}, 8),  # gains less than is worth it
+    ],
+)
+def test_the_fastest_number_is_measured_once_and_kept(machine, measured, seconds, number):
+    machine.seconds = seconds
+    assert usual_number() == number and measured == [8, 6, 4, 2]
+    assert machine.number == 8  # as it was
+    assert usual_number() == number and len(measured) == 4
+    fastest_number(RECIPES["quick"](), 5, FP32)  # another network
+    assert len(measured) == 8
+
+
+def test_beside_other_programs_all_threads_are_usual_and_another_start_looks_again(
+    machine, measured
+):
+    machine.seconds = {8: 1.0, 6: 0.5, 4: 0.5, 2: 0.5}
+    machine.others = 1.0
+    assert usual_number() == 8
+    machine.others = 0.0
+    assert usual_number() == 6
+
+
+def test_two_threads_always_compute_both(machine, measured):
+    machine.number = 2
+    assert usual_number() == 2 and not measured
+
+
+def test_a_run_computes_with_the_usual_number_and_so_does_what_resumes_it(
+    toy_data, tmp_path, monkeypatch
+):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(run, "fastest_number", lambda *_: 3)
+    options = {"data": toy_data, "size": 16, "device": "cpu", "precision": "fp32"}
+
+    def watch(_):
+        seen.append(torch.get_num_threads())
+
+    train("lenet5", out=tmp_path / "r", epochs=1, on_epoch=watch, **options)
+    monkeypatch.setattr(run, "fastest_number", lambda *_: 5)
+    resume(tmp_path / "r", epochs=2, on_epoch=watch)
+    assert seen == [3, 3] and torch.get_num_threads() == before
+    train("lenet5", out=tmp_path / "asked", epochs=1, threads=1, on_epoch=watch, **options)
+    assert seen == [3, 3, 1]
+    kept = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())
+    assert (kept["threads"], kept["usual_threads"]) == (None, 3)

@@ -93,8 +93,8 @@ def evaluate(arguments: Sequence[str]) -> None:
         notes = [*notes, f"note       {changed}"]
     say_data(dataset, as_one=whole is not None)
     say(f"device     {machine.describe()}")
-    for note in notes:
-        say(note)
+    for line in notes:
+        say(line)
     if options.without_near_duplicates:
         if whole is not None or not len(dataset.train):
             raise UserError(

@@ -93,7 +93,9 @@ def load(
         "mtimes": listing.mtimes[order].tolist(),
         "ctimes": listing.ctimes[order].tolist(),
     }
-    source = _Source(listing.root, listing.shown or listing.root, size, fit, table, reading.skip_bad)
+    source = _Source(
+        listing.root, listing.shown or listing.root, size, fit, table, reading.skip_bad
+    )
     folder = _folder(place, size, fit, Path(cache_dir) if cache_dir else cache_home())
     kept = _read(folder)
     if kept is None or not source.is_current(kept[0]):

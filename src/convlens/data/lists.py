@@ -58,7 +58,12 @@ FILE_COLUMNS = (
 )
 LABEL_COLUMNS = (("label", "class", "category", "target", "label_name", "class_name"),)
 SPLIT_COLUMNS = (("split", "subset", "set", "partition", "fold", "is_valid", "is_validation"),)
-_OF_MORE = ("set", "fold", "subset", "partition")  # may also number parts, or name where all is from
+_OF_MORE = (
+    "set",
+    "fold",
+    "subset",
+    "partition",
+)  # may also number parts, or name where all is from
 # Those that say yes or no, and to which splits that leads.
 _YES, _NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no", "")
 _QUESTIONS = {

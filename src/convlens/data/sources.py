@@ -143,7 +143,8 @@ def _unnamed(folder: Path, parts: set[Path], listing: Listing) -> list[str]:
     if not left or listing.problems:
         return []
     images = "1 image is" if len(left) == 1 else f"{len(left):,} images are"
-    return [f"note       {images} not named in the metadata and left out: {named([*map(visible, left)])}"]
+    first = named([*map(visible, left)])
+    return [f"note       {images} not named in the metadata and left out: {first}"]
 
 
 def _without(listing: Listing, table: Path) -> Listing:

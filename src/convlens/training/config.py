@@ -26,7 +26,7 @@ Hidden = tyro.conf.Suppress
 
 # Not options of the command that repeats a run: where the data lies, and what follows from others.
 BEGUN = ("weights_digest", "weights_mean", "weights_std")
-FOUND = ("data", "digest", "convolutions", "time", *BEGUN)
+FOUND = ("data", "digest", "convolutions", "usual_threads", "time", *BEGUN)
 # Beside these, what two runs may differ in that are the same run.
 BESIDE = (*FOUND, "log")
 # What follows from a `time`.
@@ -92,6 +92,8 @@ class RunConfig(Reading):
     """Likewise."""
     convolutions: Annotated[ConvolutionPlan, Hidden] = field(default_factory=dict)
     """The algorithms that were measured to be fastest; another one rounds otherwise."""
+    usual_threads: Annotated[int | None, Hidden] = None
+    """Of a CPU, as they were measured to be fastest where nothing else runs."""
 
     @property
     def has_holdout(self) -> bool:

@@ -9,6 +9,7 @@ from itertools import chain, count, islice
 from convlens.training.measuring import Measurements
 from convlens.training.pace import Pace
 from convlens.training.step import train_step
+from convlens.training.threads import using
 from convlens.training.trainer import Trainer
 
 AIM = 0.97  # share of the time that is planned for, so that what comes in between does not end late
@@ -117,20 +118,9 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
         seconds: That the run may take, from which follows how many training images are evaluated
             at its end where the configuration does not say it.
     """
-    state, world = trainer.untrained(), trainer.world
-    state.network.train()
-    batches = chain.from_iterable(map(trainer.batches.epoch, count()))
-    train_step(state, next(batches)).loss.item()  # memory is got in the first; waits for the device
-    started = time.perf_counter()
-    for batch in islice(batches, TIMED_STEPS):
-        train_step(state, batch).loss.item()
-    step = (time.perf_counter() - started) / TIMED_STEPS
+    with using(trainer.config.usual_threads):
+        step, image = _time_some(trainer)
     splits = trainer.splits
-    some = splits.train.images[:EVALUATED]
-    classifier = trainer.classifier(state)
-    started = time.perf_counter()
-    classifier.logits(some)
-    image = (time.perf_counter() - started) / len(some) / world.size
     train, monitored = len(splits.train), len(splits.monitored)
     sample = trainer.config.train_sample
     if sample is None and max(LOOKING_BACK * seconds, monitored * image) < train * image:
@@ -143,3 +133,20 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
     most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
     return Cost(step, image, monitored, last, sample, pages=pages, most=most)
+
+
+def _time_some(trainer: Trainer) -> tuple[float, float]:
+    """Seconds of a step, and of an image that is evaluated."""
+    state = trainer.untrained()
+    state.network.train()
+    batches = chain.from_iterable(map(trainer.batches.epoch, count()))
+    train_step(state, next(batches)).loss.item()  # memory is got in the first; waits for the device
+    started = time.perf_counter()
+    for batch in islice(batches, TIMED_STEPS):
+        train_step(state, batch).loss.item()
+    step = (time.perf_counter() - started) / TIMED_STEPS
+    some = trainer.splits.train.images[:EVALUATED]
+    classifier = trainer.classifier(state)
+    started = time.perf_counter()
+    classifier.logits(some)
+    return step, (time.perf_counter() - started) / len(some) / trainer.world.size

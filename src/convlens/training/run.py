@@ -27,7 +27,7 @@ from convlens.training.pretrained import begin_with_weights
 from convlens.training.result import Run
 from convlens.training.run_folder import RunFolder
 from convlens.training.step import TrainState
-from convlens.training.threads import using
+from convlens.training.threads import fastest_number, using
 from convlens.training.timekeeper import Timekeeper
 from convlens.training.trainer import Trainer
 
@@ -119,7 +119,7 @@ def train_one_of(
             trainer, cost, clock = choose_in_time(choices, make_trainer, world, clock)
             timekeeper = [Timekeeper(clock, cost)]
         watching = _watching(trainer.config, [*timekeeper, *callbacks.all])
-        with folder.held():
+        with using(trainer.config.usual_threads), folder.held():
             folder.check_free(overwrite)  # once more: somebody may have been faster
             folder.begin(trainer.config)
             _announce(trainer)
@@ -135,9 +135,13 @@ def make_trainer(config: RunConfig, world: World) -> Trainer:
     config = config.resolved(dataset, machine)
     trainer = Trainer(config, dataset, machine, world)  # refuses what cannot be trained
     recipe, classes, images = config.recipe, dataset.num_classes, len(dataset.train)
+    number = None
+    if config.threads is None and world.size == 1:
+        number = fastest_number(recipe, classes, machine)
     seconds = math.inf if config.time is None else MEASURING * seconds_of(config.time)
-    plan = world.first(choose_algorithms, recipe, classes, machine, world.size, images, seconds)
-    trainer.config = dataclasses.replace(config, convolutions=plan)
+    with using(number):
+        plan = world.first(choose_algorithms, recipe, classes, machine, world.size, images, seconds)
+    trainer.config = dataclasses.replace(config, convolutions=plan, usual_threads=number)
     return trainer
 
 
@@ -249,7 +253,7 @@ def _continue(
     config = dataclasses.replace(
         config, data=str(dataset.place), digest=dataset.digest, convolutions=plan
     )
-    with using(config.threads):
+    with using(config.threads or config.usual_threads):
         machine = folder.first(choose, config.device, config.precision)
         trainer = Trainer(config, dataset, machine, folder.world)
         if config.time is not None:

@@ -1,15 +1,19 @@
-"""How many threads compute: as many as asked, or fewer while other programs need the cores."""
+"""How many threads compute: as many as asked, or as are fastest beside what else runs."""
 
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import torch
+from torch import Tensor, nn
 
+from convlens.models.memory import channels_last
+from convlens.recipes.recipe import Recipe
 from convlens.training.callbacks import Callback, EpochStats
-from convlens.training.measuring import Watch
+from convlens.training.device import Machine
+from convlens.training.measuring import Measurements, Watch, least_seconds
 from convlens.training.spinning import CROWD
 from convlens.training.step import StepStats, TrainState
 
@@ -20,6 +24,10 @@ AGAIN = 60.0  # seconds after which a choice is looked at again beside the same 
 ROUNDS = 3  # of a trial, in each of which every candidate has its turn
 TURN = 0.5  # seconds that a turn takes at least
 WORTHWHILE = 1.05  # by which fewer threads must be faster
+TWO = 2  # threads that always compute both
+USUALLY = 1.1  # likewise, where nothing else runs and the choice is kept
+PASSES, ENOUGH = 5, 0.5  # of each number, at most, and seconds in all
+IMAGES = 32  # of a pass
 
 
 @contextlib.contextmanager
@@ -31,6 +39,51 @@ def using(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def fastest_number(recipe: Recipe, num_classes: int, machine: Machine) -> int:
+    """How many threads train a recipe's network fastest where nothing else runs.
+
+    All that there are, where fewer gain little: a core each. But cores may be of two kinds, or
+    share a memory that is too slow for them. So where there are more than two, a forward and
+    backward pass is timed with all, three quarters, half and a quarter of them, once for a network
+    on a machine. Beside other programs nothing is chosen, and `Threads` has its say.
+    """
+    full = torch.get_num_threads()
+    if machine.device.type != "cpu" or full <= TWO:
+        return full
+    numbers = sorted({full * quarters // 4 for quarters in (4, 3, 2, 1)} - {0}, reverse=True)
+    measurements = Measurements(machine.device)
+    images = min(recipe.batch_size, IMAGES)
+
+    def measure() -> int:
+        with torch.random.fork_rng([]):
+            model = channels_last(recipe.build(num_classes)).train()
+            shape = images, recipe.channels, recipe.size, recipe.size
+            x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+            passes = {number: _pass(model, x, number, machine) for number in numbers}
+            with using(None):
+                seconds = least_seconds(passes, PASSES, ENOUGH)
+        best = min(numbers, key=seconds.__getitem__)
+        return best if seconds[full] > USUALLY * seconds[best] else full
+
+    what = (
+        f"threads for {recipe.model} {recipe.network_options}, {images} images of {recipe.size} "
+        f"pixels, {machine.precision}"
+    )
+    number = measurements.get(what, measure)
+    measurements.save()
+    return number if number in numbers and not measurements.disturbed else full
+
+
+def _pass(model: nn.Module, x: Tensor, threads: int, machine: Machine) -> Callable[[], None]:
+    def run() -> None:
+        torch.set_num_threads(threads)
+        with machine.autocast():
+            loss = model(x).square().mean()
+        loss.backward()
+
+    return run
 
 
 class Threads(Callback):
