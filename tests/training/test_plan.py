@@ -286,6 +286,7 @@ class Fake:
     ("given", "recipe", "options", "epochs"),
     [
         ("45s", "quick", NARROW, 9),
+        ("90s", "quick", NARROW, 17),
         ("100s", "quick", NARROW, 19),
         ("2m", "quick", COARSE, 12),
         ("3m", "quick", COARSE, 21),

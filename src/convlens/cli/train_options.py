@@ -19,7 +19,7 @@ from convlens.recipes import RECIPES, Recipe, find_recipe
 from convlens.recipes.lengths import lengths
 from convlens.training.config import RunConfig
 from convlens.training.duration import in_words, seconds_of
-from convlens.training.plan import Choice, check_planned
+from convlens.training.plan import Choice, check_planned, choice_of
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,7 @@ def parse_choices(arguments: Sequence[str], asked: TrainOptions) -> tuple[Choice
     if not arguments[0].startswith("-"):
         return (Choice(asked.config),)
     return tuple(
-        Choice(
-            _read_train("train", each.recipe, arguments).config,
-            each.least_images,
-            each.most_images,
-            each.why,
-        )
-        for each in lengths()
+        choice_of(each, _read_train("train", each.recipe, arguments).config) for each in lengths()
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from convlens.data.tools.near_duplicates.leak import InTrain, known_in_train
 from convlens.errors import UserError
 from convlens.recipes import Recipe
-from convlens.recipes.lengths import lengths
+from convlens.recipes.lengths import Length, lengths
 from convlens.training.config import PLANNED, RunConfig, make_config
 from convlens.training.cost import AIM, MOST_IMAGES, Clock, Cost, measure
 from convlens.training.distributed import World
@@ -40,10 +40,12 @@ class TooShort(UserError):
 class Choice:
     """A configuration, from and up to how many images seen in training it is the best, and why.
 
+    work: what one of its images takes at least, in those of the first choice.
     must_run: where its time is too short it takes longer instead of being refused.
     """
 
     config: RunConfig
+    work: float = 1.0
     least_images: int = 0
     most_images: int = MOST_IMAGES
     why: str = "as asked"
@@ -65,10 +67,12 @@ def choices_of(
         return (Choice(make_config(recipe, options)),)
     if options.get("time") is None:
         raise UserError("give a recipe, or with `time` how long it may take", option="time")
-    return tuple(
-        Choice(make_config(each.recipe, options), each.least_images, each.most_images, each.why)
-        for each in lengths()
-    )
+    return tuple(choice_of(each, make_config(each.recipe, options)) for each in lengths())
+
+
+def choice_of(length: Length, config: RunConfig) -> Choice:
+    """The choice that a length is, with that configuration of its recipe."""
+    return Choice(config, length.work, length.least_images, length.most_images, length.why)
 
 
 def check_planned(seconds: str | None, asked: Iterable[str]) -> None:
@@ -116,18 +120,20 @@ def choose_in_time(
     """What trains the best choice that there is time for, its length planned; what it costs; and
     the clock, which is another one where the first choice must run and the time is too short.
 
-    choices: cheaper ones first; the next is looked at where the one before it can see as many
-    images as the next needs to be better. make: makes a trainer of a configuration. Raises
-    TooShort where there is too little time for the first, and it need not run.
+    choices: cheaper ones first; the next is looked at where it can see as many images as it needs
+    to be better, as far as the one before it tells. make: makes a trainer of a configuration.
+    Raises TooShort where there is too little time for the first, and it need not run.
     """
     if world.rank == 0:
         logger.info(
             "time       %s: reads the images and times a few steps here", in_words(clock.seconds)
         )
-    chosen: tuple[Trainer, Cost, str] | None = None
+    chosen: tuple[Trainer, Cost, Choice] | None = None
     for choice in choices:
-        if chosen is not None and _images(chosen[0]) < choice.least_images:
-            break
+        if chosen is not None:
+            more_work = choice.work / chosen[2].work
+            if _images(chosen[0]) < choice.least_images * more_work:
+                break
         trainer = make(choice.config, world)
         # what the end needs and no plan can foresee is done now
         trainer.near_duplicates = (
@@ -152,12 +158,12 @@ def choose_in_time(
             trainer.config = world.first(plan, trainer, cost, clock)
         if _images(trainer) < choice.least_images:
             break
-        chosen = trainer, cost, choice.why
+        chosen = trainer, cost, choice
     assert chosen is not None  # the first needs no images
-    trainer, cost, why = chosen
+    trainer, cost, choice = chosen
     trainer.config = world.first(plan, trainer, cost, clock)  # looking at others took time
     if world.rank == 0:
-        _announce(trainer, cost, clock, why)
+        _announce(trainer, cost, clock, choice.why)
     return trainer, cost, clock
 
 
