@@ -39,6 +39,7 @@ from datasets_sets import SETS, made
 from over_time import PEER_COLORS, averages
 
 from convlens import logs
+from convlens.bench import machine
 from convlens.errors import UserError
 from convlens.figures.style import BLUE, new_figure, save, styled
 from convlens.files import replacing, write_json
@@ -108,6 +109,7 @@ def main() -> None:
             **asdict(task),
             **run(task, roots[task.set], args),
             "load": load,
+            "machine": machine.sentence(machine.describe()),
             "date": datetime.date.today().isoformat(),
         }
         print(f"  {record['accuracy']:.2%} in {record['seconds']:.0f} s", flush=True)
@@ -309,8 +311,21 @@ def table(records: Sequence[Record], minutes: Sequence[float]) -> str:
     measured = "; ".join(f"{name}: `{of(records, set=name)[0]['split']}/`" for name in names)
     return (
         f"{text}± is the standard error over the seeds. Minutes are those of the slowest seed. "
-        f"Measured on {measured}.\n"
+        f"Measured on {measured}. {machines(records, names)}.\n"
     )
+
+
+def machines(records: Sequence[Record], names: Sequence[str]) -> str:
+    """What each set was measured on; of older records that is not known."""
+    of_set = {
+        name: " and ".join(
+            dict.fromkeys(r.get("machine", "not recorded") for r in of(records, set=name))
+        )
+        for name in names
+    }
+    if len(set(of_set.values())) == 1:
+        return f"Machine: {of_set[names[0]]}"
+    return "Machines: " + "; ".join(f"{name}: {which}" for name, which in of_set.items())
 
 
 def write_pages(out: Path, records: Sequence[Record], minutes: Sequence[float]) -> None:

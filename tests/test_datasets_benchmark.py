@@ -96,6 +96,15 @@ def test_the_table_compares_with_the_best_peer_and_knows_standard_errors(dataset
     ]
     assert lines[6] == ""  # nobody was given 20 minutes
     assert lines[9] == "| photos | `quick` | 1 | 0.8 | 82.0% | 41.0% | 1.000 |"
+    assert lines[-1].endswith("Measured on photos: `validation/`. Machine: not recorded.")
+    known = [{**each, "machine": "a laptop"} for each in records]
+    other = {**record("quick", 0.5, 50), "set": "cats", "machine": "a workstation"}
+    assert datasets.table(known, [1]).splitlines()[-1].endswith("Machine: a laptop.")
+    assert (
+        datasets.table([*known, other], [1])
+        .splitlines()[-1]
+        .endswith("Machines: photos: a laptop; cats: a workstation.")
+    )
     datasets.write_pages(tmp_path, records, [1])
     with Image.open(tmp_path / "datasets.png") as picture:
         assert picture.height > 300, "a panel for the set"

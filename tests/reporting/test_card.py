@@ -1,6 +1,7 @@
 """The card's words follow the numbers."""
 
 import numpy as np
+import pytest
 
 from convlens.inference import Classifier
 from convlens.models import LeNet5
@@ -68,6 +69,13 @@ def test_a_card_states_what_was_measured():
     assert "less than half the time: `cat` 25%." in text
     assert "25% of its answers are" in text and "off by 12.5 points" in text
     assert "`convlens train lenet5 --seed 0`; 2 minutes on cpu, 2 threads" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 seconds"), (12.3, "12 seconds"), (64, "1 minute"), (600, "10 minutes")]
+)
+def test_how_long_it_took_is_told_in_minutes_or_in_seconds(seconds, words):
+    assert f"`convlens train lenet5 --seed 0`; {words} on cpu" in card(record(seconds=seconds))
 
 
 MORE = {

@@ -73,6 +73,7 @@ def test_the_time_is_that_of_the_fastest_seed_on_what_it_ran():
     assert "| 2 on cpu, 1 thread, bf16 |" in results_table([slow, fast])
     assert "| 10 on cpu, 1 thread, fp32 |" in results_table([slow])
     assert "| 2 min, cpu, 1 thread, bf16 |" in compact_table([slow, fast])
+    assert "| < 1 on cpu, 1 thread, fp32 |" in results_table([{**slow, "seconds": 12}])
 
 
 def test_more_measures_and_the_figures_of_test_are_listed_where_they_are_known():

@@ -13,6 +13,7 @@ import numpy as np
 from convlens.escape import markdown, markdown_code
 from convlens.inference.confusion import most_confused, row_shares
 from convlens.inference.measures import LABELS
+from convlens.reporting.sentences import plural
 from convlens.reporting.tables import MORE, mean
 
 if TYPE_CHECKING:
@@ -83,11 +84,16 @@ def model_card(
         "",
         "## Reproduce",
         "",
-        f"{markdown_code(first['command'])}; {first['seconds'] / 60:.0f} minutes on "
+        f"{markdown_code(first['command'])}; {_how_long(first['seconds'])} on "
         f"{markdown(first['device'])}, {first['precision']}, torch {markdown(first['torch'])}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _how_long(seconds: float) -> str:
+    """In whole minutes; in seconds where it is not one."""
+    return plural(round(seconds / 60), "minute") if seconds >= 60 else plural(round(seconds), "second")
 
 
 def _numbers(records: Sequence[dict[str, Any]], split: str, where: str) -> list[str]:

@@ -200,4 +200,5 @@ def _minutes(records: Sequence[Record]) -> str:
     """The time of the fastest run, which other programs disturbed least, and on what it ran."""
     fastest = min(records, key=lambda record: record["seconds"])
     where = ", ".join(filter(None, (fastest["device"], fastest.get("precision"))))
-    return f"{fastest['seconds'] / 60:.0f} on {markdown(where)}"
+    minutes = fastest["seconds"] / 60
+    return f"{f'{minutes:.0f}' if minutes >= 0.5 else '< 1'} on {markdown(where)}"
