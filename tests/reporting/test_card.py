@@ -72,7 +72,8 @@ def test_a_card_states_what_was_measured():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 seconds"), (12.3, "12 seconds"), (64, "1 minute"), (600, "10 minutes")]
+    ("seconds", "words"),
+    [(0.4, "0 seconds"), (12.3, "12 seconds"), (64, "1 minute"), (600, "10 minutes")],
 )
 def test_how_long_it_took_is_told_in_minutes_or_in_seconds(seconds, words):
     assert f"`convlens train lenet5 --seed 0`; {words} on cpu" in card(record(seconds=seconds))

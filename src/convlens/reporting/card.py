@@ -93,7 +93,8 @@ def model_card(
 
 def _how_long(seconds: float) -> str:
     """In whole minutes; in seconds where it is not one."""
-    return plural(round(seconds / 60), "minute") if seconds >= 60 else plural(round(seconds), "second")
+    number, unit = (seconds / 60, "minute") if seconds >= 60 else (seconds, "second")
+    return plural(round(number), unit)
 
 
 def _numbers(records: Sequence[dict[str, Any]], split: str, where: str) -> list[str]:
