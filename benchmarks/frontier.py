@@ -143,23 +143,32 @@ def table(records: Sequence[Record]) -> str:
     for (name, given, holdout), rows in points(records).items():
         took = [r["seconds"] for r in rows]
         span = f"{min(took):.0f} to {max(took):.0f}" if len(rows) > 1 else f"{took[0]:.0f}"
-        chosen = dict.fromkeys(map(choice, rows))
+        chosen = choices(rows)
         figures = [mean(rows, figure, "{:.1%}") for figure in ("accuracy", "mean_class_accuracy")]
         where = f"{name}, {holdout:.0%} held out" if holdout else name
-        lines.append([where, given, str(len(rows)), span, *figures, "; ".join(chosen)])
+        lines.append([where, given, str(len(rows)), span, *figures, chosen])
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     machines = dict.fromkeys(r["machine"] for r in records)
     return f"{text}\n± is the standard error over the seeds. Machine: {'; '.join(machines)}.\n"
 
 
-def choice(record: Record) -> str:
-    """What ConvLens chose, in a word or two."""
-    words, epochs = record["command"].split(), record["epochs"]
-    narrow = ", half as wide" if "--model-options.widths" in words else ""
-    fine = ", fine maps" if "--model-options.stem-stride" in words else ""
-    more = ", more augmentation" if "--augment.trivial-augment" in words else ""
-    short = " of a part of the images" if "--steps-per-epoch" in words else ""
-    return f"`{words[2]}`{narrow}{fine}{more}, {epochs} epoch{'s' * (epochs > 1)}{short}"
+def choices(rows: Sequence[Record]) -> str:
+    """What ConvLens chose, in a word or two each, and for how many epochs."""
+    chosen: dict[str, list[Record]] = {}
+    for record in rows:
+        words = record["command"].split()
+        narrow = ", half as wide" if "--model-options.widths" in words else ""
+        fine = ", fine maps" if "--model-options.stem-stride" in words else ""
+        more = ", more augmentation" if "--augment.trivial-augment" in words else ""
+        chosen.setdefault(f"`{words[2]}`{narrow}{fine}{more}", []).append(record)
+    return "; ".join(f"{what}, {_epochs(records)}" for what, records in chosen.items())
+
+
+def _epochs(records: Sequence[Record]) -> str:
+    least, most = (of(record["epochs"] for record in records) for of in (min, max))
+    span = f"{least} to {most}" if least < most else f"{most}"
+    part = any("--steps-per-epoch" in record["command"].split() for record in records)
+    return f"{span} epoch{'s' * (most > 1)}{' of a part of the images' * part}"
 
 
 @styled

@@ -36,8 +36,8 @@ def processes(frontier, monkeypatch):
         metrics = {
             f"{name}_accuracy": 0.7 + seed / 10,
             f"{name}_mean_class_accuracy": 0.5,
-            "epochs": 4,
-            "command": "convlens train convnet --model-options.stem-stride 2 --epochs 4",
+            "epochs": 4 + seed,
+            "command": "convlens train quick --model-options.stem-stride 1 --epochs 4",
             "device": "cpu, 2 threads",
             "precision": "fp32",
             "commit": "0" * 40,
@@ -69,7 +69,7 @@ def test_each_time_and_seed_is_run_once_and_shown(
     shown = main("--seeds", "2", "--table")
     assert len(processes) == 4  # nothing is done again
     assert "| photos | 1m30s | 2 |" in shown
-    assert "| 75.0% ± 5.0% | 50.0% ± 0.0% | `convnet`, stem_stride 2, 4 epochs |" in shown
+    assert "| 75.0% ± 5.0% | 50.0% ± 0.0% | `quick`, fine maps, 4 to 5 epochs |" in shown
     main("--seeds", "1", "--holdout", "0.1")
     assert len(processes) == 6 and processes[-1][-2:] == ["--holdout", "0.1"]
     records = json.loads((tmp_path / "frontier.json").read_text())
