@@ -124,7 +124,8 @@ def test_every_option_of_a_run_and_a_recipe_is_one_of_the_command(capsys):
     with pytest.raises(SystemExit):
         parse_train(["lenet5plus", "--help"])
     told = capsys.readouterr().out
-    hidden = {"recipe", "digest", "convolutions", "name", "model", *BEGUN, "follows_weights"}
+    hidden = {"recipe", "digest", "convolutions", "usual_threads", *BEGUN}
+    hidden |= {"name", "model", "follows_weights"}
     names = {f.name for f in dataclasses.fields(RunConfig)} - {"weights"} | {"from"}
     names |= {f.name for f in dataclasses.fields(RECIPES["lenet5plus"]())} - {"augment"}
     names |= {f"augment.{f.name}" for f in dataclasses.fields(Augment)}
@@ -311,7 +312,7 @@ def test_a_time_takes_the_place_of_a_recipe_and_all_choices_have_the_options():
     asked, folder = parse_train(arguments)
     assert folder == Path("runs/1m30s-s3")
     choices = parse_choices(arguments, asked)
-    assert [choice.config.recipe.name for choice in choices] == ["quick", "convnet", "convnet"]
+    assert [choice.config.recipe.name for choice in choices] == [*["quick"] * 4, "convnet"]
     for choice in choices:
         assert (choice.config.seed, choice.config.time) == (3, "90s")
         assert choice.config.recipe.learning_rate == 0.01

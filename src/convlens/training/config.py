@@ -93,7 +93,7 @@ class RunConfig(Reading):
     convolutions: Annotated[ConvolutionPlan, Hidden] = field(default_factory=dict)
     """The algorithms that were measured to be fastest; another one rounds otherwise."""
     usual_threads: Annotated[int | None, Hidden] = None
-    """Of a CPU, as they were measured to be fastest where nothing else runs."""
+    """Of a CPU, where fewer than all were measured to be fastest with nothing else running."""
 
     @property
     def has_holdout(self) -> bool:

@@ -41,8 +41,8 @@ def using(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fastest_number(recipe: Recipe, num_classes: int, machine: Machine) -> int:
-    """How many threads train a recipe's network fastest where nothing else runs.
+def fastest_number(recipe: Recipe, num_classes: int, machine: Machine) -> int | None:
+    """How many threads train a recipe's network fastest where nothing else runs; None for all.
 
     All that there are, where fewer gain little: a core each. But cores may be of two kinds, or
     share a memory that is too slow for them. So where there are more than two, a forward and
@@ -51,7 +51,7 @@ def fastest_number(recipe: Recipe, num_classes: int, machine: Machine) -> int:
     """
     full = torch.get_num_threads()
     if machine.device.type != "cpu" or full <= TWO:
-        return full
+        return None
     numbers = sorted({full * quarters // 4 for quarters in (4, 3, 2, 1)} - {0}, reverse=True)
     measurements = Measurements(machine.device)
     images = min(recipe.batch_size, IMAGES)
@@ -73,7 +73,7 @@ def fastest_number(recipe: Recipe, num_classes: int, machine: Machine) -> int:
     )
     number = measurements.get(what, measure)
     measurements.save()
-    return number if number in numbers and not measurements.disturbed else full
+    return number if number in numbers[1:] and not measurements.disturbed else None
 
 
 def _pass(model: nn.Module, x: Tensor, threads: int, machine: Machine) -> Callable[[], None]:
