@@ -93,9 +93,7 @@ def load(
         "mtimes": listing.mtimes[order].tolist(),
         "ctimes": listing.ctimes[order].tolist(),
     }
-    source = _Source(
-        listing.root, listing.shown or listing.root, size, fit, table, reading.skip_bad
-    )
+    source = _Source(listing.root, listing.called, size, fit, table, reading.skip_bad)
     folder = _folder(place, size, fit, Path(cache_dir) if cache_dir else cache_home())
     kept = _read(folder)
     if kept is None or not source.is_current(kept[0]):
@@ -194,13 +192,13 @@ def _read(folder: Path) -> tuple[Manifest, np.ndarray] | None:
 class _Source:
     """The files that a cache is to hold, as they are now.
 
-    shown: how root is called in what is said.
+    called: what root is called in what is said.
     table: their paths, sizes, mtimes and ctimes, a column each, in the order of the rows. A ctime
     cannot be set: it changes also when a file takes the place of one of equal size and time.
     """
 
     root: Path
-    shown: Path
+    called: Path
     size: int
     fit: Fit
     table: Table
@@ -225,7 +223,7 @@ class _Source:
         file = self.root / on_disk(path)
         try:
             content = read_bytes(file)
-            pixels = decode_bytes(content, self.shown / on_disk(path), self.size, self.fit)
+            pixels = decode_bytes(content, self.called / on_disk(path), self.size, self.fit)
         except UserError as problem:
             return problem
         return _Decoded(pixels, hashlib.sha256(content).hexdigest()[:32])
@@ -284,7 +282,7 @@ def _rebuild(
         progress_bar(progress) as bar,
     ):
         todo = _without(source.table, bad)["paths"]
-        task = bar.add_task(escape(f"Decoding {visible(source.shown.name)}"), total=len(todo))
+        task = bar.add_task(escape(f"Decoding {visible(source.called.name)}"), total=len(todo))
         _write_header(file, len(todo), source.size)
         done: dict[str, str] = {}  # from path to the digest of its bytes
         for path, found in _in_chunks(pool, find, todo):

@@ -63,10 +63,14 @@ class Listing:
     notes: tuple[str, ...] = ()
     shown: Path | None = None
 
+    @property
+    def called(self) -> Path:
+        """What root is called in what is said."""
+        return self.shown or self.root
+
     def told(self, sentence: str) -> str:
         """The sentence with root called as a person knows it."""
-        known = self.shown or self.root
-        return sentence.replace(os.fspath(self.root), os.fspath(known))
+        return sentence.replace(os.fspath(self.root), os.fspath(self.called))
 
     def rows(self, split: str) -> np.ndarray:
         """The indices of a split's images."""

@@ -24,8 +24,8 @@ AGAIN = 60.0  # seconds after which a choice is looked at again beside the same 
 ROUNDS = 3  # of a trial, in each of which every candidate has its turn
 TURN = 0.5  # seconds that a turn takes at least
 WORTHWHILE = 1.05  # by which fewer threads must be faster
-TWO = 2  # threads that always compute both
 USUALLY = 1.1  # likewise, where nothing else runs and the choice is kept
+TWO = 2  # threads that always compute both
 PASSES, ENOUGH = 5, 0.5  # of each number, at most, and seconds in all
 IMAGES = 32  # of a pass
 
