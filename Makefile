@@ -19,8 +19,8 @@ run: $(VENV)/installed  ## The whole main job in its short form
 	$(BIN)/convlens report --results $(SHORT)/results --weights $(SHORT)/weights --out $(SHORT)
 	@echo "done: notebook, HTML and PDF are $(SHORT)/assignment2.*, pictures are in $(SHORT)/looks and $(SHORT)/results"
 
-test: lint  ## Lints, then tests, three at a time, for some wait
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: lint  ## Lints, then tests, four at a time, for some wait
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test lint-page  ## Style, types, and which part imports which
 	$(BIN)/ruff check .

@@ -7,8 +7,6 @@ import math
 import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import told_by
 
 import convlens as cl
 from convlens.cli import main
@@ -24,6 +23,8 @@ from convlens.formats import FORMAT
 from convlens.inference import Classifier
 from convlens.inference.metrics import score
 from convlens.training.run_folder import RunFolder
+
+FORMS = ("text", "csv", "json")  # of what predict says
 
 
 def read(path: Path) -> dict:
@@ -251,7 +252,7 @@ def holiday(toy_data, tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("form", ["text", "csv", "json"])
+@pytest.mark.parametrize("form", FORMS)
 def test_predict_answers_for_what_it_can_and_names_the_rest(form, toy_weights, holiday, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(toy_weights), str(holiday), "--format", form, "--device", "cpu"])
@@ -287,7 +288,7 @@ def test_what_is_no_image_in_a_folder_is_told_and_no_failure(
     assert told.err == f"left out: 7 files that are no images (6 text, 1 empty): {names}, …\n"
 
 
-@pytest.mark.parametrize("form", ["text", "csv", "json"])
+@pytest.mark.parametrize("form", FORMS)
 def test_without_any_answer_the_status_is_2_and_the_output_valid(
     form, toy_weights, tmp_path, capsys
 ):
@@ -318,14 +319,10 @@ def test_names_that_are_no_utf_8_are_answered_in_every_format_and_locale(
         shutil.copy(image, os.fsencode(tmp_path) + b"/" + name)
     environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment["PYTHONWARNINGS"] = "error"
-    out = {}
-    for form in "text", "csv", "json":
-        command = [sys.executable, "-m", "convlens", "predict", str(toy_weights), str(tmp_path)]
-        done = subprocess.run(
-            [*command, "--format", form, "--device", "cpu"], env=environment, capture_output=True
-        )
-        assert (done.returncode, done.stderr) == (0, b"")
-        out[form] = done.stdout.decode("utf-8")
+    command = ("predict", toy_weights, tmp_path, "--device", "cpu", "--format")
+    told, complaints = told_by([(*command, form) for form in FORMS], environment)
+    assert complaints == b""
+    out = dict(zip(FORMS, (each.decode("utf-8") for each in told), strict=True))
     names = sorted(["caf\udce9.png", "數.png", "\x1b[31m.png"])
     assert sorted(os.path.basename(r["path"]) for r in json.loads(out["json"])) == names
     table = csv.DictReader(io.StringIO(out["csv"]))

@@ -503,7 +503,9 @@ def test_a_damaged_run_is_refused_in_a_sentence_and_nothing_of_it_is_lost(damage
 
 
 @pytest.mark.parametrize("name", ["history.csv", "metrics.json", "confusion.csv", "curves.png"])
-def test_what_can_be_written_anew_is(name, finished_run, drawn):
+def test_what_can_be_written_anew_is(name, finished_run, request):
+    if name.endswith(".png"):
+        request.getfixturevalue("drawn")
     before = content(finished_run)
     for damage in b"", b"\xff[":
         (finished_run / name).write_bytes(damage)

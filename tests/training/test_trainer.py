@@ -55,7 +55,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("name", [n for n, make in RECIPES.items() if not make().follows_weights])
 def test_a_run_stopped_after_any_epoch_ends_bit_identical(name, toy_data, tmp_path):
     dataset = open_dataset(toy_data, size=SMALL["size"])
-    recipe = short(name, **SMALL)
+    recipe = short(name, batch_size=30, **SMALL)
     _, whole = run_of(tmp_path / "whole", recipe, dataset)
 
     def stop(stats):
