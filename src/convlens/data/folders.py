@@ -1,6 +1,7 @@
 """A data set as folders: a folder per class, within a folder per split or not."""
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -183,15 +184,23 @@ def _list_class(
 def _sort(root: Path, path: str, belongs: tuple[str, str], found: _Found) -> None:
     """Add a file to the images or to what is none."""
     name = as_unicode(path)
-    is_file = holds(lambda: os.path.isfile(root / path))
-    if not (is_file and path.lower().endswith(IMAGE_SUFFIXES)):
+    file = _file(os.path.join(root, path))
+    if file is None or not path.lower().endswith(IMAGE_SUFFIXES):
         found.foreign.append((name, complaint(root / path)))
     elif NOT_UTF8.search(name.rpartition("/")[2]):
         found.foreign.append((name, "has a name that is not UTF-8; rename it"))
     else:
-        stat = os.stat(root / path)
-        known_by = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        known_by = file.st_size, file.st_mtime_ns, file.st_ctime_ns
         found.files.append(File(name, *belongs, *known_by))
+
+
+def _file(path: str) -> os.stat_result | None:
+    """What a regular file is known by; None of anything else, and of a link that leads nowhere."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _unfit(root: Path, folder: str, other: str, name: str) -> list[str]:

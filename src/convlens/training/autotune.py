@@ -151,7 +151,10 @@ def _pass(
         layer.algorithms = {} if algorithm == "library" else {shape[2:]: algorithm}
         with machine.autocast():
             y = layer(x)
-        torch.autograd.grad(y, [t for t in (x, layer.weight) if t.requires_grad], y.detach())
+        # A number's gradient: of a map's, which one has to name, torch looks up the shape with
+        # sympy, whose import takes half a second.
+        wanted = [t for t in (x, layer.weight) if t.requires_grad]
+        torch.autograd.grad(y.square().sum(), wanted)
         if machine.device.type == "cuda":
             torch.cuda.synchronize()
 

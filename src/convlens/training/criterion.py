@@ -50,9 +50,10 @@ class Criterion:
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         """The mean loss in nats.
 
-        logits: float32 (B, C). targets: (B, C), rows summing to 1. images: (B, channels, H, W),
-        what
-            the logits were made from.
+        Args:
+            logits: float32, (B, C).
+            targets: (B, C), rows summing to 1.
+            images: (B, channels, H, W), what the logits were made from.
         """
         raised = logits if self.adjustment is None else logits + self.adjustment
         loss = F.cross_entropy(raised, targets, label_smoothing=self.recipe.label_smoothing)

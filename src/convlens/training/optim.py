@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convlens.models.hooks import classifier_of
+from convlens.optimizers import SGD, AdamW, Optimizer
 from convlens.recipes.recipe import Recipe
 from convlens.training.measuring import has_bf16
 
@@ -53,11 +54,11 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     if recipe.optimizer == "adamw":
         betas = (recipe.momentum, 0.999)
         optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, recipe.learning_rate, betas, fused=fused)
+            AdamW(groups, recipe.learning_rate, betas, fused=fused)
         ]
     elif recipe.optimizer == "sgd":
         optimizers = [
-            torch.optim.SGD(
+            SGD(
                 groups,
                 recipe.learning_rate,
                 recipe.momentum,
@@ -72,7 +73,7 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
         for group in groups:
             group["lr"] *= 0.2
             group["params"] = [p for p in group["params"] if p.ndim <= 1 or id(p) in own]
-        optimizers = [torch.optim.AdamW(groups, fused=fused)]
+        optimizers = [AdamW(groups, fused=fused)]
         if hidden:
             muon = Muon(hidden, rate, recipe.momentum, recipe.weight_decay)
             optimizers = [muon, *optimizers]
@@ -87,7 +88,7 @@ def highest_rate(optimizers: Iterable[torch.optim.Optimizer]) -> float:
     return max(group["lr"] for optimizer in optimizers for group in optimizer.param_groups)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Momentum orthogonalized by Newton–Schulz (Jordan et al. 2024, "Muon"), for hidden layers.
 
     A kernel (out, in, h, w) is taken as a matrix with a row for each of its outputs. The update is

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convlens.inference.classifier import Classifier
 from convlens.models.hooks import check_numbers, layer_outputs
+from convlens.optimizers import Adam
 
 # From frequencies to colors that are correlated as those of photographs are: the square root of
 # the colors' covariance in natural images, as Olah et al. use it, to a norm of 1.
@@ -79,7 +80,7 @@ def feature_visualization(
         planes = torch.fft.irfft2(waves, s=(size, size), norm="ortho")
         return torch.einsum("rc,nchw->nrhw", colors, 4 * planes).sigmoid()
 
-    optimizer = torch.optim.Adam([spectrum], ascent.learning_rate)
+    optimizer = Adam([spectrum], ascent.learning_rate)
     wanted = [p.requires_grad for p in model.parameters()]
     model.requires_grad_(False)
     try:

@@ -65,7 +65,7 @@ def _kept_at(root: Path, train: Split, validation: Split) -> Path:
     key = hashlib.sha256(str(VERSION).encode())
     for split in train, validation:
         for path in split.paths:
-            stat = (root / on_disk(path)).stat()
+            stat = os.stat(os.path.join(root, on_disk(path)))
             known_by = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
             key.update(f"{path}\0{known_by}\n".encode("utf-8", "replace"))
         key.update(b"\n")
