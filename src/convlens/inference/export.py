@@ -67,7 +67,9 @@ def export(classifier: "Classifier", path: Path, layers: Sequence[str] | None = 
     """
     if path.suffix not in WRITERS:
         raise UserError(f"{path} must end in {' or '.join(WRITERS)}", option="path")
-    return WRITERS[path.suffix](_Portable(classifier, layers), _metadata(classifier), path)
+    network, metadata = _Portable(classifier, layers), _metadata(classifier)
+    with logs.quiet("torch.onnx"):  # which every way to export speaks through
+        return WRITERS[path.suffix](network, metadata, path)
 
 
 def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -> Export:
@@ -80,17 +82,16 @@ def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -
             "`pip install onnx onnxscript onnxruntime`, or write a .pt2 file"
         ) from None
     program = _program(network)
-    with logs.quiet("torch.onnx"):
-        written = torch.onnx.export(
-            program,
-            (),
-            input_names=["images"],
-            output_names=list(network.outputs),
-            dynamic_shapes={"images": {0: "batch"}},
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    written = torch.onnx.export(
+        program,
+        (),
+        input_names=["images"],
+        output_names=list(network.outputs),
+        dynamic_shapes={"images": {0: "batch"}},
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
     assert written is not None  # as torch's exporter promises for dynamo=True
     written.model.metadata_props.update(
         {
@@ -119,13 +120,11 @@ def _write_torch(network: "_Portable", metadata: dict[str, object], path: Path) 
     program = _program(network)
     buffer = io.BytesIO()  # torch itself writing to a full disk raises no OSError
     content = json.dumps(metadata, ensure_ascii=False)
-    with logs.quiet("torch.onnx"):
-        torch.export.save(program, buffer, extra_files={"convlens.json": content})
+    torch.export.save(program, buffer, extra_files={"convlens.json": content})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        with logs.quiet("torch.onnx"):
-            loaded = torch.export.load(temporary).module()
+        loaded = torch.export.load(temporary).module()
         difference = _largest_difference(network, loaded)
     return Export(path, network.outputs, f"torch {torch.__version__}", difference)
 
@@ -176,7 +175,7 @@ class _Portable(nn.Module):
 def _program(network: _Portable) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch")
     try:
-        with logs.quiet("torch.onnx"), torch.no_grad():
+        with torch.no_grad():
             program = torch.export.export(
                 network, (network.images(2),), dynamic_shapes={"images": {0: batch}}, strict=False
             )

@@ -43,7 +43,7 @@ class Waiting:
 
     def look(self, others: float) -> None:
         """Choose. others: cores that other programs use now."""
-        if others >= CROWD and self._holder is None:
+        if others >= CROWD and not self.asleep:
             holder = ThreadPoolExecutor(1, "convlens waiting")
             holder.submit(_use_all_cores).result()
             self._holder = holder
