@@ -79,6 +79,7 @@ def machine(monkeypatch, toy_data):
     real_step = trainer_module.train_step
     monkeypatch.setattr(trainer_module, "train_step", step)
     monkeypatch.setattr(cost_module, "train_step", step)
+    monkeypatch.setattr(cost_module.timeit, "repeat", lambda *_, **__: [0.0055])  # a loop
     taking(World, "evaluate", lambda world, classifier, split: machine.image * len(split))
     taking(run_module, "finish", lambda *_: machine.pages)
     machine.took = lambda: machine.now - began

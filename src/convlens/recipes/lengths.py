@@ -27,7 +27,8 @@ def lengths() -> tuple[Length, ...]:
 
     From what was measured on a hold-out of Caltech-101 (7,766 training images; docs/LOG.md).
     `quick` at half its widths, whose steps take half as long, has 73.8 % after 7 epochs and 77.7 %
-    after 13; then it knows its images by heart and gains less, 78.6 % after 18. With TrivialAugment
+    after 13; then it knows its images by heart and gains less, 78.6 % after 18. Of so few steps
+    twice as many, on batches of 64, are worth more than what they take. With TrivialAugment
     and smaller crops that is 80.4 %; at its own widths 83.0 % after 16 epochs (79.6 % without) and
     84.2 % after 32; on fine maps, three and a half times the work, 82.7 % after 9 and 85.4 % after
     16. convnet's augmentation, with CutMix and erasing, needs more than that: 81.0 % after 26
@@ -39,15 +40,15 @@ def lengths() -> tuple[Length, ...]:
     twice = "half as wide sees twice as much"
     fine = replace(longer, model_options={**short.model_options, "stem_stride": 1})
     return (
-        Length(replace(short, model_options=narrow), 1.0, 0, 120_000, twice),
+        Length(replace(short, model_options=narrow, batch_size=64), 1.0, 0, 120_000, twice),
         Length(
             replace(longer, model_options=narrow),
-            *(1.0, 110_000, 250_000, f"{twice}, so more augmentation"),
+            *(0.85, 110_000, 250_000, f"{twice}, so more augmentation"),
         ),
         Length(
             longer,
-            *(1.3, 85_000, 330_000, "there is time for its own widths and more augmentation"),
+            *(1.1, 85_000, 330_000, "there is time for its own widths and more augmentation"),
         ),
-        Length(fine, 3.6, 110_000, 190_000, "there is time for fine maps"),
-        Length(convnet(), 3.6, 180_000, 460_000, "there is time for the most accurate"),
+        Length(fine, 3.0, 110_000, 190_000, "there is time for fine maps"),
+        Length(convnet(), 3.0, 180_000, 460_000, "there is time for the most accurate"),
     )

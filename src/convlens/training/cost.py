@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+import timeit
 from dataclasses import dataclass
 from itertools import chain, count, islice
 
@@ -20,8 +21,8 @@ MOST_EPOCHS, MOST_IMAGES = 60, 460_000
 TIMED_STEPS = 3
 EVALUATED = 256  # images
 LOOKING_BACK = 1 / 30  # of the time, for what the network makes of images that it was trained on
-PAGES = 5.5  # for a split that is shown, where it is not known yet
-KEEPING = 0.3  # likewise
+KEEPING = 0.3  # seconds, where it is not known yet; PAGES likewise
+PAGES = 1000  # loops in Python that the pages of a split with a hundred classes take
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Cost:
     last: int
     sample: int | None = None
     keeping: float = KEEPING
-    pages: float = PAGES
+    pages: float = 0.0
     most: int = sys.maxsize
 
     @property
@@ -129,10 +130,17 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
     last = (min(train, sample or train) + monitored) * (1 + trainer.config.has_holdout)
     last += len(trainer.test or ())
     shown = len(trainer.judged)
-    pages = Measurements(trainer.machine.device).values.get(pages_of(shown), PAGES * shown)
+    known = Measurements(trainer.machine.device).values
+    pages = known.get(pages_of(shown)) or shown * _time_pages()
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
     most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
     return Cost(step, image, monitored, last, sample, pages=pages, most=most)
+
+
+def _time_pages() -> float:
+    """Seconds of a split's pages where none have been drawn yet: drawing is Python's own work."""
+    loop = "for i in range(100_000): i * i"
+    return PAGES * min(timeit.repeat(loop, number=1, repeat=5))
 
 
 def _time_some(trainer: Trainer) -> tuple[float, float]:
