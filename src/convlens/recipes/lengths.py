@@ -32,7 +32,7 @@ def lengths() -> tuple[Length, ...]:
     and smaller crops that is 80.4 %; at its own widths 83.0 % after 16 epochs (79.6 % without) and
     84.2 % after 32; on fine maps, three and a half times the work, 82.7 % after 9 and 85.4 % after
     16. convnet's augmentation, with CutMix and erasing, needs more than that: 81.0 % after 26
-    epochs on coarse maps, 85.2 % after 24 on fine ones, 89.7 % of `validation/` after 60.
+    epochs on coarse maps, 85.2 % after 24 on fine ones, 89.6 % of `validation/` after 60.
     """
     short = quick()
     narrow = {**short.model_options, "widths": (32, 64, 128, 160)}
