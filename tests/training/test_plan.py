@@ -42,18 +42,19 @@ BATCHES = 7  # of toy data: 60 images
 class Machine:
     """What everything takes, in seconds that only pass by decree.
 
-    step: of training. image: of an image that is evaluated. pages: the last of a run. factors: by
-    which steps take longer from a moment on, as beside other programs.
+    step: of training. early: its share where images are smaller in the first epochs. image: of an
+    image that is evaluated. pages: the last of a run. factors: by which steps take longer from a
+    moment on, as beside other programs.
     """
 
     def __init__(self):
         self.now, self.step, self.image, self.pages = 1000.0, 1.0, 0.02, 6.0
-        self.factors = {}
+        self.early, self.factors = 0.5, {}
 
-    def train(self):
-        self.now += self.step * next(
-            (f for t, f in sorted(self.factors.items(), reverse=True) if self.now >= t), 1.0
-        )
+    def train(self, early):
+        factors = sorted(self.factors.items(), reverse=True)
+        factor = next((f for t, f in factors if self.now >= t), 1.0)
+        self.now += self.step * factor * (self.early if early else 1.0)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def machine(monkeypatch, toy_data):
         monkeypatch.setattr(module, name, slow)
 
     def step(state, batch):
-        machine.train()
+        machine.train(early=state.size_at(state.epoch) < state.recipe.size_at(1.0))
         return real_step(state, batch)
 
     real_step = trainer_module.train_step
@@ -82,7 +83,7 @@ def machine(monkeypatch, toy_data):
     monkeypatch.setattr(cost_module.timeit, "repeat", lambda *_, **__: [0.0055])  # a loop
     taking(World, "evaluate", lambda world, classifier, split: machine.image * len(split))
     taking(run_module, "finish", lambda *_: machine.pages)
-    machine.took = lambda: machine.now - began
+    machine.data, machine.took = toy_data, lambda: machine.now - began
     machine.run = lambda folder, given, **options: train(
         "lenet5", data=toy_data, out=folder, time=given, **{**TINY, **options}
     )
@@ -114,11 +115,14 @@ def test_a_time_in_words_is_read_as_the_same(seconds):
     whole=st.integers(1, 2000),
     left=st.floats(1, 1e5),
     most=st.integers(1, 10**6),
+    early=st.floats(0.1, 1),
+    early_fraction=st.floats(0, 1),
 )
 def test_what_fits_is_no_longer_than_the_time_and_wastes_little_of_it(
-    step, image, whole, left, most
+    step, image, whole, left, most, early, early_fraction
 ):
-    cost = Cost(step, image, monitored=50, last=500, most=most)
+    sizes = {"early": early, "early_fraction": early_fraction}
+    cost = Cost(step, image, monitored=50, last=500, most=most, **sizes)
     epochs, steps = cost.fit(left, whole, 3)
     if not epochs:
         assert most == 0 or left < cost.end + cost.epoch + 1.001 * step
@@ -128,6 +132,30 @@ def test_what_fits_is_no_longer_than_the_time_and_wastes_little_of_it(
     assert cost.of(pace, 0) <= left * (1 + 1e-9)
     as_long_as_can_be = epochs * steps >= min(most, whole * epochs)
     assert as_long_as_can_be or cost.of(Pace(epochs, steps + 1), 0) > left * (1 - 1e-9)
+
+
+@given(early=st.floats(0.1, 1), early_fraction=st.floats(0, 1), epochs=st.integers(2, 40))
+def test_what_is_left_is_the_sum_of_its_steps(early, early_fraction, epochs):
+    """Where the sizes change between two epochs; within one, a part of that epoch's steps more."""
+    cost = Cost(2.0, 0.0, 0, 0, keeping=0.0, early=early, early_fraction=early_fraction)
+    pace = Pace(epochs, 10)
+    for done in range(epochs):
+        begun = [pace.progress(pace.steps_until(epoch)) for epoch in range(done, epochs)]
+        expected = sum(20.0 * (early if over < early_fraction else 1) for over in begun)
+        assert cost.of(pace, 10 * done) == pytest.approx(expected, abs=20.0 + 1e-6)
+    assert cost.of(pace, pace.total) == 0
+
+
+@pytest.mark.parametrize(("fraction", "slower"), [(0.3, 1.0), (1.0, 1.0), (0.6, 2.0)])
+def test_smaller_images_of_the_first_epochs_are_planned_with(machine, fraction, slower, tmp_path):
+    machine.step = 2.0
+    machine.factors = {machine.now + 50: slower}  # another program begins, while images are small
+    network = {"stem_stride": 2, "widths": (4, 4, 4, 4)}
+    sizes = {"early_size": 8, "early_fraction": fraction}
+    options = {"data": machine.data, "time": "5m", "model_options": network, **TINY, **sizes}
+    run = train("quick", out=tmp_path / "run", **options)
+    assert 0.9 * 300 <= machine.took() <= 300
+    assert bool(run.config.replanned) == (slower > 1)
 
 
 @pytest.mark.parametrize("given", ["100s", "4m"])
@@ -291,9 +319,10 @@ class Fake:
         ("100s", "quick", NARROW, 19),
         ("2m", "quick", COARSE, 12),
         ("3m", "quick", COARSE, 21),
-        ("5m", "quick", COARSE, 35),
-        ("8m", "quick", FINE, 17),
-        ("15m", "convnet", BEST, 33),
+        ("4m", "quick", COARSE, 28),
+        ("5m", "quick", FINE, 14),
+        ("8m", "quick", FINE, 23),
+        ("20m", "convnet", BEST, 46),
         ("10h", "convnet", BEST, 60),
     ],
 )
@@ -306,7 +335,8 @@ def test_the_longer_it_may_take_the_finer_is_the_network(
         options = trainer.config.recipe.model_options
         step = 0.4 / options.get("stem_stride", 1) ** 2 / (2.2 if "widths" in options else 1)
         most = max(60 * 60, most_images // 128)
-        return Cost(step, 0.001, 911, 8677, most=most)
+        share = trainer.config.recipe.early_fraction
+        return Cost(step, 0.001, 911, 8677, most=most, early=0.6, early_fraction=share)
 
     monkeypatch.setattr("convlens.training.plan.measure", measure)
     monkeypatch.setattr("convlens.training.plan._near_duplicates", lambda *_: {})

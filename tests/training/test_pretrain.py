@@ -81,7 +81,7 @@ def test_it_takes_the_very_step_of_training(monkeypatch):
     step = pretraining.train_step
 
     def counted(state, batch):
-        steps.append((state.epoch, state.recipe.size_at(state.epoch)))
+        steps.append((state.epoch, state.size_at(state.epoch)))
         return step(state, batch)
 
     monkeypatch.setattr(pretraining, "train_step", counted)

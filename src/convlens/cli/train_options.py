@@ -97,7 +97,8 @@ def parse_choices(arguments: Sequence[str], asked: TrainOptions) -> tuple[Choice
     if not arguments[0].startswith("-"):
         return (Choice(asked.config),)
     return tuple(
-        choice_of(each, _read_train("train", each.recipe, arguments).config) for each in lengths()
+        choice_of(each, _read_train("train", each.recipe, arguments).config)
+        for each in lengths(asked.config.recipe.size)
     )
 
 

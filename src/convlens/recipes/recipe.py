@@ -114,15 +114,16 @@ class Recipe:
         """Side of the images as they are loaded, pixels."""
         return loaded_size(self.size, self.crop_pct)
 
-    def size_at(self, epoch: int) -> int:
-        """Side of the training images in that epoch, counted from 0, pixels."""
-        early = epoch < self.early_fraction * self.epochs
+    def size_at(self, done: float) -> int:
+        """Side of the training images, pixels, in an epoch that begins when that share of the run
+        is over."""
+        early = done < self.early_fraction
         return (self.early_size if early else self.train_size) or self.size
 
     @property
     def training_sizes(self) -> set[int]:
         """The sides that training images have in some epoch."""
-        return {self.size_at(epoch) for epoch in (0, self.epochs - 1)}
+        return {self.size_at(epoch / self.epochs) for epoch in (0, self.epochs - 1)}
 
     @property
     def network_options(self) -> dict[str, Any]:

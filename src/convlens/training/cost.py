@@ -4,7 +4,7 @@ import math
 import sys
 import time
 import timeit
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 
 from convlens.training.measuring import Measurements
@@ -56,6 +56,8 @@ class Cost:
         keeping: What an epoch leaves on the disk.
         pages: The last pages of all splits that are shown.
         most: Steps in all, at most.
+        early: Share of `step` that a step takes on the smaller images of the first epochs.
+        early_fraction: Share of the run that is trained on these.
     """
 
     step: float
@@ -66,6 +68,8 @@ class Cost:
     keeping: float = KEEPING
     pages: float = 0.0
     most: int = sys.maxsize
+    early: float = 1.0
+    early_fraction: float = 0.0
 
     @property
     def epoch(self) -> float:
@@ -77,12 +81,19 @@ class Cost:
         """After the last epoch."""
         return self.last * self.image + self.pages
 
+    def step_from(self, over: float) -> float:
+        """Of a step, the mean from when that share of the run is over to its end."""
+        small = max(0.0, self.early_fraction - over) / (1 - over) if over < 1 else 0.0
+        return self.step * (1 - small + small * self.early)
+
     def of(self, pace: Pace, steps: int) -> float:
         """From after so many steps, at the end of an epoch, to the run's end."""
-        epochs = pace.epochs - pace.epoch_of(steps)
-        return (pace.total - steps) * self.step + epochs * self.epoch + self.end
+        epochs, step = pace.epochs - pace.epoch_of(steps), self.step_from(pace.progress(steps))
+        return (pace.total - steps) * step + epochs * self.epoch + self.end
 
-    def fit(self, left: float, whole: int, epochs: int, done: int = 0) -> tuple[int, int]:
+    def fit(
+        self, left: float, whole: int, epochs: int, done: int = 0, over: float = 0.0
+    ) -> tuple[int, int]:
         """Epochs, and steps of each, that `left` seconds are enough for; (0, 0) where none are.
 
         Args:
@@ -90,19 +101,18 @@ class Cost:
             whole: Steps of an epoch that sees all images.
             epochs: At least, if each has a step.
             done: Steps that there have been.
+            over: Share of the run, in [0, 1), that is over.
         """
-        room, most = left - self.end, self.most - done
-        wanted = max(epochs, math.ceil(room / (whole * self.step + self.epoch)))
+        room, most, step = left - self.end, self.most - done, self.step_from(over)
+        wanted = max(epochs, math.ceil(room / (whole * step + self.epoch)))
         for number in range(min(wanted, math.ceil(most / whole)), 0, -1):
-            steps = min(self._steps(room, number), whole, math.ceil(most / number))
+            fitting = math.floor((room / number - self.epoch) / step)
+            steps = min(fitting, whole, math.ceil(most / number))
             if steps >= 1:
                 if number > epochs and (number - 1) * whole > number * steps:
                     return number - 1, whole  # whole epochs, for what another one's end costs
                 return number, steps
         return 0, 0
-
-    def _steps(self, room: float, epochs: int) -> int:
-        return math.floor((room / epochs - self.epoch) / self.step)
 
 
 def pages_of(shown: int) -> str:
@@ -120,7 +130,7 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
             at its end where the configuration does not say it.
     """
     with using(trainer.config.usual_threads):
-        step, image = _time_some(trainer)
+        step, early, image = _time_some(trainer)
     splits = trainer.splits
     train, monitored = len(splits.train), len(splits.monitored)
     sample = trainer.config.train_sample
@@ -134,7 +144,13 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
     pages = known.get(pages_of(shown)) or shown * _time_pages()
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
     most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
-    return Cost(step, image, monitored, last, sample, pages=pages, most=most)
+    return Cost(
+        *(step, image, monitored, last, sample),
+        pages=pages,
+        most=most,
+        early=early,
+        early_fraction=trainer.recipe.early_fraction,
+    )
 
 
 def _time_pages() -> float:
@@ -143,18 +159,25 @@ def _time_pages() -> float:
     return PAGES * min(timeit.repeat(loop, number=1, repeat=5))
 
 
-def _time_some(trainer: Trainer) -> tuple[float, float]:
-    """Seconds of a step, and of an image that is evaluated."""
-    state = trainer.untrained()
+def _time_some(trainer: Trainer) -> tuple[float, float, float]:
+    """Seconds of a step; the share of it that a step on the first epochs' images takes; and
+    seconds of an image that is evaluated."""
+    state, recipe = trainer.untrained(), trainer.recipe
     state.network.train()
     batches = chain.from_iterable(map(trainer.batches.epoch, count()))
-    train_step(state, next(batches)).loss.item()  # memory is got in the first; waits for the device
-    started = time.perf_counter()
-    for batch in islice(batches, TIMED_STEPS):
-        train_step(state, batch).loss.item()
-    step = (time.perf_counter() - started) / TIMED_STEPS
+
+    def timed(early_fraction: float) -> float:
+        state.recipe = replace(recipe, early_fraction=early_fraction)
+        train_step(state, next(batches)).loss.item()  # gets memory; waits for the device
+        started = time.perf_counter()
+        for batch in islice(batches, TIMED_STEPS):
+            train_step(state, batch).loss.item()
+        return (time.perf_counter() - started) / TIMED_STEPS
+
+    step = timed(0.0)
+    early = timed(1.0) / step if recipe.size_at(0.0) != recipe.size_at(1.0) else 1.0
     some = trainer.splits.train.images[:EVALUATED]
     classifier = trainer.classifier(state)
     started = time.perf_counter()
     classifier.logits(some)
-    return step, (time.perf_counter() - started) / len(some) / trainer.world.size
+    return step, early, (time.perf_counter() - started) / len(some) / trainer.world.size

@@ -67,7 +67,8 @@ def choices_of(
         return (Choice(make_config(recipe, options)),)
     if options.get("time") is None:
         raise UserError("give a recipe, or with `time` how long it may take", option="time")
-    return tuple(choice_of(each, make_config(each.recipe, options)) for each in lengths())
+    side = make_config(lengths()[0].recipe, options).recipe.size
+    return tuple(choice_of(each, make_config(each.recipe, options)) for each in lengths(side))
 
 
 def choice_of(length: Length, config: RunConfig) -> Choice:
@@ -99,7 +100,7 @@ def plan(trainer: Trainer, cost: Cost, clock: Clock) -> RunConfig:
             break
     else:
         passed = clock.passed
-        least = math.ceil((passed + cost.epoch + cost.end + enough * cost.step) / AIM) + 1
+        least = math.ceil((passed + cost.epoch + cost.end + enough * cost.step_from(0.0)) / AIM) + 1
         raise TooShort(
             f"`time` {trainer.config.time} is too short: {passed:.0f} s have passed, and "
             f"{trainer.recipe.name} on these images takes {least} s at least on this machine; give "

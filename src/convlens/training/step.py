@@ -51,6 +51,10 @@ class TrainState:
         """Which epoch the next step belongs to, counted from 0."""
         return self.pace.epoch_of(self.step)
 
+    def size_at(self, epoch: int) -> int:
+        """Side of the training images in that epoch of the present plan, pixels."""
+        return self.recipe.size_at(self.pace.progress(self.pace.steps_until(epoch)))
+
     def progress_at(self, part: float) -> float:
         """The share of all steps that will have been after that part of the next one, [0, 1]."""
         return self.pace.progress(self.step + part)
@@ -94,7 +98,7 @@ def train_step(state: TrainState, batch: Batch) -> StepStats:
     """One step: augment, forward pass, loss, backward pass, optimizers, average of the weights."""
     recipe, done = state.recipe, state.progress_at(0)
     started = time.perf_counter()
-    images, targets = state.prepare(batch.to(state.machine.device), recipe.size_at(state.epoch))
+    images, targets = state.prepare(batch.to(state.machine.device), state.size_at(state.epoch))
     data_seconds = time.perf_counter() - started
 
     # at the step's middle: at its beginning a warm-up's first step would have the rate 0

@@ -40,9 +40,11 @@ class Timekeeper(Callback):
     def epoch(self, state: TrainState, stats: EpochStats) -> None:
         """Look at the clock."""
         now, seconds = time.perf_counter(), stats.row["seconds"]
+        size = state.size_at(state.pace.epoch_of(state.step - 1))
+        early = self.cost.early if size != state.recipe.size_at(1.0) else 1.0
         self.cost = replace(
             self.cost,
-            step=stats.train_seconds / state.pace.steps,
+            step=stats.train_seconds / state.pace.steps / early,
             image=(seconds - stats.train_seconds) / self.cost.monitored,
             keeping=max(0.0, now - self.since - seconds),
         )
@@ -76,7 +78,7 @@ class Timekeeper(Callback):
         if abs(late) <= SLACK * self.clock.seconds or as_long_as_can_be:
             return None
         whole = len(self.trainer.batches)
-        epochs, steps = cost.fit(self.clock.left, whole, 1, state.step)
+        epochs, steps = cost.fit(self.clock.left, whole, 1, state.step, pace.progress(state.step))
         if epochs * steps < ANNEALING * state.step:
             epochs, steps = 1, min(math.ceil(ANNEALING * state.step), whole)
         changed = pace.changed(done, epochs, steps)
