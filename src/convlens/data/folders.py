@@ -1,13 +1,12 @@
 """A data set as folders: a folder per class, within a folder per split or not."""
 
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from convlens.data.decode import complaint
-from convlens.data.listing import File, Listing, make_listing, named
+from convlens.data.listing import File, Listing, known_by, make_listing, named, regular_file
 from convlens.data.names import (
     CONTROL,
     IMAGE_SUFFIXES,
@@ -184,23 +183,13 @@ def _list_class(
 def _sort(root: Path, path: str, belongs: tuple[str, str], found: _Found) -> None:
     """Add a file to the images or to what is none."""
     name = as_unicode(path)
-    file = _file(os.path.join(root, path))
+    file = regular_file(os.path.join(root, path))
     if file is None or not path.lower().endswith(IMAGE_SUFFIXES):
         found.foreign.append((name, complaint(root / path)))
     elif NOT_UTF8.search(name.rpartition("/")[2]):
         found.foreign.append((name, "has a name that is not UTF-8; rename it"))
     else:
-        known_by = file.st_size, file.st_mtime_ns, file.st_ctime_ns
-        found.files.append(File(name, *belongs, *known_by))
-
-
-def _file(path: str) -> os.stat_result | None:
-    """What a regular file is known by; None of anything else, and of a link that leads nowhere."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found if stat.S_ISREG(found.st_mode) else None
+        found.files.append(File(name, *belongs, *known_by(file)))
 
 
 def _unfit(root: Path, folder: str, other: str, name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Which images a data set has: their files, their classes and the splits they belong to."""
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,20 @@ class File(NamedTuple):
     size: int
     mtime: int
     ctime: int
+
+
+def regular_file(path: str) -> os.stat_result | None:
+    """What is known of a regular file; None of anything else, and of what is not there."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def known_by(file: os.stat_result) -> tuple[int, int, int]:
+    """A file's size, mtime and ctime, as `File` has them."""
+    return file.st_size, file.st_mtime_ns, file.st_ctime_ns
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import math
 import os
 import posixpath
 import re
-import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convlens.data.decode import open_file
-from convlens.data.listing import File, Listing, make_listing
+from convlens.data.listing import File, Listing, known_by, make_listing, regular_file
 from convlens.data.names import (
     CONTROL,
     IMAGE_SUFFIXES,
@@ -421,11 +420,7 @@ def _split_folders(paths: Sequence[str | None]) -> list[str] | None:
 
 def _stat(root: str | Path, path: str) -> os.stat_result | None:
     """Of a regular file; None for what is none, or is not there."""
-    try:
-        found = os.stat(f"{root}/{path if path.isascii() else on_disk(path)}")
-    except (OSError, ValueError):
-        return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return regular_file(f"{root}/{path if path.isascii() else on_disk(path)}")
 
 
 def _is_file(root: Path, path: str) -> bool:
@@ -536,8 +531,7 @@ class _Collected:
         if known is not None:
             self._add_again(path, row, known, label, split)
             return
-        known_by = found.st_size, found.st_mtime_ns, found.st_ctime_ns
-        self.files[where] = File(where, label, split, *known_by), path, row.line
+        self.files[where] = File(where, label, split, *known_by(found)), path, row.line
 
     def _unfit(self, path: Path, row: Row, is_split: bool) -> str:
         """What is wrong with the label or the split of a line; "" where nothing is."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from convlens.data.dataset import Split
 from convlens.data.decode import decode
+from convlens.data.listing import known_by
 from convlens.data.place import cache_home
 from convlens.data.tools.near_duplicates import across
 from convlens.data.tools.near_duplicates.search import SIDE
@@ -65,9 +66,8 @@ def _kept_at(root: Path, train: Split, validation: Split) -> Path:
     key = hashlib.sha256(str(VERSION).encode())
     for split in train, validation:
         for path in split.paths:
-            stat = os.stat(os.path.join(root, on_disk(path)))
-            known_by = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-            key.update(f"{path}\0{known_by}\n".encode("utf-8", "replace"))
+            file = os.stat(os.path.join(root, on_disk(path)))
+            key.update(f"{path}\0{known_by(file)}\n".encode("utf-8", "replace"))
         key.update(b"\n")
     return cache_home() / f"near-duplicates-{key.hexdigest()[:16]}.npy"
 
