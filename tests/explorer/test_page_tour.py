@@ -99,10 +99,12 @@ def check_step(page: Page, number: int, steps: list[str]) -> Locator:
     expect(box.locator(".tour-count")).to_have_text(f"Step {number} of {len(steps)}")
     expect(page.locator("html")).to_have_attribute("data-step", steps[number - 1])
     page.wait_for_function(IN_SIGHT)
+    says = box.locator(".tour-says")
+    expect(says).not_to_have_attribute("aria-busy", "true")
     expect(box.locator(".tour-todo")).to_contain_text("Try it: ")
     words = box.inner_text()
     assert "{" not in words and "undefined" not in words
-    assert 1 < box.locator(".tour-says").inner_text().count(".") <= 5
+    assert 1 < says.inner_text().count(".") <= 5
     return box
 
 

@@ -167,6 +167,7 @@ export class Tour {
     if (!fits) go({ ...wanted, tour: at }, { replace: true });
     this.#write();
     if (place) await this.#tell(fits ? address : place);
+    if (this.step === step) this.says.removeAttribute("aria-busy");
   }
 
   #open(at, steps) {
@@ -188,6 +189,7 @@ export class Tour {
       };
       this.watching.observe(main, what);
     }
+    this.says.setAttribute("aria-busy", "true"); // until #settle knows what its sentences miss
     this.count.textContent = `Step ${at} of ${steps.length}`;
     this.title.textContent = this.step.title;
     this.back.disabled = at === 1;
