@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from convlens.data.normalize import Normalize
 from convlens.errors import UserError
 from convlens.inference import Classifier
 from convlens.recipes import Recipe
-from convlens.training.criterion import Criterion, load_teachers, make_teacher
+from convlens.training.criterion import Criterion, Teachers, load_teachers
 
 COUNTS = np.array([8, 4, 2, 2])
 LOGITS = torch.tensor([[1.0, 0.5, -1.0, 2.0], [0.0, 3.0, 1.0, -2.0]])
@@ -53,19 +55,28 @@ def test_distillation_by_hand():
     assert float(criterion(LOGITS, TARGETS, IMAGES)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_teachers_see_images_normalized_as_they_were_trained(toy_weights):
-    trained = Classifier.load(toy_weights)
-    pixels = torch.rand(3, 3, 16, 16)
+def normalized(pixels, by):
+    return (pixels - by.mean.view(1, 3, 1, 1)) / by.std.view(1, 3, 1, 1)
 
-    def normalized(by):
-        return (pixels - by.mean.view(1, 3, 1, 1)) / by.std.view(1, 3, 1, 1)
 
-    here = Normalize([0.5, 0.5, 0.4], [0.3, 0.2, 0.1])
-    teachers = load_teachers([str(toy_weights)] * 2, trained.class_names)
-    teacher = make_teacher(teachers, here, torch.float32)
-    expected = trained.model(normalized(trained.normalize)).log_softmax(dim=1)
-    torch.testing.assert_close(teacher(normalized(here)), expected, rtol=1e-4, atol=1e-4)
-    assert make_teacher([], here, torch.float32) is None
+def test_each_teacher_teaches_its_part_on_images_normalized_as_it_was_trained(toy_weights):
+    first = Classifier.load(toy_weights)
+    second = copy.deepcopy(first)
+    *_, bias = second.model.parameters()  # of the classes
+    bias.data += torch.arange(len(bias))
+    second.normalize = Normalize([0.1, 0.2, 0.3], [0.3, 0.3, 0.2])
+    pixels, here = torch.rand(5, 3, 16, 16), Normalize([0.5, 0.5, 0.4], [0.3, 0.2, 0.1])
+    expected = [
+        each.model(normalized(pixels, each.normalize)).log_softmax(dim=1)
+        for each in (first, second)
+    ]
+    teachers = Teachers([first, second], here, torch.float32)
+    for count in (5, 4, 1):  # the larger half to the first
+        half = (count + 1) // 2
+        taught = teachers(normalized(pixels, here)[:count])
+        torch.testing.assert_close(taught[:half], expected[0][:half], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(taught[half:], expected[1][half:count], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(expected[0], expected[1], atol=0.1)
 
 
 def test_a_teacher_of_other_classes_is_refused(toy_weights):

@@ -90,12 +90,26 @@ def load_teachers(
     return teachers
 
 
-def make_teacher(
-    teachers: Sequence[Classifier], normalize: Normalize, dtype: torch.dtype
-) -> nn.Module | None:
-    """The logarithms of the teachers' mean probabilities, at temperature 1, for images that are
-    normalized by `normalize`; None without teachers. Fast, with products in `dtype`."""
-    if not teachers:
-        return None
-    models = [FastInference(teacher.model, dtype) for teacher in teachers]
-    return Ensemble(models, [teacher.normalize for teacher in teachers], normalize)
+class Teachers(nn.Module):
+    """Several teachers, each of which teaches a part of every batch.
+
+    For a student it is as if all taught every image, at the cost of one: cross-entropy is linear in
+    what is taught, and over the epochs an image comes to each of them.
+    Input: (B, channels, H, W), normalized by `normalize`. Output: (B, num_classes).
+
+    Args:
+        teachers: At least one.
+        normalize: Of the images of the student.
+        dtype: Of the products: torch.float32 or torch.bfloat16.
+    """
+
+    def __init__(self, teachers: Sequence[Classifier], normalize: Normalize, dtype: torch.dtype):
+        super().__init__()
+        self.models = nn.ModuleList(
+            Ensemble([FastInference(teacher.model, dtype)], [teacher.normalize], normalize)
+            for teacher in teachers
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.chunk(len(self.models))  # fewer where there are fewer images than teachers
+        return torch.cat([model(part) for model, part in zip(self.models, parts, strict=False)])

@@ -25,7 +25,7 @@ from convlens.recipes import Recipe
 from convlens.training.autotune import apply_plan
 from convlens.training.callbacks import Callback, Callbacks, EpochStats
 from convlens.training.config import RunConfig
-from convlens.training.criterion import Criterion, load_teachers, make_teacher
+from convlens.training.criterion import Criterion, Teachers, load_teachers
 from convlens.training.device import Machine
 from convlens.training.distributed import ALONE, World
 from convlens.training.ema import ModelEma
@@ -261,7 +261,9 @@ class Trainer:
 
     def _state(self, model: nn.Module) -> TrainState:
         recipe, device = self.recipe, self.machine.device
-        teacher = make_teacher(self.teachers, self.normalize, self.machine.dtype)
+        teacher = None
+        if self.teachers:
+            teacher = Teachers(self.teachers, self.normalize, self.machine.dtype).to(device)
         counts = np.bincount(self.batches.split.labels, minlength=self.dataset.num_classes)
         ema = ModelEma(model, recipe.ema_decay, recipe.swa_fraction)
         return TrainState(
@@ -270,7 +272,7 @@ class Trainer:
             ema=ema,
             optimizers=make_optimizers(model, recipe),
             prepare=lambda batch, size: augment(batch, recipe.augment, self.normalize, size),
-            criterion=Criterion(recipe, counts, teacher and teacher.to(device), device),
+            criterion=Criterion(recipe, counts, teacher, device),
             recipe=recipe,
             machine=self.machine,
             world=self.world,
