@@ -36,7 +36,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent))
 from datasets_sets import SETS, made
-from over_time import PEER_COLORS, averages
+from over_time import PEER_COLORS, draw
 
 from convlens import logs
 from convlens.bench import machine
@@ -278,7 +278,9 @@ def ahead(mine: Sequence[Record], others: Sequence[Sequence[Record]], figure: st
 
 def table(records: Sequence[Record], minutes: Sequence[float]) -> str:
     """Ours against the peers, set by set and time by time; then every recipe on every set."""
-    names = list(dict.fromkeys(r["set"] for r in records))
+    # a set of which ours alone has been timed has no row yet
+    shown = [r for r in records if r["method"] in (*PEERS, *OURS)]
+    names = list(dict.fromkeys(r["set"] for r in shown))
     head = ["set", "minutes", "figure", *TITLES.values(), "ahead by, points"]
     lines = [head, [":--", "--:", ":--", *["--:"] * (len(head) - 3)]]
     for name in names:
@@ -353,18 +355,16 @@ def picture(records: Sequence[Record]) -> Figure:
             if not mine:
                 continue
             given = sorted({r["minutes"] or 0 for r in mine})
-            x, y, error = averages([of(mine, minutes=minutes or None) for minutes in given])
+            groups = [of(mine, minutes=minutes or None) for minutes in given]
             color = COLORS.get(method, BLUE)
+            line, *first = draw(ax, groups, color, "o-" if method in TIMED else "D")
             if method in TIMED:
-                line = ax.errorbar(x, y, error, fmt="o-", color=color, markersize=4, linewidth=1)
                 labeled.setdefault(TITLES[method], line)
             else:
-                ax.errorbar(x, y, error, fmt="D", color=color, markersize=4)
-                ax.annotate(method, (x[0], y[0]), (4, -8), textcoords="offset points", fontsize=6.5)
+                ax.annotate(method, first, (4, -8), textcoords="offset points", fontsize=6.5)
         ticks = sorted({r["minutes"] for r in of(records, set=name) if r["minutes"]})
-        ax.set(
-            title=name, xscale="log", xlabel=f"minutes of a process, {CORES} cores", ylim=(0, 100)
-        )
+        ax.set(title=name, xscale="log", ylim=(0, 100))
+        ax.set_xlabel(f"minutes of a process, {CORES} cores (hollow: one seed)")
         ax.set_xticks([60 * minutes for minutes in ticks], [f"{minutes:g}" for minutes in ticks])
         ax.set_xticks([], minor=True)
         ax.grid(True, color="#DDDDDD")

@@ -26,7 +26,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent))
-from over_time import PEER_COLORS, averages
+from over_time import PEER_COLORS, draw
 
 from convlens import logs
 from convlens.bench import machine
@@ -177,6 +177,7 @@ def picture(records: Sequence[Record], peers: Sequence[Record]) -> Figure:
     figure = new_figure(height=3.6)
     ax = figure.subplots()
     sets = list(dict.fromkeys(r["set"] for r in records))
+    labeled: dict[str, Any] = {}
     of_set = {name: f", {name}" if len(sets) > 1 else "" for name in sets}
     for (name, holdout), color in zip(
         dict.fromkeys((r["set"], r["holdout"]) for r in records),
@@ -185,7 +186,7 @@ def picture(records: Sequence[Record], peers: Sequence[Record]) -> Figure:
     ):
         mine = [r for r in records if (r["set"], r["holdout"]) == (name, holdout)]
         label = f"ConvLens{of_set[name]}" + (" (held out)" if holdout else "")
-        _line(ax, list(points(mine).values()), label, color)
+        labeled[label], *_ = draw(ax, list(points(mine).values()), color)
     seconds = {seconds_of(r["time"]) for r in records}
     for peer, color in PEER_COLORS.items():
         for name in sets:
@@ -194,20 +195,16 @@ def picture(records: Sequence[Record], peers: Sequence[Record]) -> Figure:
             minutes = sorted({r["minutes"] for r in rows})
             if minutes:
                 by_time = [[r for r in rows if r["minutes"] == each] for each in minutes]
-                _line(ax, by_time, f"{NAMES.get(peer, peer)}{of_set[name]}", color)
+                labeled[f"{NAMES.get(peer, peer)}{of_set[name]}"], *_ = draw(ax, by_time, color)
                 seconds.update(60 * each for each in minutes)
     title = "" if len(sets) > 1 else sets[0]
     ax.set(xscale="log", ylim=(0, 100), ylabel="accuracy, %", title=title)
-    ax.set_xlabel("a process from its start to its end, on two cores")
+    ax.set_xlabel("a process from its start to its end, on two cores (hollow: one seed)")
     ax.set_xticks(sorted(seconds), list(map(in_words, sorted(seconds))))
     ax.set_xticks([], minor=True)
     ax.grid(True)
-    ax.legend(loc="upper left")
+    ax.legend(labeled.values(), labeled.keys(), loc="upper left")
     return figure
-
-
-def _line(ax: Any, groups: Sequence[Sequence[Record]], label: str, color: str) -> None:
-    ax.errorbar(*averages(groups), fmt="o-", color=color, markersize=4, linewidth=1.2, label=label)
 
 
 if __name__ == "__main__":

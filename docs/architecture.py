@@ -228,15 +228,14 @@ def tree(package: Path) -> str:
     lines = [package.name + "/"]
     for path in sorted(package.rglob("*.py"), key=lambda p: (p.parent, p.name != "__init__.py", p)):
         inside = path.relative_to(package)
-        about = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[
-            0
-        ]
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        about = docstring.split("\n\n")[0].replace("\n", " ")
         if path.name == "__init__.py":
             name, depth = f"{inside.parent.name}/", len(inside.parts) - 1
         else:
             name, depth = path.name, len(inside.parts)
         if depth and about:
-            lines.append(f"{'  ' * depth}{name}".ljust(30) + about)
+            lines.append(f"{'  ' * depth}{name}".ljust(31) + about)
     return "\n".join(["```text", *lines, "```", ""])
 
 

@@ -9,7 +9,7 @@ def lenet5() -> Recipe:
 
     convlens train lenet5 --seed 0
 
-    3 minutes on one core; 62.2 % on Caltech-101's validation images (mean of 5 seeds), 99.0 %
+    2 minutes on one core; 62.2 % on Caltech-101's validation images (mean of 5 seeds), 99.0 %
     on the training images: over-fitted, as question 1a shows. Its layers stay the assignment's at
     every `size`, of which 16 is the least: at 224 the first fully connected one has 12.8 million
     weights in the place of 1.0.
@@ -30,7 +30,7 @@ def lenet5plus() -> Recipe:
 
     convlens train lenet5plus --seed 0
 
-    28 minutes on one core without bf16; 79.3 % on Caltech-101's validation images (mean of 5
+    32 minutes on one core without bf16; 79.3 % on Caltech-101's validation images (mean of 5
     seeds); all but four of the 7,766 training images are learned.
     """
     return Recipe(

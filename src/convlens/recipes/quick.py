@@ -9,7 +9,7 @@ def quick() -> Recipe:
 
     convlens train quick --seed 0
 
-    A minute on two cores that have bf16, six on one core without; 77.3 % on Caltech-101's
+    A minute on two cores that have bf16, seven on one core without; 77.3 % on Caltech-101's
     validation images (mean of 5 seeds).
     """
     return Recipe(

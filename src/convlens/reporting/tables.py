@@ -73,7 +73,7 @@ def results_table(records: Sequence[Record]) -> str:
                 mean(mine, "validation_mean_class_accuracy", "{:.1%}"),
                 *_means(mine, ("test_accuracy", "test_mean_class_accuracy") * tested),
                 _minutes(mine),
-                markdown_code(f"convlens reproduce {name}"),
+                markdown_code(f"convlens reproduce {name}" + _seeds(mine)),
             ]
         )
     rules = [":--"] + ["--:"] * (len(titles) - 2) + [":--"]
@@ -194,6 +194,11 @@ def uncertainty_in_words(records: Sequence[Record]) -> str:
 
 def _table(titles: Sequence[str], rules: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (titles, rules, *rows))
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    """The option of `reproduce` that trains as many seeds as there are; none for the usual one."""
+    return f" --seeds {len(records)}" if len(records) > 1 else ""
 
 
 def _minutes(records: Sequence[Record]) -> str:
