@@ -1103,7 +1103,7 @@ def test_below_a_proxy_s_path_everything_is_found(toy_weights, data, show, behin
     """As in JupyterHub: the token opens the page, which finds its parts and sends an image."""
     prefix, token = "/user/me/proxy/8765", "the-token"
     explorer = Explorer.open([toy_weights], data)
-    with hosted(application(explorer, token, prefix, True)) as inner:
+    with hosted(application(explorer, token, prefix)) as inner:
         port = urlsplit(inner).port
         with behind(port, prefix, strips=True) as host:
             page = show(f"{host}{prefix}/?token={token}", "#/image/v3")

@@ -288,22 +288,21 @@ def test_a_redirect_leads_to_the_page_and_nowhere_else(explorer: Explorer, prefi
             assert f"; Path={prefix}/;" in head  # of the cookie
 
 
-def test_below_a_proxy_s_path_the_token_or_this_computer_s_name_opens(explorer: Explorer):
+def test_below_a_proxy_s_path_the_token_opens_and_nothing_else(explorer: Explorer):
+    """Many a proxy asks by this computer's own name, for whoever comes to it."""
     explorer.watch = lambda give_way: None
-    with asking(explorer, "the-token", "/user/me", True) as client:
-        assert client.get("/api/site.json").status_code == 200  # the proxy took its path off
-        assert client.get("/user/me/api/site.json").status_code == 200
-        assert client.get("/user/me/user/me/api/site.json").status_code == 404
-        assert client.get("/user/meteor").status_code == 404
-        bare = client.get("/user/me")  # from which "api/site.json" would lead elsewhere
-        assert (bare.status_code, bare.headers["location"]) == (303, "/user/me/")
-        client.headers["host"] = "hub.example"
-        for path in "/user/me/", "/user/me", "/", "/user/me/?token=wrong":
-            assert client.get(path).status_code == 403
+    with asking(explorer, "the-token", "/user/me") as client:
+        for host in "127.0.0.1", "localhost", "hub.example":
+            for path in "/user/me/", "/user/me", "/", "/user/me/?token=wrong":
+                assert client.get(path, headers={"host": host}).status_code == 403
         assert client.get("/user/me/?token=the-token").headers["location"] == "/user/me/"
         assert client.get("/user/me/api/site.json").status_code == 200
-    with asking(explorer, "the-token", "/user/me", False) as client:  # not on the loopback
-        assert client.get("/user/me/").status_code == 403
+        shown = {"cookie": f"{server.cookie_of('the-token')}=the-token"}  # of the path below
+        assert client.get("/api/site.json", headers=shown).status_code == 200  # that is taken off
+        assert client.get("/user/me/user/me/api/site.json").status_code == 404
+        assert client.get("/user/meteor", headers=shown).status_code == 404
+        bare = client.get("/user/me", headers=shown)  # from which "api/site.json" would lead elsewhere
+        assert (bare.status_code, bare.headers["location"]) == (303, "/user/me/")
 
 
 @pytest.mark.parametrize("strips", [True, False])

@@ -26,8 +26,8 @@ class ExploreOptions(Reading):
     port: int = 8765
     """The port to listen at; 0 takes any that is free."""
     root_path: str = ""
-    """The path below which a proxy shows the page, as JupyterHub's /user/me/proxy/8765; who comes
-    by another name than this computer's is asked for a token."""
+    """The path below which a proxy shows the page, as JupyterHub's /user/me/proxy/8765; then
+    everybody is asked for a token."""
     browser: bool = False
     """Open the page in the browser."""
     export: Annotated[Path | None, arg(metavar="FILE")] = None

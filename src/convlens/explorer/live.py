@@ -193,10 +193,8 @@ def _json(content: Any) -> Response:
     return Response(as_json(content).body, media_type="application/json")
 
 
-def live_application(
-    live: Live, token: str | None = None, prefix: str = "", own: bool = False
-) -> ASGIApp:
-    """The ASGI application; token, prefix and own are the Guard's."""
+def live_application(live: Live, token: str | None = None, prefix: str = "") -> ASGIApp:
+    """The ASGI application; token and prefix are the Guard's."""
     app = Starlette(
         routes=[
             Route("/api/runs.json", live.all),
@@ -213,4 +211,4 @@ def live_application(
         lifespan=live.life,
     )
     app.router.redirect_slashes = False
-    return Guard(app, token, prefix, own)
+    return Guard(app, token, prefix)

@@ -218,12 +218,10 @@ class Guard:
         token: What is asked for; None on the loopback, where the Host header is looked at instead.
         prefix: The path below which a proxy shows the page, "" or "/…", percent-encoded; requests
             may have it or not, as some proxies take it off.
-        own: Whether a Host header that names this computer is as good as the token.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, prefix: str = "", own: bool = False):
+    def __init__(self, app: ASGIApp, token: str | None, prefix: str = ""):
         self.app, self.token, self.prefix = app, token, prefix
-        self.own = own or token is None
         self.cookie = "" if token is None else cookie_of(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -262,10 +260,10 @@ class Guard:
             )
             return response
         shown = request.cookies.get(self.cookie, "")
-        known = self.token is not None and _equal(shown, self.token)
-        if not known and not (self.own and is_loopback(_name(host))):
-            if self.token is None:
+        if self.token is None:
+            if not is_loopback(_name(host)):
                 return _error(403, "this explorer answers only to this computer's own name")
+        elif not _equal(shown, self.token):
             return _error(403, "open the address with the token that `convlens explore` printed")
         if request.method not in ("GET", "HEAD"):
             # A proxy may have put another Host in the place of the one that the browser asked.
@@ -348,10 +346,8 @@ HANDLERS: dict[Any, Any] = {  # Starlette's type for it takes none of a kind of 
 }
 
 
-def application(
-    explorer: Explorer, token: str | None = None, prefix: str = "", own: bool = False
-) -> ASGIApp:
-    """The ASGI application; token, prefix and own are the Guard's."""
+def application(explorer: Explorer, token: str | None = None, prefix: str = "") -> ASGIApp:
+    """The ASGI application; token and prefix are the Guard's."""
     service = Service(explorer)
     app = Starlette(
         routes=[
@@ -363,7 +359,7 @@ def application(
         lifespan=service.life,
     )
     app.router.redirect_slashes = False
-    return Guard(app, token, prefix, own)
+    return Guard(app, token, prefix)
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:

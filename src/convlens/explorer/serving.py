@@ -177,13 +177,14 @@ def _serve(
     browser: bool,
     begin: "Callable[[uvicorn.Server], None]" = lambda server: None,
 ) -> None:
-    """make: an application by the Guard's token, prefix and own. begin: is told of the server."""
+    """make: an application by the Guard's token and prefix. begin: is told of the server."""
     import uvicorn
 
     from convlens.explorer.server import configuration
 
-    prefix, loopback = as_prefix(root_path), is_loopback(host)
-    token = None if loopback and not prefix else secrets.token_urlsafe(16)
+    prefix = as_prefix(root_path)
+    # A proxy, too, asks from this computer, and under its name where it is not told otherwise.
+    token = None if is_loopback(host) and not prefix else secrets.token_urlsafe(16)
     with listen(host, port) as listening:
         address = address_of(listening, host) + f"{prefix}/"
         address += f"?token={token}" if token else ""
@@ -192,7 +193,7 @@ def _serve(
         logger.warning("explore    %s (Ctrl-C ends it)", address)
         if browser:  # which waits for the server, for the socket listens already
             webbrowser.open(address)
-        server = uvicorn.Server(configuration(make(token, prefix, loopback)))
+        server = uvicorn.Server(configuration(make(token, prefix)))
         begin(server)
         _run(server, listening)
 
