@@ -310,7 +310,7 @@ def test_below_a_proxy_the_page_its_answers_and_uploads_are_found(explorer, behi
     """The proxy has a Host header of its own, and a page comes from another origin than that."""
     prefix = "/user/me@x/proxy/1"
     with (
-        running(explorer, "the-token", prefix, True) as port,
+        running(explorer, "the-token", prefix) as port,
         behind(port, prefix, strips) as host,
         httpx.Client(follow_redirects=True, timeout=30) as client,
     ):
