@@ -54,8 +54,16 @@ def test_what_a_killed_process_left_goes_with_the_next_that_writes_there(tmp_pat
     (left,) = path.parent.iterdir()
     living = path.parent / left.name.replace(left.name.split(".")[-4], str(os.getppid()))
     living.write_text("of a process that is alive", encoding="utf-8")
+    *_, process, mark, _, suffix = left.name.split(".")
+    elsewhere, old = (
+        path.parent / f".metrics.{process}.{ours:04x}{mark[4:]}.tmp.{suffix}"
+        for ours in (int(mark[:4], 16) ^ 1, int(mark[:4], 16) ^ 2)
+    )
+    for each in elsewhere, old:
+        each.write_text("of another machine, where that number may live", encoding="utf-8")
+    os.utime(old, (0, 0))
     write_json(path, {})
-    assert set(path.parent.iterdir()) == {path, living}
+    assert set(path.parent.iterdir()) == {path, living, elsewhere}
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -22,11 +23,11 @@ import yaml
 from convlens.errors import UserError
 from convlens.escape import csv_rows, from_csv_cell
 
-TEMPORARY = re.compile(r"\..*\.(\d+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
+TEMPORARY = re.compile(r"\..*\.(?P<process>\d+)\.(?P<where>[0-9a-f]{4})?[0-9a-f]{8}\.tmp(\.[^.]*)?")
 # What version 0.1 left of files, and of folders after their names; it gives no process away there.
-_OLD_FILE = re.compile(r"\..+\.(\d+)\.tmp(\.[^.]*)?")
+_OLD_FILE = re.compile(r"\..+\.(?P<process>\d+)(?P<where>)\.tmp(\.[^.]*)?")
 _OLD_FOLDER = re.compile(r"\.[0-9a-f]{12}\.tmp")
-_OLD = 86_400  # seconds after which such a folder, or a file of a dead process, is swept
+_OLD = 86_400  # seconds after which such a folder or file is swept, and what is of another machine
 MARKER = ".convlens"  # in folders that ConvLens has made and filled
 LONGEST = 215  # bytes of a name without its suffix; file systems take 255 with all that is added
 
@@ -92,13 +93,14 @@ def mark(folder: Path) -> None:
 
 
 def temporary_name(name: str) -> str:
-    """A name for what will become `name`: hidden, with this process' number, never used before.
+    """A name for what will become `name`: hidden, with this process' number and a mark of the
+    machine where that counts, never used before.
 
     It keeps the suffix, because writers choose the format by it, and is short enough for any name
     that a file system takes.
     """
     stem, suffix = os.path.splitext(name)
-    ending = f".{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
+    ending = f".{os.getpid()}.{_here()}{uuid.uuid4().hex[:8]}.tmp{suffix}"
     return on_disk(f".{_cut(as_unicode(stem), LONGEST - len(ending))}{ending}")
 
 
@@ -115,14 +117,25 @@ def is_temporary(path: Path) -> bool:
 def sweep(folder: Path, beginning: str = "") -> None:
     """Remove from `folder` the temporary files and folders of processes that are dead.
 
-    beginning: of their names, where the folder is everybody's.
+    Those of another machine or container, which may share the folder, go after a day, for nobody
+    here can ask whether their processes live. beginning: of their names, where the folder is
+    everybody's.
     """
     for path in folder.glob(f"{glob.escape(beginning)}*") if folder.is_dir() else ():
-        found = TEMPORARY.fullmatch(path.name)
-        if found is None and (found := _OLD_FILE.fullmatch(path.name)) and not _is_old(path):
+        found = TEMPORARY.fullmatch(path.name) or _OLD_FILE.fullmatch(path.name)
+        if found is None or _is_alive(int(found["process"])):
             continue
-        if found is not None and not _is_alive(int(found[1])):
+        if found["where"] == _here() or _is_old(path):
             _remove(path)
+
+
+@functools.cache
+def _here() -> str:
+    """Of the machine, and the container in it, in which a process' number counts."""
+    place = platform.node()
+    with contextlib.suppress(OSError):
+        place += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(place.encode()).hexdigest()[:4]
 
 
 @functools.cache

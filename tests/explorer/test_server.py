@@ -301,7 +301,8 @@ def test_below_a_proxy_s_path_the_token_opens_and_nothing_else(explorer: Explore
         assert client.get("/api/site.json", headers=shown).status_code == 200  # that is taken off
         assert client.get("/user/me/user/me/api/site.json").status_code == 404
         assert client.get("/user/meteor", headers=shown).status_code == 404
-        bare = client.get("/user/me", headers=shown)  # from which "api/site.json" would lead elsewhere
+        # from which "api/site.json" would lead elsewhere
+        bare = client.get("/user/me", headers=shown)
         assert (bare.status_code, bare.headers["location"]) == (303, "/user/me/")
 
 

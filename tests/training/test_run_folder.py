@@ -13,7 +13,7 @@ import torch
 from convlens import formats
 from convlens.data.reading import Reading
 from convlens.errors import UserError
-from convlens.files import write_json, write_yaml
+from convlens.files import temporary_name, write_json, write_yaml
 from convlens.inference import Classifier
 from convlens.recipes import RECIPES
 from convlens.training.config import RunConfig
@@ -280,7 +280,7 @@ def test_a_file_is_no_run_folder(tmp_path):
 
 
 def test_one_program_at_a_time_writes_to_a_run(tmp_path):
-    left = tmp_path / ".state.4194304.0123abcd.tmp.pt"  # of a process that is dead
+    left = tmp_path / temporary_name("state.pt").replace(f".{os.getpid()}.", ".4194304.")  # is dead
     left.touch()
     with RunFolder(tmp_path).held():
         assert not left.exists()

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,7 @@ from PIL import Image
 from convlens.data.sources import scan
 from convlens.data.tools.fetch import INNER, fetch_caltech101
 from convlens.errors import UserError
+from convlens.files import temporary_name
 
 RANDOM = np.random.default_rng(0)
 
@@ -272,7 +274,7 @@ def test_what_a_killed_download_left_is_removed(server, tmp_path, own_cache):
     ended = dead.stdout.strip()
     for folder in (own_cache / "downloads", tmp_path):
         folder.mkdir(exist_ok=True)
-        left = folder / f".x.{ended}.0123abcd.tmp"
+        left = folder / re.sub(r"\.\d+\.", f".{ended}.", temporary_name("x"))
         (left / "all").mkdir(parents=True)
         (left / "all/1.jpg").touch()
     fetch(server, tmp_path / "x")
