@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import functools
 import glob
 import hashlib
@@ -219,7 +220,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
     When the block raises, nothing is left; what a killed process left is removed by the next one.
     When another process made the same target meanwhile, that one stays. Raises UserError when
-    target is there already, unless as an empty folder, or cannot be written.
+    target is there already, unless as an empty folder, or cannot be written; an OSError of a file
+    elsewhere, as of one that is copied from there, is raised as it is.
     """
     target = Path(target)
     if target.is_dir() and any(target.iterdir()):
@@ -240,12 +242,25 @@ def whole_folder(target: Path) -> Iterator[Path]:
             if not (target.is_dir() and any(target.iterdir())):
                 raise
     except OSError as problem:
+        if is_elsewhere(problem, target.parent):
+            raise
         reason = problem.strerror or problem
         raise UserError(
             f"{target} cannot be written ({reason}); make room or name another folder"
         ) from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_elsewhere(problem: OSError, folder: Path) -> bool:
+    """Whether it is about a file that is not in that folder.
+
+    A full disk is met where something is written, even if it names what was copied.
+    """
+    name = problem.filename
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT) or not isinstance(name, str | bytes):
+        return False
+    return not Path(os.fsdecode(name)).absolute().is_relative_to(folder.absolute())
 
 
 def write_yaml(path: Path, content: dict[str, Any]) -> None:

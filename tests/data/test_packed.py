@@ -1,6 +1,7 @@
 """Archives: unpacked once into the cache, and refused whole where anything in them is hostile."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -101,6 +102,17 @@ def test_a_changed_archive_is_unpacked_anew_and_the_old_one_goes(tmp_path, cache
     zipped(path, {**PHOTOS, "photos/dog/3.png": IMAGE})
     assert len(scan(path).paths) == 5
     assert len(first) == len(left(cache)) == 1 and left(cache) != first
+
+
+def test_an_archive_that_may_not_be_read_is_named_and_not_the_cache(tmp_path, monkeypatch):
+    path = zipped(tmp_path / "a.zip", PHOTOS)
+
+    def refused(opened):
+        raise PermissionError(errno.EACCES, "Permission denied", str(opened))
+
+    monkeypatch.setattr(packed, "open_file", refused)
+    with pytest.raises(UserError, match=rf"^{path} cannot be read; give yourself the right"):
+        scan(path)
 
 
 def test_a_list_in_an_archive_says_the_classes(tmp_path):

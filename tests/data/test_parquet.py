@@ -133,8 +133,10 @@ def test_columns_are_chosen_or_asked_for(tmp_path):
     path = written(tmp_path / "a.parquet", image=IMAGES, fine=[1, 2, 3, 4], coarse=[1, 1, 2, 2])
     with pytest.raises(UserError, match=r"columns that may be that of the labels \(fine, coarse\)"):
         scan(path)
-    assert scan(path, Reading(label_column="coarse")).classes == ("1", "2")
+    coarse = scan(path, Reading(label_column="coarse"))
+    assert coarse.classes == ("1", "2")
     assert scan(path, Reading(label_column="fine")).classes == ("1", "2", "3", "4")
+    assert all((coarse.root / name).exists() for name in coarse.paths)  # who has it open keeps it
     with pytest.raises(UserError, match="no column 'x'; its columns are image, fine, coarse"):
         scan(path, Reading(label_column="x"))
     with pytest.raises(UserError, match="no column of images; its columns are text, label"):

@@ -84,7 +84,7 @@ def load(
         )
     reading = reading or Reading()
     place = Path(root).resolve()
-    listing = scan(place, reading)
+    listing = scan(place, reading, progress)
     listing.check()
     order, splits = _deal(listing, reading.split_seed)
     table = {

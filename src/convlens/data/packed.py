@@ -41,7 +41,7 @@ from convlens.data.place import cache_home
 from convlens.data.progress import progress_bar
 from convlens.errors import UserError
 from convlens.escape import visible
-from convlens.files import as_unicode, on_disk, whole_folder
+from convlens.files import as_unicode, is_elsewhere, on_disk, whole_folder
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", *TARS)
@@ -109,7 +109,7 @@ def unpack(archive: Path, progress: bool = True) -> Path:
     return kept_folder(archive, f"{found.st_size} {found.st_mtime_ns}", fill)
 
 
-def kept_folder(place: Path, version: str, fill: Callable[[Path], None]) -> Path:
+def kept_folder(place: Path, version: str, fill: Callable[[Path], None], read_as: str = "") -> Path:
     """A folder of the cache with what was made of a file or folder.
 
     Args:
@@ -117,10 +117,15 @@ def kept_folder(place: Path, version: str, fill: Callable[[Path], None]) -> Path
         version: What that is known by; older versions are removed when a new one has been made.
         fill: Makes it, in an empty folder; what it raises leaves nothing behind. Of several
             processes that need it at once one does.
+        read_as: How it was read, where that decides what is made; each way is kept.
+
+    Raises:
+        UserError: where the cache cannot be written.
+        OSError: of `place`, as where it cannot be read.
     """
     home = cache_home()
     readable = re.sub(r"[^\w.-]+", "_", place.name, flags=re.ASCII)[:40]
-    start = f"unpacked-{readable}-{_digest(os.path.abspath(place))}"
+    start = f"unpacked-{readable}-{_digest(os.path.abspath(place) + read_as)}"
     target = home / f"{start}-{_digest(version)}"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -139,7 +144,10 @@ def kept_folder(place: Path, version: str, fill: Callable[[Path], None]) -> Path
     return target
 
 
-def _unwritten(home: Path, problem: OSError) -> UserError:
+def _unwritten(home: Path, problem: OSError) -> OSError | UserError:
+    """What is to be raised of it."""
+    if is_elsewhere(problem, home):
+        return problem
     return UserError(
         f"the cache {home} cannot be written ({problem.strerror or problem}); set CONVLENS_CACHE "
         "to a folder with room"

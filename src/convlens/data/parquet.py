@@ -88,17 +88,13 @@ def read_parquet(source: Path, reading: Reading, progress: bool = True) -> Listi
         ) from None
     files = [source] if source.is_file() else shards(source)
     splits = _splits(files)
-    version = json.dumps(
-        [
-            [(as_unicode(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files],
-            [reading.file_column, reading.label_column, reading.split_column],
-        ]
-    )
+    version = json.dumps([(as_unicode(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
+    columns = [reading.file_column, reading.label_column, reading.split_column]
 
     def fill(folder: Path) -> None:
         _Unpacked(source, folder, reading).write(splits, progress)
 
-    folder = kept_folder(source, version, fill)
+    folder = kept_folder(source, version, fill, json.dumps(columns) if any(columns) else "")
     plain = replace(Reading(), skip_bad=reading.skip_bad)
     listing = read_list(folder / LIST, plain)
     broken = [as_unicode(name) for name, _ in read_csv(folder / BROKEN)]

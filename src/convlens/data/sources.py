@@ -35,11 +35,12 @@ from convlens.files import as_unicode, on_disk
 PATH_COLUMNS = ("path", "file", "image", "filename", "file_name")
 
 
-def scan(source: Path, reading: Reading | None = None) -> Listing:
+def scan(source: Path, reading: Reading | None = None, progress: bool = True) -> Listing:
     """List the images of the data set at `source`, a folder or one of the files above.
 
     What is wrong inside goes to `problems`; with `skip_bad`, files that are no images go to
-    `skipped` instead; what was left out is logged. Raises UserError where nothing can be listed:
+    `skipped` instead; what was left out is logged. progress: show a bar while an archive or Parquet
+    is unpacked. Raises UserError where nothing can be listed:
     source does not exist, cannot be read, or has two folders for one split.
     """
     source, reading = Path(source), reading or Reading()
@@ -48,7 +49,7 @@ def scan(source: Path, reading: Reading | None = None) -> Listing:
             f"data set {source} does not exist; give a folder with `data`", option="data"
         )
     try:
-        listing = _list(source, reading)
+        listing = _list(source, reading, progress)
     except OSError as problem:
         raise unreadable(problem, source) from None
     if reading.exclude is not None:
@@ -57,16 +58,16 @@ def scan(source: Path, reading: Reading | None = None) -> Listing:
     return listing
 
 
-def _list(source: Path, reading: Reading) -> Listing:
+def _list(source: Path, reading: Reading, progress: bool) -> Listing:
     """The listing of a data set of any form. Raises UserError and OSError."""
     if source.is_dir():
-        return _list_folder(source, reading)
+        return _list_folder(source, reading, progress)
     if source.name.lower().endswith(LISTS):
         return read_list(source, reading)
     if source.name.lower().endswith(parquet.ENDING):
-        return parquet.read_parquet(source, reading)
+        return parquet.read_parquet(source, reading, progress)
     if is_archive(source):
-        return _list_archive(source, unpack(source), reading)
+        return _list_archive(source, unpack(source, progress), reading, progress)
     raise UserError(
         f"data set {source} is a file that is no data set; give a folder that holds a folder per "
         "class, a list (.csv, .tsv, .jsonl), an archive (.zip, .tar) or Parquet",
@@ -74,7 +75,7 @@ def _list(source: Path, reading: Reading) -> Listing:
     )
 
 
-def _list_archive(source: Path, unpacked: Path, reading: Reading) -> Listing:
+def _list_archive(source: Path, unpacked: Path, reading: Reading, progress: bool) -> Listing:
     """The listing of what an archive was unpacked to; whatever it says names the archive."""
 
     def named_so(sentence: str) -> str:
@@ -82,7 +83,7 @@ def _list_archive(source: Path, unpacked: Path, reading: Reading) -> Listing:
 
     folder = inner(unpacked)
     try:
-        listing = _list_folder(folder, reading)
+        listing = _list_folder(folder, reading, progress)
         if _says_no_class(listing) and (tables := lists_in(folder)):
             if len(tables) > 1:
                 names = ", ".join(visible(as_unicode(table.name)) for table in tables)
@@ -101,7 +102,7 @@ def _list_archive(source: Path, unpacked: Path, reading: Reading) -> Listing:
     )
 
 
-def _list_folder(folder: Path, reading: Reading) -> Listing:
+def _list_folder(folder: Path, reading: Reading, progress: bool) -> Listing:
     """The listing of a folder: by the metadata in it, by its folders, or by its Parquet."""
     if parts := metadata_in(folder, reading):
         listing = read_lists(folder, folder, parts, reading)
@@ -109,7 +110,7 @@ def _list_folder(folder: Path, reading: Reading) -> Listing:
         return replace(listing, notes=(*listing.notes, *notes))
     listing = list_folders(folder, reading)
     if not listing.paths and parquet.shards(folder):
-        return parquet.read_parquet(folder, reading)
+        return parquet.read_parquet(folder, reading, progress)
     if _says_no_class(listing) and (tables := lists_in(folder)):
         hint = f"note       {tables[0]} lies there too; if it says the classes, give that"
         return replace(listing, notes=(*listing.notes, hint))

@@ -1,5 +1,6 @@
 """A data set that is copied into train/ and validation/."""
 
+import errno
 import shutil
 
 import pytest
@@ -84,3 +85,22 @@ def test_what_a_list_says_can_be_opened_again_whatever_its_classes_are_called(tm
     listing = scan(out)
     assert listing.problems == () and listing.counts == {"train": 4, "validation": 4}
     assert listing.classes == ("_.hidden", "a")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.EACCES, r"0\d\.png cannot be read; give"),
+        (errno.ENOSPC, r"out cannot be written \(full\); make room"),
+    ],
+)
+def test_what_cannot_be_copied_is_named_and_a_full_disk_is_the_target_s(
+    code, sentence, unsplit, tmp_path, monkeypatch
+):
+    def refused(source, target):
+        raise OSError(code, "full", str(source))
+
+    monkeypatch.setattr(shutil, "copy2", refused)
+    with pytest.raises(UserError, match=sentence):
+        write_split(unsplit, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

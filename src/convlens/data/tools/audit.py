@@ -190,7 +190,7 @@ def audit(
     where `scan` finds nothing to list; all else that is wrong is in the result.
     """
     check_least("size", size, 1)
-    listing = scan(Path(root).resolve(), reading)
+    listing = scan(Path(root).resolve(), reading, progress)
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(progress) as bar:
         looks = list(
             bar.track(

@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 from convlens.data.listing import Listing
-from convlens.data.names import class_name, is_hidden
+from convlens.data.names import class_name, is_hidden, unreadable
 from convlens.data.reading import Reading
 from convlens.data.sources import scan
 from convlens.data.split import split_per_class
 from convlens.errors import UserError
 from convlens.fields import check_least
-from convlens.files import mark, marked, on_disk, safe_name, whole_folder
+from convlens.files import is_elsewhere, mark, marked, on_disk, safe_name, whole_folder
 
 
 def write_split(
@@ -58,7 +58,13 @@ def write_split(
             for row in rows:
                 copy = folder / split / on_disk(_place(listing, row))
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(listing.root / on_disk(listing.paths[row]), copy)
+                image = listing.root / on_disk(listing.paths[row])
+                try:
+                    shutil.copy2(image, copy)
+                except OSError as problem:
+                    if is_elsewhere(problem, folder):
+                        raise unreadable(problem, image) from None
+                    raise
     return out
 
 
