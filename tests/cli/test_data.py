@@ -135,7 +135,7 @@ def untrained_folds(recipe, folds, *, out, **options):
 def test_labels_are_judged_by_folds_which_are_kept(toy_data, tmp_path, monkeypatch, tell):
     monkeypatch.setattr("convlens.training.folds.cross_validate", untrained_folds)
     monkeypatch.setattr("convlens.figures.LABELS_A_PAGE", 4)
-    monkeypatch.setattr("convlens.reporting.label_error_pages.MOST_PAGES", 1)
+    monkeypatch.setattr("convlens.reporting.audit_pages.MOST_PAGES", 1)
     recipe, out = tmp_path / "small.yaml", tmp_path / "labels"
     recipe.write_text("recipe: lenet5\nsize: 16\ntrain_size: 16\nearly_size: 16\n")
     asked = ["data", "audit", "--data", toy_data, "--device", "cpu", "--out", out]

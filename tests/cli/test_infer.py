@@ -127,6 +127,14 @@ def test_a_folder_per_class_alone_is_measured_as_one(toy_weights, toy_data, tell
     assert figures.split()[1:] == split.split()[1:]
 
 
+def test_evaluate_does_not_write_into_a_run(finished, refuse):
+    run, _ = finished
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    told = refuse("evaluate", run, "--out", run, "--device", "cpu")
+    assert f"{run} is a run, whose own record would be replaced; give another folder" in told
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
 def test_evaluate_leaves_out_what_training_saw(toy_weights, toy_data, tmp_path, tell, refuse):
     data = tmp_path / "toy"
     shutil.copytree(toy_data, data)

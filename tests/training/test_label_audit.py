@@ -17,8 +17,8 @@ from convlens.inference.label_audit import Judged, LabelAudit
 from convlens.inference.label_errors import find
 from convlens.models import LeNet5
 from convlens.recipes import RECIPES
-from convlens.reporting import label_error_pages
-from convlens.reporting.label_error_pages import write_label_errors
+from convlens.reporting import audit_pages
+from convlens.reporting.audit_pages import write_label_errors
 from convlens.training.config import RunConfig
 from convlens.training.label_audit import audit_labels, own_data
 from convlens.training.run_folder import RunFolder
@@ -188,13 +188,15 @@ def hostile(tmp_path):
 
 
 def test_the_table_and_the_pages(hostile, tmp_path, monkeypatch):
-    monkeypatch.setattr(label_error_pages.figures, "LABELS_A_PAGE", 2)
+    monkeypatch.setattr(audit_pages.figures, "LABELS_A_PAGE", 2)
     out = tmp_path / "out"
     out.mkdir()
-    (out / "labels-09.png").touch()
+    for name in "labels-09.png", "labels-final.png":
+        (out / name).touch()
     written = write_label_errors(hostile, out)
     assert [path.name for path in written] == ["label-errors.csv", "labels-01.png", "labels-02.png"]
-    assert sorted(path.name for path in out.iterdir()) == [path.name for path in written]
+    there = {path.name for path in out.iterdir()}
+    assert there == {*(path.name for path in written), "labels-final.png"}  # which is not ours
     header, *rows = read_csv(written[0])
     assert header[:5] == ["path", "split", "given", "suggested", "doubt"]
     assert [row[0] for row in rows] == [f"train/a/=image_{i}.png" for i in (1, 0, 2)]
@@ -202,6 +204,17 @@ def test_the_table_and_the_pages(hostile, tmp_path, monkeypatch):
     assert ",'=1+1," in written[0].read_text(encoding="utf-8")
     with Image.open(written[1]) as page:
         assert page.width > 500
+
+
+def test_a_table_that_was_worked_on_is_kept(hostile, tmp_path):
+    table, *_ = write_label_errors(hostile, tmp_path)
+    assert write_label_errors(hostile, tmp_path)[0] == table  # nothing of it was changed
+    table.write_text("path\ntrain/a/1.png\n", encoding="utf-8")
+    second = tmp_path / "label-errors-2.csv"
+    for _ in range(2):
+        assert write_label_errors(hostile, tmp_path)[0] == second
+    assert table.read_text(encoding="utf-8") == "path\ntrain/a/1.png\n"
+    assert len(read_csv(second)) == 4
 
 
 def test_names_do_nothing_where_they_are_shown(hostile):

@@ -45,7 +45,7 @@ def audit(arguments: Sequence[str]) -> None:
     found = look_at(root, options.size, options)
     say(spell(found.render(), OPTIONS))
     if options.out is not None:
-        from convlens.reporting.near_duplicate_pages import write_pairs
+        from convlens.reporting.audit_pages import write_pairs
 
         for path in write_pairs(found, options.out):
             say(f"{'wrote':<{COLUMN}}{path}")
@@ -76,7 +76,7 @@ def _judged_by(options: AuditOptions) -> AuditOptions:
 def _audit_labels(options: AuditOptions) -> None:
     """Tell which labels are probably wrong, and write them where that is asked for."""
     from convlens.data.tools.audit import COLUMN
-    from convlens.reporting.label_error_pages import write_label_errors
+    from convlens.reporting.audit_pages import write_label_errors
     from convlens.training.folds import cross_validate
     from convlens.training.label_audit import audit_labels
 

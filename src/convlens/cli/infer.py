@@ -110,8 +110,13 @@ def evaluate(arguments: Sequence[str]) -> None:
         say("note       a folder per class alone, measured as one")
         splits = {"all": whole}
     out = options.out
-    if out is not None:
-        make_folder(out)  # before the work, so that a bad name costs nothing
+    if out is not None:  # before the work, so that a bad name costs nothing
+        if RunFolder(out).was_configured:
+            raise UserError(
+                f"{out} is a run, whose own record would be replaced; give another folder",
+                option="out",
+            )
+        make_folder(out)
     seen = {name: classifier.evaluate(split) for name, split in splits.items()}
     metrics: dict[str, Any] = {}
     for name, evaluation in seen.items():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from convlens.data.tools.audit import audit
 from convlens.errors import UserError
-from convlens.reporting.near_duplicate_pages import write_pairs
+from convlens.reporting.audit_pages import write_pairs
 
 RANDOM = np.random.default_rng(0)
 
