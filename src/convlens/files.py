@@ -88,6 +88,12 @@ def make_folder(folder: Path) -> None:
         mark(folder)
 
 
+def make_parent(file: Path) -> None:
+    """Make the folder for one file that ConvLens writes; marked where it was not there before."""
+    if not file.parent.is_dir():
+        make_folder(file.parent)
+
+
 def mark(folder: Path) -> None:
     """Leave in a folder the marker that says who has written it."""
     (folder / MARKER).write_text("Written by ConvLens.\n", encoding="utf-8")

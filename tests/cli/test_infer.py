@@ -89,8 +89,14 @@ def test_where_the_data_of_a_run_have_changed_it_is_said(finished_run, toy_data,
     (line,) = noted("--split-seed", 3)
     assert "is split by another seed than in training" in line
     shutil.copy(data / "red_cross" / "image_0001.png", data / "red_cross" / "image_0099.png")
-    (line,) = noted()
-    assert f"the data set has changed since {finished_run} was trained on it" in line
+    for options in (), ("--data", data):  # it is the run's own, named or not
+        (line,) = noted(*options)
+        assert f"the data set has changed since {finished_run} was trained on it" in line
+    other = shutil.copytree(data, tmp_path / "other")
+    inside = shutil.copytree(other, data / "red_cross" / "inside")
+    (line,) = noted("--data", inside)
+    assert f"lies in the one that {finished_run} was trained on: its images may be" in line
+    assert noted("--data", other) == []
 
 
 def test_classes_of_the_network_that_a_folder_lacks_are_named(

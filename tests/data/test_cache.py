@@ -307,6 +307,16 @@ def test_a_read_error_spares_what_is_decoded_already(pets, share):
     assert_holds(load(root, size=16), truth)
 
 
+def test_a_split_left_without_a_class_is_told(pets, told, capsys):
+    root, _ = pets
+    for path in root.glob("validation/cat/*.png"):
+        path.write_bytes(b"broken")
+    load(root, size=16, reading=Reading(skip_bad=True))
+    said = capsys.readouterr().out
+    assert "1 class has no readable validation image: cat" in said
+    assert "no readable image" not in said
+
+
 def test_a_class_left_without_images_is_told_and_keeps_its_label(pets, told, capsys):
     root, _ = pets
     for path in root.glob("*/cat/*.png"):

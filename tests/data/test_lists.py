@@ -116,7 +116,8 @@ def test_a_guessed_column_that_names_no_split_is_not_used(folder):
 )
 def test_a_column_of_splits_whose_words_are_not_known_is_refused(column, values, folder):
     rows = f"a.png,cat,{values[0]}\nb.png,dog,{values[1]}\n"
-    with pytest.raises(UserError, match="it must say train, validation or test") as problem:
+    words = "it must say (train, validation or test|true or false)"
+    with pytest.raises(UserError, match=words) as problem:
         listed(folder, f"file,label,{column}\n{rows}")
     assert problem.value.options == ("split_column",)
 
@@ -348,6 +349,23 @@ def test_a_question_is_answered_as_it_was_asked(column, yes, no, folder):
         path: split for path, (_, split) in told(listed(folder, text, split_column=column)).items()
     }
     assert splits == {"a.png": yes, "b.png": no, "c.png": yes}
+
+
+@pytest.mark.parametrize("column", ["is_test", "Is Training Image", "type", "data set"])
+def test_a_column_that_plainly_says_the_split_is_not_passed_over(column, folder):
+    yes, no = ("1", "0") if column.lower().startswith("is") else ("test", "train")
+    rows = f"a.png,cat,{yes},x\nb.png,dog,{no},train\nc.png,dog,{no},train\n"
+    text = f"file,label,{column},of\n{rows}"
+    listing = listed(folder, text)
+    assert len({split for _, split in told(listing).values()}) == 2
+    noted = [note for note in listing.notes if "split as column" in note]
+    assert len(noted) == (not column.lower().startswith("is"))
+
+
+def test_a_label_may_look_like_json(folder):
+    lines = '{"file": "a.png", "label": "[red]x"}\n{"file": "b.png", "label": ["x"]}'
+    listing = listed(folder, lines, "l.jsonl")
+    assert listing.classes == ("[red]x",) and "has no single label" in listing.problems[0]
 
 
 def test_another_question_is_refused(folder):

@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import tarfile
 import tempfile
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convlens.data import Reading, open_dataset, packed
+from convlens.data.own import is_own
 from convlens.data.packed import unpack
 from convlens.data.sources import scan
 from convlens.data.tools.audit import audit
@@ -87,6 +89,18 @@ def test_an_archive_is_the_folder_that_is_in_it(name, mode, tmp_path, cache):
     assert listing.root.is_relative_to(cache)
     before = os.stat(listing.root / "cat/1.png")
     assert os.stat(scan(path).root / "cat/1.png") == before  # it is not unpacked again
+
+
+def test_what_holds_no_images_beside_the_folder_is_no_part_of_it(tmp_path, cache):
+    files = {**PHOTOS, "docs/readme.md": b"x", "LICENSE": b"x"}
+    assert scan(zipped(tmp_path / "a.zip", files)).root.name == "photos"
+    assert is_own(cache)  # in a folder that is trained on it is no class
+
+
+def test_what_a_hint_names_in_an_archive_has_to_be_unpacked(tmp_path):
+    files = {f"a/b/{c}/{i}.png": IMAGE for c in ("cat", "dog") for i in (1, 2)}
+    listing = scan(zipped(tmp_path / "a.zip", {**files, "loose.png": IMAGE}))
+    assert re.search(r"you may mean .*a\.zip/a/b: unpack the archive", " ".join(listing.problems))
 
 
 def test_a_split_archive_is_opened_as_a_data_set(tmp_path):

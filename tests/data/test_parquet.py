@@ -186,6 +186,46 @@ def test_no_damaged_file_does_more_than_be_refused(data):
             assert "\n" not in str(problem)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cifar_train", "cifar_test"),
+        ("train-0", "test-0"),
+        ("my-train-00000-of-00001", "my-test-00000-of-00001"),
+        ("train00", "test00"),
+        ("train.snappy", "test.snappy"),
+        ("train-part1", "test-part1"),
+        ("plain_text/train-00000-of-00001", "plain_text/test-00000-of-00001"),
+        ("default/train/0000", "default/test/0000"),
+        ("data/train/a", "data/test/a"),
+    ],
+)
+def test_a_part_says_its_split_in_a_word_of_its_name_or_by_its_folder(names, tmp_path):
+    for name, images in zip(names, (IMAGES[:2], IMAGES[2:]), strict=True):
+        path = tmp_path / "set" / f"{name}.parquet"
+        written(path, image=structs(images), label=["a", "b"])
+    found = {image: split for image, _, split in told(tmp_path / "set")}
+    assert found == dict(zip(IMAGES, (0, 0, 2, 2), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [("is_test", [False, False, True, True]), ("phase", ["train", "train", "test", "Test"])],
+)
+def test_a_column_that_plainly_says_the_split_is_not_passed_over(column, words, tmp_path):
+    columns = {"image": structs(IMAGES), "label": ["a", "b", "a", "b"], column: words}
+    found = told(written(tmp_path / "a.parquet", **columns))
+    assert sorted(split for *_, split in found) == [0, 0, 2, 2]
+
+
+def test_a_row_that_says_no_split_is_broken(tmp_path):
+    columns = {"image": structs(IMAGES), "label": ["a", "b", "a", "b"]}
+    path = written(tmp_path / "a.parquet", **columns, split=["train", "test", None, "train"])
+    with pytest.raises(UserError, match=r"row 2 of .*a\.parquet says no split; mend the file or"):
+        told(path)
+    assert len(told(path, skip_bad=True)) == 3
+
+
 @pytest.mark.parametrize("asked", [None, "split"])
 def test_a_column_says_the_split(asked, tmp_path):
     path = written(

@@ -16,7 +16,7 @@ from convlens.data.place import cache_home
 from convlens.data.sources import scan
 from convlens.errors import UserError
 from convlens.escape import visible
-from convlens.files import make_folder
+from convlens.files import make_folder, make_parent
 
 
 def image(path: Path) -> Path:
@@ -162,6 +162,14 @@ def test_a_folder_inside_a_class(tmp_path):
         "ROOT/train/cat/kittens is a folder inside a class folder; images must lie directly in it, "
         "or use `nested`"
     ]
+
+
+def test_among_nested_classes_one_may_be_called_train(tmp_path):
+    paths = (f"{c}/{color}/1.png" for c in ("bus", "car", "train") for color in ("red", "green"))
+    tree(tmp_path, *paths)
+    listing = scan(tmp_path, Reading(nested=True))
+    assert (listing.classes, listing.is_split) == (("bus", "car", "train"), False)
+    assert scan(tmp_path).classes == ("green", "red")  # of train/, beside which no class lies
 
 
 def test_nested_folders_belong_to_the_class_above_them(tmp_path):
@@ -344,7 +352,8 @@ def test_images_are_left_out_by_a_table(tmp_path, told, capsys):
     assert listing.paths == tuple(
         path for path in scan(root).paths if path not in ("train/cat/0.png", "validation/dog/1.png")
     )
-    assert capsys.readouterr().out == f"excluded   2 images, by the 3 names in {table}\n"
+    line = f"excluded   2 images, by the 3 names in {table}; no image here: train/nowhere.png\n"
+    assert capsys.readouterr().out == line
     dataset = open_dataset(root, size=8, exclude=str(table))
     assert (len(dataset.train), len(dataset.validation)) == (3, 3)
 
@@ -425,6 +434,15 @@ def test_a_class_is_not_known_by_its_name(tmp_path, name):
     tree(tmp_path, f"{name}/1.png", f"{name}/2.png", "dog/1.png", "dog/2.png")
     assert scan(tmp_path).classes == tuple(sorted((name, "dog")))
     assert scan(tmp_path).own == ()
+
+
+def test_what_a_single_file_was_written_into_is_no_class(tmp_path, capsys):
+    tree(tmp_path, "cat/1.png", "dog/1.png")
+    for file in tmp_path / "exported/deep/m.onnx", tmp_path / "dog/page.html":
+        make_parent(file)
+    assert is_own(tmp_path / "exported") and not is_own(tmp_path / "dog")  # which was there
+    (tmp_path / "exported/deep/m.onnx").touch()
+    assert scan(tmp_path).classes == ("cat", "dog") and scan(tmp_path).problems == ()
 
 
 def test_folders_that_were_there_are_not_marked(tmp_path):
@@ -629,6 +647,26 @@ def test_a_table_of_what_to_leave_out_is_read_as_a_list_is(tmp_path):
     with pytest.raises(UserError, match="cannot be read as a table") as problem:
         scan(root, Reading(exclude=str(table)))
     assert problem.value.options == ("exclude",)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["train\\cat\\0.png", "train//cat/0.png ", "./train/cat/0.png", "train/x/../cat/0.png"],
+)
+def test_what_to_leave_out_may_be_written_otherwise(written, tmp_path):
+    root = split_tree(tmp_path / "pets")
+    tree(root, "train/caf\u00e9/1.png", "train/caf\u00e9/2.png")
+    (tmp_path / "table.csv").write_text(f"path\n{written}\ntrain/cafe\u0301/1.png\n", "utf-8")
+    left = scan(root, Reading(exclude=str(tmp_path / "table.csv"))).paths
+    assert set(scan(root).paths) - set(left) == {"train/cat/0.png", "train/caf\u00e9/1.png"}
+
+
+def test_a_split_that_lost_a_class_to_the_table_is_told(tmp_path):
+    root = split_tree(tmp_path / "pets")
+    gone = [path for path in scan(root).paths if path.startswith("validation/cat")]
+    (tmp_path / "table.csv").write_text("path\n" + "\n".join(gone))
+    listing = scan(root, Reading(exclude=str(tmp_path / "table.csv")))
+    assert "note       1 class has no validation image: cat" in listing.notes
 
 
 def test_what_is_left_out_takes_its_class_along_and_never_all(tmp_path):

@@ -205,6 +205,25 @@ def test_what_a_run_left_out_of_its_own_data_is_left_out_of_no_other(
     assert counts == [19, 19, 20, 19]
 
 
+def test_the_columns_of_a_run_s_own_list_are_asked_of_no_other(finished_run, toy_data, tmp_path):
+    folder = RunFolder(finished_run)
+    rows = [
+        (path.relative_to(toy_data).as_posix(), path.parent.name)
+        for path in sorted(toy_data.glob("*/*/*.png"))
+    ]
+    own, other = tmp_path / "own", tmp_path / "other"
+    for root, column in (own, "what"), (other, "label"):
+        shutil.copytree(toy_data, root)
+        lines = "".join(f"{path},{name}\n" for path, name in rows)
+        (root / "list.csv").write_text(f"file,{column},more\n{lines}", encoding="utf-8")
+    config = replace(folder.read_config(), data=str(own / "list.csv"), label_column="what")
+    folder.write_config(config)
+    for data in None, own / "list.csv", other / "list.csv":
+        assert len(folder.open_dataset(64, "squash", data).validation) == 20
+    shutil.move(own, tmp_path / "moved")  # so that it may be this one
+    assert len(folder.open_dataset(64, "squash", tmp_path / "moved/list.csv").validation) == 20
+
+
 class Counting(World):
     """A world of which it is known how often its processes spoke to each other."""
 

@@ -88,8 +88,8 @@ def evaluate(arguments: Sequence[str]) -> None:
     machine, classifier, notes = _open(options, options.data, options)
     run = RunFolder(options.run)
     dataset = run.open_for(classifier, options.data, options)
-    whole = dataset.flat if options.data is not None and not run.trained_on(dataset) else None
-    if whole is None and run.was_configured and (changed := run.what_changed(dataset, options)):
+    whole = dataset.flat if options.data is not None and not run.is_of(dataset) else None
+    if changed := run.what_changed(dataset, options):
         notes = [*notes, f"note       {changed}"]
     say_data(dataset, as_one=whole is not None)
     say(f"device     {machine.describe()}")

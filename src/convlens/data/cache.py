@@ -26,7 +26,7 @@ from rich.markup import escape
 from convlens.data.dataset import Dataset, Split
 from convlens.data.decode import Fit, Unreadable, decode_bytes, read_bytes
 from convlens.data.listing import SPLITS, Listing, note
-from convlens.data.names import TRAIN, VALIDATION
+from convlens.data.names import ADJECTIVES, TRAIN, VALIDATION
 from convlens.data.own import tell_once
 from convlens.data.place import cache_home
 from convlens.data.progress import progress_bar
@@ -114,9 +114,14 @@ def load(
     paths = tuple(manifest["rows"]["paths"])
     gone = set(table["paths"]).difference(paths)
     keep = np.array([path not in gone for path in table["paths"]], dtype=bool)
+    dealt = {split: listing.labels[order][splits == n] for n, split in enumerate(SPLITS)}
     labels, splits = listing.labels[order][keep], splits[keep]
     if lost := np.setdiff1d(listing.labels, labels).tolist():
         tell_once(place, note([listing.classes[label] for label in lost], "no readable image"))
+    for number, split in enumerate(SPLITS):
+        lost = np.intersect1d(np.setdiff1d(dealt[split], labels[splits == number]), labels)
+        if names := [listing.classes[label] for label in lost.tolist()]:
+            tell_once(place, note(names, f"no readable {ADJECTIVES[split]} image"))
     if not len(labels):
         raise UserError(f"no image in {place} can be read; replace its files", option="data")
     whole = Split(images, labels, paths)

@@ -47,7 +47,7 @@ class _Found:
 
 def list_folders(root: Path, reading: Reading) -> Listing:
     """List the images under `root`, as `sources.scan` does. Raises UserError and OSError."""
-    splits = split_folders(root)
+    splits = split_folders(root, reading.nested)
     found = _Found()
     known: dict[tuple[str, str], str] = {}
     problems: list[str] = []
@@ -85,7 +85,7 @@ def list_folders(root: Path, reading: Reading) -> Listing:
     listing = make_listing(
         root, root, found.files, is_split=splits != WHOLE, problems=tuple(problems)
     )
-    notes = [*listing.notes, *_left_over(root, splits)]
+    notes = _left_over(root, splits)
     filled = {file.split for file in found.files}
     notes += [
         f"note       {top}/ holds no image, as if it were not there"
@@ -96,14 +96,15 @@ def list_folders(root: Path, reading: Reading) -> Listing:
         holds_none = "folder holds" if len(lost) == 1 else "folders hold"
         notes.append(f"note       {len(lost):,} class {holds_none} no image: {named(lost)}")
     skipped = sorted(path for path, _ in found.foreign) if reading.skip_bad else ()
-    return replace(listing, skipped=tuple(skipped), own=tuple(found.own), notes=tuple(notes))
+    return replace(listing, skipped=tuple(skipped), own=tuple(found.own), remarks=tuple(notes))
 
 
-def split_folders(root: Path) -> Mapping[str, str]:
+def split_folders(root: Path, nested: bool = False) -> Mapping[str, str]:
     """From each split that there is to the name of its folder; WHOLE where nothing is split.
 
     A class may well be called "train" or "test": a folder of that name is a split where it holds
-    folders, or where others are called like the other splits.
+    folders and no other class lies beside it, or where others are called like the other splits.
+    nested: whether images anywhere below a folder make it a class.
 
     Raises UserError where two folders are called like one split, and OSError.
     """
@@ -123,12 +124,18 @@ def split_folders(root: Path) -> Mapping[str, str]:
     else:
         splits = {split: called[split] for split in (TRAIN, VALIDATION, TEST) if split in filled}
         others = [name for name in names if not any(name in alike for alike in splits.values())]
-        if any(any(_images(root / name)) and not is_own(root / name) for name in others):
+        if any(_is_class(root / name, nested) for name in others):
             return WHOLE
     for alike in splits.values():
         if len(alike) > 1:
             raise UserError(f"{root} has both {' and '.join(alike)}; keep one of them")
     return {split: alike[0] for split, alike in splits.items()} or WHOLE
+
+
+def _is_class(folder: Path, nested: bool) -> bool:
+    """Whether images lie in it that ConvLens did not write."""
+    folders = (each for each, *_ in os.walk(folder)) if nested else (folder,)
+    return any(any(_images(Path(each))) for each in folders if not is_own(each))
 
 
 def _images(folder: Path) -> Iterator[str]:

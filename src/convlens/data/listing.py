@@ -58,7 +58,7 @@ class Listing:
     is_split: whether anything says which images train.
     skipped: files that are no images, left out on request. problems: one sentence each.
     own: folders that ConvLens wrote and that are no classes, relative to root.
-    notes: what is worth knowing and no reason to stop, a line each.
+    remarks: what is worth knowing of how it was read, and no reason to stop, a line each.
     shown: how root is called in what is said, where it is a folder of the cache.
     """
 
@@ -75,7 +75,7 @@ class Listing:
     skipped: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     shown: Path | None = None
 
     @property
@@ -98,6 +98,11 @@ class Listing:
             return {"": len(self.paths)}
         found = {split: len(self.rows(split)) for split in SPLITS}
         return {split: count for split, count in found.items() if count}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing and no reason to stop, a line each."""
+        return (*_lacking(self), *self.remarks)
 
     def take(self, keep: np.ndarray) -> "Listing":
         """Some of the images; keep: bool, (N,). The classes stay as they are."""
@@ -122,7 +127,7 @@ class Listing:
             self,
             classes=tuple(self.classes[number] for number in left),
             labels=numbers[self.labels],
-            notes=(*self.notes, note(lost, "no image left")),
+            remarks=(*self.remarks, note(lost, "no image left")),
         )
 
     def check(self) -> None:
@@ -156,7 +161,7 @@ def make_listing(
     label = {name: number for number, name in enumerate(ordered)}
     rows = sorted((SPLITS.index(f.split), label[f.class_name], f.path, f) for f in files)
     problems = [*problems, *_case_collisions(source, ordered)]
-    listing = Listing(
+    return Listing(
         root=root,
         source=source,
         classes=ordered,
@@ -169,7 +174,6 @@ def make_listing(
         is_split=is_split,
         problems=tuple(problems),
     )
-    return replace(listing, notes=_lacking(listing))
 
 
 def _case_collisions(source: Path, classes: tuple[str, ...]) -> list[str]:

@@ -14,7 +14,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,13 +56,6 @@ FILE_COLUMNS = (
     ("id", "image_id", "img_id", "name"),
 )
 LABEL_COLUMNS = (("label", "class", "category", "target", "label_name", "class_name"),)
-SPLIT_COLUMNS = (("split", "subset", "set", "partition", "fold", "is_valid", "is_validation"),)
-_OF_MORE = (
-    "set",
-    "fold",
-    "subset",
-    "partition",
-)  # may also number parts, or name where all is from
 # Those that say yes or no, and to which splits that leads.
 _YES, _NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no", "")
 _QUESTIONS = {
@@ -72,8 +65,12 @@ _QUESTIONS = {
     "is_val": (VALIDATION, TRAIN),
     "is_validation": (VALIDATION, TRAIN),
     "is_test": (TEST, TRAIN),
+    "is_training_image": (TRAIN, VALIDATION),
+    "is_test_image": (TEST, TRAIN),
 }
-_THAT_COUNT = {*FILE_COLUMNS[0], *LABEL_COLUMNS[0], *SPLIT_COLUMNS[0]}
+SPLIT_COLUMNS = (("split", "subset", "set", "partition", "fold"), tuple(_QUESTIONS))
+_OF_MORE = SPLIT_COLUMNS[0][1:]  # may also number parts, or name where all is from
+_THAT_COUNT = {*FILE_COLUMNS[0], *LABEL_COLUMNS[0], *SPLIT_COLUMNS[0], *SPLIT_COLUMNS[1]}
 
 _WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
@@ -193,7 +190,8 @@ def _json_lines(path: Path, text: io.TextIOWrapper) -> Table:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table say the file, the label and the split; None where nothing does."""
+    """Which columns of a table say the file, the label and the split, None where no column is
+    called so. split_guessed: whether the last was found by its name and not asked for."""
 
     file: int
     label: int
@@ -207,7 +205,7 @@ def choose_columns(path: Path, header: Sequence[str], reading: Reading) -> Colum
     Raises UserError, which lists the columns, where there is none or more than one.
     """
     named = ", ".join(map(visible, header)) if any(header) else "none"
-    lower = [name.casefold().replace(" ", "_").replace("-", "_") for name in header]
+    lower = list(map(_asked, header))
 
     def find(what: str, option: str, usual: Sequence[Sequence[str]]) -> int | None:
         wanted = getattr(reading, option)
@@ -338,6 +336,8 @@ def _read(path: Path, reading: Reading, notes: list[str]) -> tuple[list[Row], bo
         columns = choose_columns(path, table.header, reading)
         width = len(table.header)
         rows = []
+        others = set(range(width)) - {columns.file, columns.label}
+        speaking = {i: Said() for i in others} if columns.split is None else {}
         for line, cells in table.lines:
             if len(cells) > width:
                 raise _refused(
@@ -349,6 +349,14 @@ def _read(path: Path, reading: Reading, notes: list[str]) -> tuple[list[Row], bo
             if not any(values):
                 continue
             rows.append(Row(line, _text(values[columns.file]), _text(values[columns.label]), split))
+            for i in [i for i, said in speaking.items() if not said.hears(_text(values[i]))]:
+                del speaking[i]
+    found = [i for i, said in speaking.items() if said.tells]
+    if len(found) == 1:  # called like nothing that is known, and every word of it names a split
+        called, words = table.header[found[0]], speaking[found[0]].splits
+        notes.append(f"note       split as column {visible(called)} says")
+        rows = [row._replace(split=s) for row, s in zip(rows, words, strict=True)]
+        return rows, True
     if columns.split is None:
         return rows, False
     called = table.header[columns.split]
@@ -357,6 +365,24 @@ def _read(path: Path, reading: Reading, notes: list[str]) -> tuple[list[Row], bo
         notes.append(f"note       column {visible(called)} names no split; not used")
         return [row._replace(split="") for row in rows], False
     return [row._replace(split=known[row.split] or "") for row in rows], True
+
+
+class Said:
+    """The splits that the words of a column name, as long as all of them name one."""
+
+    def __init__(self) -> None:
+        self.splits: list[str] = []
+
+    def hears(self, word: str) -> bool:
+        """Whether the next word, too, names a split."""
+        if (split := split_called(word)) is not None:
+            self.splits.append(split)
+        return split is not None
+
+    @property
+    def tells(self) -> bool:
+        """Whether they tell a split from training."""
+        return TRAIN in self.splits and len(set(self.splits)) > 1
 
 
 def _text(value: object) -> str:
@@ -376,11 +402,17 @@ def _text(value: object) -> str:
 
 def no_split(path: Path, column: str, word: str) -> UserError:
     """What to say of a word that names no split, in a column that is to say it."""
+    must = "true or false" if _asked(column) in _QUESTIONS else "train, validation or test"
     return UserError(
-        f"{path} says {visible(word)!r} in column {visible(column)}; it must say train, validation "
-        "or test, or choose another with `split_column`",
+        f"{path} says {visible(word)!r} in column {visible(column)}; it must say {must}, or choose "
+        "another with `split_column`",
         option="split_column",
     )
+
+
+def _asked(column: str) -> str:
+    """A column's name as the names above are written."""
+    return column.casefold().replace(" ", "_").replace("-", "_")
 
 
 def splits_said(
@@ -392,7 +424,7 @@ def splits_said(
     word names one and the column may be called so for another reason. Raises UserError for a word
     that names none in a column that is.
     """
-    called = column.casefold().replace(" ", "_")
+    called = _asked(column)
     question = _QUESTIONS.get(called)
     if question is None:
         known = {word: split_called(word) for word in words}
@@ -436,7 +468,9 @@ def wrong_label(path: Path, label: str) -> str:
     if len(label.encode()) > MOST_LABEL_BYTES:
         return f"has a label of more than {MOST_LABEL_BYTES} bytes"
     if label.startswith(("[", "{")) and path.name.lower().endswith(JSON_LINES):
-        return "has no single label"
+        with suppress(ValueError, RecursionError):  # what only begins so is a text
+            json.loads(label)
+            return "has no single label"
     return ""
 
 
@@ -617,7 +651,7 @@ class _Collected:
                 "1 file was" if self.found_below == 1 else f"{self.found_below:,} files were"
             )
             notes.append(f"note       {files_were} found by name below {self.root}")
-        return replace(made, skipped=tuple(sorted(self.skipped)), notes=(*notes, *made.notes))
+        return replace(made, skipped=tuple(sorted(self.skipped)), remarks=tuple(notes))
 
 
 def images_below(folder: Path) -> Iterator[str]:

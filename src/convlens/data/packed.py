@@ -41,7 +41,7 @@ from convlens.data.place import cache_home
 from convlens.data.progress import progress_bar
 from convlens.errors import UserError
 from convlens.escape import visible
-from convlens.files import as_unicode, is_elsewhere, on_disk, whole_folder
+from convlens.files import as_unicode, is_elsewhere, mark, on_disk, whole_folder
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", *TARS)
@@ -133,6 +133,7 @@ def kept_folder(place: Path, version: str, fill: Callable[[Path], None], read_as
             if not target.is_dir():
                 with whole_folder(target) as temporary:
                     try:
+                        mark(temporary)  # in a folder that is somebody's data set it is no class
                         fill(temporary)
                     except OSError as problem:
                         raise _unwritten(home, problem) from None
@@ -166,8 +167,8 @@ def inner(folder: Path) -> Path:
     """The one folder in it that holds all, if there is one: photos/ of photos.zip."""
     while True:
         names = [name for name in os.listdir(folder) if not is_hidden(name)]
-        # a README or a license beside it is no part of the data set
-        names = [n for n in names if (folder / n).is_dir() or n.lower().endswith(OF_DATA)]
+        # a README or a license beside it, or in a folder of its own, is no part of the data set
+        names = [n for n in names if _holds_data(folder / n)]
         if len(names) != 1 or split_called(names[0]) or not (folder / names[0]).is_dir():
             return folder
         inside = folder / names[0]
@@ -176,6 +177,13 @@ def inner(folder: Path) -> Path:
         if not subfolders(inside) and lying and not tables:  # a class, not what holds classes
             return folder
         folder = inside
+
+
+def _holds_data(path: Path) -> bool:
+    """Whether it is, or anywhere holds, a file that a data set may be made of."""
+    if not path.is_dir():
+        return path.name.lower().endswith(OF_DATA)
+    return any(name.lower().endswith(OF_DATA) for *_, names in os.walk(path) for name in names)
 
 
 class Readable(Protocol):

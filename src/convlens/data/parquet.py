@@ -23,12 +23,12 @@ from convlens.data.lists import (
     FILE_COLUMNS,
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
-    no_split,
+    Said,
     read_list,
     splits_said,
     wrong_label,
 )
-from convlens.data.names import is_hidden, split_called
+from convlens.data.names import is_hidden, split_called, subfolders
 from convlens.data.packed import Room, kept_folder
 from convlens.data.progress import progress_bar
 from convlens.data.reading import Reading
@@ -48,21 +48,23 @@ A_FOLDER = 1000  # images in a folder of the cache
 _SHARD = re.compile(r"(.+?)[-_.]\d{3,}(?:-of-(\d+))?([-_.][0-9a-f]+)?")
 
 
-def shards(folder: Path) -> list[Path]:
-    """The Parquet files of a data set: those in the folder, else those in data/ or in folders that
-    are called like splits; sorted by name."""
-    found = _parquet_in(folder)
-    if not found:
-        inside = [
-            name for name in sorted(os.listdir(folder)) if name == "data" or split_called(name)
-        ]
-        found = [each for name in inside for each in _parquet_in(folder / name)]
-    return found
+def shards(folder: Path, depth: int = 2) -> list[Path]:
+    """The Parquet files of a data set: those in the folder, else those in folders that are called
+    like splits, else those of the one folder that has any, as data/ or plain_text/; sorted by
+    name."""
+    if found := _parquet_in(folder):
+        return found
+    names = subfolders(folder)
+    inside = [name for name in names if split_called(name)]
+    if found := [each for name in inside for each in _parquet_in(folder / name)]:
+        return found
+    if depth == 0:
+        return []
+    parts = [part for name in names if (part := shards(folder / name, depth - 1))]
+    return parts[0] if len(parts) == 1 else []
 
 
 def _parquet_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
     return [
         folder / name
         for name in sorted(os.listdir(folder))
@@ -97,6 +99,8 @@ def read_parquet(source: Path, reading: Reading, progress: bool = True) -> Listi
     folder = kept_folder(source, version, fill, json.dumps(columns) if any(columns) else "")
     plain = replace(Reading(), skip_bad=reading.skip_bad)
     listing = read_list(folder / LIST, plain)
+    mine = tuple(p.replace(os.fspath(folder / LIST), os.fspath(source)) for p in listing.problems)
+    listing = replace(listing, problems=mine)
     broken = [as_unicode(name) for name, _ in read_csv(folder / BROKEN)]
     reasons = [f"{name} {why}" for name, why in read_csv(folder / BROKEN)]
     notes = [
@@ -110,7 +114,7 @@ def read_parquet(source: Path, reading: Reading, progress: bool = True) -> Listi
     else:
         problems = [f"{reason}; mend the file or use `skip_bad`" for reason in reasons]
         listing = replace(listing, problems=(*listing.problems, *problems))
-    return replace(listing, source=source, shown=source, notes=(*notes, *listing.notes))
+    return replace(listing, source=source, shown=source, remarks=(*notes, *listing.remarks))
 
 
 def _splits(files: Sequence[Path]) -> Mapping[Path, str]:
@@ -136,10 +140,13 @@ def _lacking(files: Sequence[Path]) -> list[str]:
 
 
 def _split_of(path: Path) -> str:
-    stem = path.name[: -len(ENDING)]
-    shard = _SHARD.fullmatch(stem)
-    words = stem, shard[1] if shard else "", path.parent.name
-    return next((split for word in words if (split := split_called(word))), "")
+    """By the one word in its name that names a split, as in cifar_train-00000-of-00002, else by its
+    folder's name; "" where neither says one."""
+    words = re.split(r"[^a-z]+", path.name[: -len(ENDING)].lower())
+    found = {split for word in words if (split := split_called(word))}
+    if len(found) > 1:
+        return ""
+    return next(iter(found), split_called(path.parent.name) or "")
 
 
 @dataclass
@@ -171,7 +178,7 @@ class _Unpacked:
                 start = f"{split or 'images'}-{number:05d}"
                 try:
                     for row, image, label, said in self._read(path):
-                        name = f"{start}/{row // A_FOLDER:04d}/{row:07d}"
+                        name = f"{start}/{row // A_FOLDER:04d}/row-{row:07d}"
                         if why := self._add(name, image, label, split or said, room):
                             self.broken.append([f"row {row:,} of {as_unicode(path)}", why])
                         bar.advance(task)
@@ -190,9 +197,9 @@ class _Unpacked:
         write_csv(self.folder / LIST, [header, *(row[: len(header)] for row in self.rows)])
         write_csv(self.folder / BROKEN, self.broken)
 
-    def _read(self, path: Path) -> Iterator[tuple[int, Any, Any, str]]:
+    def _read(self, path: Path) -> Iterator[tuple[int, Any, Any, str | None]]:
         """(row, image, label, split) as Python has them, some rows at a time; the split is "" where
-        no column says it."""
+        no column says it, and None where that column is silent."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path) as file:
@@ -211,9 +218,10 @@ class _Unpacked:
 
     def _split_words(
         self, path: Path, file: "pq.ParquetFile", column: str | None
-    ) -> dict[str, str]:
-        """From each word in the column of splits to the split; empty where there is none, or one
-        that was not asked for and names no split. Raises UserError for a word that names none."""
+    ) -> dict[str, str | None]:
+        """From each word in the column of splits to the split, None for "", which names none; empty
+        where there is no such column, or one that was not asked for and names no split. Raises
+        UserError for a word that names none."""
         if column is None:
             return {}
         words = {
@@ -221,10 +229,7 @@ class _Unpacked:
             for batch in file.iter_batches(columns=[column])
             for value in batch.column(0).unique().to_pylist()
         }
-        known = splits_said(path, column, words, asked=self.reading.split_column is not None)
-        if None in known.values():  # a row that says none
-            raise no_split(path, column, "")
-        return {word: split for word, split in known.items() if split is not None}
+        return splits_said(path, column, words, asked=self.reading.split_column is not None)
 
     def _columns(self, path: Path, file: "pq.ParquetFile") -> _Columns:
         """Which columns hold the images and the labels. Raises UserError."""
@@ -239,7 +244,13 @@ class _Unpacked:
         label = self._one(path, schema, numbered or called or plain, "label")
         names = features.get(label, {}).get("names")
         good = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        called = [name for name in schema.names if name.casefold() in SPLIT_COLUMNS[0]]
+        lower = {name: name.casefold() for name in schema.names}
+        rows = ([name for name in lower if lower[name] in row] for row in SPLIT_COLUMNS)
+        called = next((row for row in rows if row), None)
+        if called is None:
+            others = [f for f in schema if f.name not in (image, label)]
+            texts = [f.name for f in others if _holds_texts(f.type)]
+            called = [name for name in texts if _tells_splits(file, name)]
         split = None
         if self.reading.split_column is not None or len(called) == 1:
             split = self._one(path, schema, called, "split")
@@ -266,7 +277,7 @@ class _Unpacked:
             option=option,
         )
 
-    def _add(self, name: str, image: Any, label: str | None, split: str, room: Room) -> str:
+    def _add(self, name: str, image: Any, label: str | None, split: str | None, room: Room) -> str:
         """Write an image, and what is wrong with the row; "" where nothing is."""
         content = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(content, bytes) or not content:
@@ -277,6 +288,8 @@ class _Unpacked:
         label = label or ""
         if why := wrong_label(self.source, label):
             return why
+        if split is None:
+            return "says no split"
         room.another()
         room.take(len(content))
         target = self.folder / f"{name}{ending}"
@@ -309,7 +322,7 @@ def _holds_images(kind: "pa.DataType") -> bool:
 
     if types.is_struct(kind):
         return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
-    return types.is_binary(kind) or types.is_large_binary(kind)
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
 def _holds_labels(kind: "pa.DataType") -> bool:
@@ -317,7 +330,24 @@ def _holds_labels(kind: "pa.DataType") -> bool:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    return types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+    return types.is_integer(kind) or _holds_texts(kind)
+
+
+def _holds_texts(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _tells_splits(file: "pq.ParquetFile", column: str) -> bool:
+    """Whether every word of a column names a split, and not all the same."""
+    said = Said()
+    for batch in file.iter_batches(columns=[column]):
+        if not all(said.hears(_word(value)) for value in batch.column(0).unique().to_pylist()):
+            return False
+    return said.tells
 
 
 def _label(value: Any, names: list[str] | None) -> str | None:

@@ -7,6 +7,8 @@ listing costs one `stat` a file.
 
 import os
 import posixpath
+import re
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +81,10 @@ def _list_archive(source: Path, unpacked: Path, reading: Reading, progress: bool
     """The listing of what an archive was unpacked to; whatever it says names the archive."""
 
     def named_so(sentence: str) -> str:
-        return sentence.replace(os.fspath(unpacked), os.fspath(source))
+        said = sentence.replace(os.fspath(unpacked), os.fspath(source))
+        # what lies in an archive cannot be given
+        meant = r"\(did you mean `data` (.*?)\?\)"
+        return re.sub(meant, r"(you may mean \1: unpack the archive and give that folder)", said)
 
     folder = inner(unpacked)
     try:
@@ -98,7 +103,7 @@ def _list_archive(source: Path, unpacked: Path, reading: Reading, progress: bool
         source=source,
         shown=source / folder.relative_to(unpacked),
         problems=tuple(map(named_so, listing.problems)),
-        notes=tuple(map(named_so, listing.notes)),
+        remarks=tuple(map(named_so, listing.remarks)),
     )
 
 
@@ -107,13 +112,13 @@ def _list_folder(folder: Path, reading: Reading, progress: bool) -> Listing:
     if parts := metadata_in(folder, reading):
         listing = read_lists(folder, folder, parts, reading)
         notes = [*_without_metadata(folder, set(parts)), *_unnamed(folder, set(parts), listing)]
-        return replace(listing, notes=(*listing.notes, *notes))
+        return replace(listing, remarks=(*listing.remarks, *notes))
     listing = list_folders(folder, reading)
     if not listing.paths and parquet.shards(folder):
         return parquet.read_parquet(folder, reading, progress)
     if _says_no_class(listing) and (tables := lists_in(folder)):
         hint = f"note       {tables[0]} lies there too; if it says the classes, give that"
-        return replace(listing, notes=(*listing.notes, hint))
+        return replace(listing, remarks=(*listing.remarks, hint))
     return listing
 
 
@@ -151,11 +156,15 @@ def _unnamed(folder: Path, parts: set[Path], listing: Listing) -> list[str]:
 def _without(listing: Listing, table: Path) -> Listing:
     """The listing without the images that a table names, which is told in a line."""
     names = _excluded(table, listing.root)
-    keep = np.array([path not in names for path in listing.paths], dtype=bool)
+    alike = {_plain(name) for name in names}
+    keep = np.array([p not in names and _plain(p) not in alike for p in listing.paths], dtype=bool)
     count = len(keep) - int(keep.sum())
+    here = {*listing.paths, *map(_plain, listing.paths)}
+    wrong = sorted(visible(name) for name in names if not here & {name, _plain(name)})
+    rest = f"; no image here: {named(wrong)}" if wrong else ""
     tell_once(
         listing.source,
-        f"excluded   {count:,} images, by the {len(names):,} names in {table}",
+        f"excluded   {count:,} images, by the {len(names):,} names in {table}{rest}",
     )
     if not keep.any() and len(keep):
         raise UserError(
@@ -163,6 +172,12 @@ def _without(listing: Listing, table: Path) -> Listing:
             option="exclude",
         )
     return listing.take(keep).without_empty_classes()
+
+
+def _plain(path: str) -> str:
+    """A path as other programs may have written it, in one form."""
+    path = unicodedata.normalize("NFC", path.strip().replace("\\", "/"))
+    return posixpath.normpath(path)
 
 
 def _excluded(table: Path, root: Path) -> set[str]:

@@ -28,7 +28,7 @@ from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
 from convlens.explorer.pack import GENERATOR, Pack, document
 from convlens.explorer.site import describe
-from convlens.files import make_folder, replacing
+from convlens.files import make_folder, make_parent, replacing
 
 PROJECTED = 3  # strongest maps of a stage whose deconvolutions are prepared
 TRAINING_PIXELS = 7e6  # of all training images that answers name, in one picture
@@ -71,7 +71,7 @@ def write_page(explorer: Explorer, out: Path, images: Sequence[Path | str] = ())
         content = document(page_files(), pack)
         if is_folder:  # which is no class of a data set that it may lie in
             make_folder(file.parent)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_parent(file)
         with replacing(file) as temporary:
             temporary.write_bytes(content)
         progress.say(f"{file.name} has {len(content) / 1e6:.1f} MB")

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from convlens import formats, logs
 from convlens.data.dataset import center_crop
 from convlens.errors import UserError
-from convlens.files import replacing
+from convlens.files import make_parent, replacing
 from convlens.inference.calibration import TemperatureScaling
 from convlens.models.hooks import blank_image, conv_relu_layers, layer_outputs
 from convlens.models.layers.convolution import Conv2d
@@ -109,7 +109,7 @@ def _write_onnx(network: "_Portable", metadata: dict[str, object], path: Path) -
 
         return _largest_difference(network, run)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     with replacing(path) as temporary:
         written.save(temporary)
         difference = check(temporary)
@@ -121,7 +121,7 @@ def _write_torch(network: "_Portable", metadata: dict[str, object], path: Path) 
     buffer = io.BytesIO()  # torch itself writing to a full disk raises no OSError
     content = json.dumps(metadata, ensure_ascii=False)
     torch.export.save(program, buffer, extra_files={"convlens.json": content})
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
         loaded = torch.export.load(temporary).module()

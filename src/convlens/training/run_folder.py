@@ -384,16 +384,20 @@ class RunFolder:
         if self.was_configured:
             config = self.read_config()
             usual = config.reading
-            if data is not None and not _is_same_place(data, config.data):
-                usual = replace(usual, exclude=None)  # which names files of the run's own data set
+            own = _place_of(config)
+            is_there = own is None or own.exists()
+            if data is not None and is_there and not _is_same_place(data, own):
+                # these name files and columns of the run's own data set
+                names = dict.fromkeys(("exclude", "file_column", "label_column", "split_column"))
+                usual = replace(usual, **names)
             reading = reading.over(usual)
-            data = config.data if data is None else data
-            if data is not None and not Path(on_disk(as_unicode(data))).exists():
+            if data is None and not is_there:
                 raise UserError(
-                    f"the data set {data} of {self.path} is not there; give the place where it "
+                    f"the data set {own} of {self.path} is not there; give the place where it "
                     "lies now with `data`",
                     option="data",
                 )
+            data = own if data is None else data
         return open_dataset(data, size=size, fit=fit, **asdict(reading.reading))
 
     def open_for(
@@ -410,30 +414,45 @@ class RunFolder:
         return classifier.aligned(dataset, str(self.path)).center_crop(classifier.size)
 
     def what_changed(self, dataset: Dataset, reading: Reading) -> str:
-        """Why images of the run's own data set may have been trained on that are measured now; ""
-        where they have not."""
+        """Why images may have been trained on that are measured now; "" where they have not, or the
+        data set is another one than the run's."""
+        if not self.was_configured:
+            return ""
         config = self.read_config()
-        if (
-            reading.over(config.reading).split_seed != config.split_seed
-            and dataset.flat is not None
-        ):
+        own = _place_of(config)
+        which = "images of its validation set"
+        seed = reading.over(config.reading).split_seed
+        if self.is_of(dataset) and dataset.flat is not None and seed != config.split_seed:
             changed = "is split by another seed than in training"
-        elif not dataset.is_known_by(config.digest):
+        elif self.is_of(dataset):
+            if dataset.is_known_by(config.digest):
+                return ""
             changed = f"has changed since {self.path} was trained on it"
+        elif own is not None and dataset.place.resolve().is_relative_to(own.resolve()):
+            changed, which = f"lies in the one that {self.path} was trained on", "its images"
+        elif dataset.flat is None and not (own is None or own.exists()):
+            changed = f"may be the one that {self.path} was trained on, with other files"
         else:
             return ""
-        return f"the data set {changed}: images of its validation set may be among those trained on"
+        return f"the data set {changed}: {which} may be among those trained on"
 
-    def trained_on(self, dataset: Dataset) -> bool:
-        """Whether the run is known to have been trained on that data set; not of weights alone."""
+    def is_of(self, dataset: Dataset) -> bool:
+        """Whether the run was on that data set, as far as its files or its place tell; not of
+        weights alone."""
         if not self.was_configured:
             return False
-        digest = self.read_config().digest
-        return bool(digest) and dataset.is_known_by(digest)
+        config = self.read_config()
+        known = bool(config.digest) and dataset.is_known_by(config.digest)
+        return known or _is_same_place(dataset.place, _place_of(config))
 
 
-def _is_same_place(data: Path | str, other: Path | str | None) -> bool:
-    return other is not None and Path(data).resolve() == Path(on_disk(as_unicode(other))).resolve()
+def _place_of(config: RunConfig) -> Path | None:
+    """Where the run's data set lay; None where it was found as usual."""
+    return Path(on_disk(as_unicode(config.data))) if config.data else None
+
+
+def _is_same_place(data: Path | str, other: Path | None) -> bool:
+    return other is not None and Path(data).resolve() == other.resolve()
 
 
 def is_finite(row: Mapping[str, float]) -> bool:
