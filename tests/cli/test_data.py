@@ -73,6 +73,19 @@ def test_a_verb_that_advises_to_skip_bad_files_can(
     assert "\nskipped    train/red_cross/image_0003.png\n" in told
 
 
+def test_what_makes_eight_bits_can_skip_bad_files_too(
+    broken, toy_weights, toy_data, tmp_path, tell, refuse
+):
+    image = toy_data / "train/red_cross/image_0001.png"
+    for asked in (
+        ["export", toy_weights, "--int8", "--data", broken, "--out", tmp_path / "m.onnx"],
+        ["predict", toy_weights, image, "--int8", "--data", broken],
+    ):
+        assert refuse(*asked).endswith("remove it or use --skip-bad")
+        tell(*asked, "--skip-bad")
+    assert (tmp_path / "m.onnx").exists()
+
+
 def test_an_audit_and_a_split_leave_out_what_is_no_image(broken, tmp_path, tell, refuse):
     (broken / "train/red_cross/notes.txt").touch()
     assert "is not in order" in refuse("data", "audit", "--data", broken)

@@ -85,7 +85,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     from convlens.reporting.run_pages import write_evaluation
     from convlens.training.run_folder import RunFolder
 
-    machine, classifier, notes = _open(options, options.data, options)
+    machine, classifier, notes = _open(options)
     run = RunFolder(options.run)
     dataset = run.open_for(classifier, options.data, options)
     whole = dataset.flat if options.data is not None and not run.is_of(dataset) else None
@@ -159,8 +159,8 @@ def _without_near_duplicates(dataset: "Dataset") -> "Dataset":
 
 
 @dataclass(frozen=True)
-class PredictOptions:
-    """Options of `convlens predict`."""
+class PredictOptions(Reading):
+    """Options of `convlens predict`; those of a data set are for --int8."""
 
     run: Run
     images: Images
@@ -186,7 +186,7 @@ def predict(arguments: Sequence[str]) -> None:
     if not options.images:
         raise UserError("predict needs an image or a folder after the run")
     check_least("top", options.top, 1)
-    machine, classifier, notes = _open(options, options.data, Reading())
+    machine, classifier, notes = _open(options)
     predictions = classifier.predict(options.images, top=options.top, skip_bad=True)
     if options.format == "json":
         records = [{**dataclasses.asdict(p), "path": as_unicode(p.path)} for p in predictions]
@@ -222,7 +222,7 @@ def _write_csv(predictions: "Predictions") -> None:
 
 
 def _open(
-    options: EvaluateOptions | PredictOptions, data: Path | None, reading: Reading
+    options: EvaluateOptions | PredictOptions,
 ) -> "tuple[Machine, Classifier, list[str]]":
     """The machine, on it one classifier of all the runs asked for, and lines that tell more."""
     from convlens.inference import Classifier, ensemble
@@ -239,7 +239,7 @@ def _open(
     if options.fast:
         members = [member.fast(machine.dtype) for member in members]
     if options.int8:
-        found = [_in_int8(*each, data, reading) for each in zip(runs, members, strict=True)]
+        found = [_in_int8(*each, options.data, options) for each in zip(runs, members, strict=True)]
         members = [member for member, _ in found]
         notes = [f"int8       {check}" for _, check in found]
     return machine, ensemble(members, tta=options.tta).to(machine.device), notes
@@ -272,8 +272,8 @@ def _calibration(
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """Options of `convlens export`."""
+class ExportOptions(Reading):
+    """Options of `convlens export`; those of a data set are for --int8."""
 
     run: Run
     format: Literal["onnx", "torch"] = "onnx"
@@ -309,7 +309,7 @@ def export(arguments: Sequence[str]) -> None:
         from convlens.inference.int8 import export_int8, need_packages
 
         need_packages()
-        splits = _calibration(run, classifier, options.data, Reading())
+        splits = _calibration(run, classifier, options.data, options)
         runner, check = export_int8(classifier, out, *splits)
         say("outputs    logits, probabilities")
         say(f"checked    in {runner}: {check}")
