@@ -15,7 +15,7 @@ from PIL import Image
 
 from convlens.errors import UserError
 from convlens.explorer.answers import answer, page_files
-from convlens.explorer.export import write_page
+from convlens.explorer.export import _webp, write_page
 from convlens.explorer.export_progress import ExportProgress
 from convlens.explorer.inside import Explorer
 
@@ -34,6 +34,15 @@ def files_in(page: Path) -> dict[str, bytes]:
         path: content[file["start"] : file["start"] + file["length"]]
         for path, file in head["files"].items()
     }
+
+
+@pytest.mark.parametrize("height", [16_383, 16_384])
+def test_photographs_that_are_too_many_for_webp_are_a_png(height):
+    pixels = np.zeros((height, 2, 3), np.uint8)
+    packed = _webp(pixels)
+    assert packed.kind == ("image/webp" if height == 16_383 else "image/png")
+    with Image.open(io.BytesIO(packed.body)) as picture:
+        assert picture.size == (2, height)
 
 
 def site_of(page: Path) -> dict:

@@ -172,6 +172,23 @@ def test_an_epoch_that_ends_is_an_event(begun, finished_run, toy_data):
     assert time.monotonic() - began < 12  # nobody waits for the events' end
 
 
+def test_the_page_of_a_run_that_has_gone_on_is_of_its_newest_weights(finished_run, toy_data):
+    """What is open stays as it is until its page is loaded anew."""
+    with living(finished_run) as base, httpx.Client(base_url=base, timeout=30) as client:
+
+        def answered() -> list[float]:
+            return client.get("/inside/0/api/0/v0/prediction.json").json()["probabilities"]
+
+        client.get("/inside/0/")
+        before = answered()
+        trained = Classifier.load(finished_run)
+        next(trained.model.parameters()).data.neg_()
+        trained.save(finished_run / "best.safetensors")
+        assert answered() == before
+        client.get("/inside/0/")
+        assert answered() != before
+
+
 def test_a_finished_run_is_looked_into_below_the_page(finished_run, toy_data):
     with living(finished_run) as base, httpx.Client(base_url=base, timeout=60) as client:
         client.get("/api/runs.json")

@@ -1,14 +1,22 @@
 """One pass finds what the separate views find, and is made again only where something changed."""
 
+import contextlib
+import os
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pages import until
 
-from convlens.data import batches
+from convlens.data import batches, open_dataset
+from convlens.explorer import survey as survey_module
+from convlens.explorer.answers import answer
 from convlens.explorer.inside import Explorer
-from convlens.explorer.survey import NotYet, Survey, Surveyor
+from convlens.explorer.network import Network
+from convlens.explorer.survey import NotThere, NotYet, Survey, Surveyor
 from convlens.look import arrays
 
 
@@ -48,13 +56,60 @@ def test_nothing_is_known_before_and_the_progress_is_told(explorer: Explorer):
 
     explorer.surveyor.give_way = between
     explorer.surveyor.run()
-    assert told[0] == {"validation": 16, "train": 0}
+    assert told[0] == {"validation": 0, "train": 0}  # what is kept is looked for first
+    assert next(done for done in told if done["validation"]) == {"validation": 16, "train": 0}
     assert told[-1] == {"validation": 20, "train": 48}, "not all, before the answer is to be had"
     assert {split: task.done for split, task in survey.tasks.items()} == {
         "validation": 20,
         "train": 60,
     }
     assert survey.done
+
+
+def test_a_network_is_copied_before_anybody_asks_it(explorer: Explorer):
+    """Else the survey would take over the hooks of a question that is being answered."""
+    network, entered = explorer.networks[0], []
+    layer = network.model.get_submodule("relu1")
+    explorer.surveyor.give_way = lambda: entered.append(threading.get_ident())
+    explorer.surveyor.start()
+    calls = []
+    hook = layer.register_forward_hook(lambda *_: calls.append(1))
+    until(lambda: explorer.surveys[0].done)
+    explorer.surveyor.stop()
+    hook.remove()
+    assert entered and calls == []
+
+
+@pytest.mark.parametrize("missing", ["train", "validation"])
+def test_a_split_without_images_is_told_and_the_other_is_answered(missing, toy_weights, toy_data):
+    dataset = open_dataset(toy_data, size=16)
+    nothing = dataset.split(missing).slice(0, 0)
+    explorer = Explorer([Network.of_run(toy_weights)], [replace(dataset, **{missing: nothing})])
+    explorer.surveyor.run()
+    survey = explorer.surveys[0]
+    assert survey.done
+    (other,) = {"train", "validation"} - {missing}
+    assert len(survey.seen(other).logits) == len(dataset.split(other))
+    said = "the data set has no (training|validation) images"
+    with pytest.raises(NotThere, match=said):
+        survey.seen(missing)
+    for path in (
+        *("api/0/evaluation.json", "api/0/dead.json", "api/0/embedding.json", "api/0/marks.json"),
+        *("api/0/patches-0.json", f"api/0/{other[0]}0/neighbors.json", "api/site.json"),
+    ):
+        with contextlib.suppress(NotThere):
+            answer(explorer, path)
+
+
+def test_of_what_was_kept_the_last_stay(explorer: Explorer, own_cache: Path, monkeypatch):
+    monkeypatch.setattr(survey_module, "KEPT", 2)
+    (own_cache / "explorer").mkdir(parents=True)
+    for age, name in enumerate("abc"):
+        (own_cache / "explorer" / f"{name}.npz").touch()
+        os.utime(own_cache / "explorer" / f"{name}.npz", (1e9 - age, 1e9 - age))
+    explorer.surveyor.run()
+    left = {path.name for path in (own_cache / "explorer").glob("*.npz")}
+    assert left == {"a.npz", explorer.surveys[0].file().name}
 
 
 def test_a_second_start_reads_what_the_first_kept(toy_weights, toy_data, monkeypatch):
@@ -148,7 +203,7 @@ def test_the_thread_ends_within_a_batch(explorer: Explorer):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_failure_is_told_and_not_waited_for(explorer: Explorer, monkeypatch):
-    monkeypatch.setattr(Survey, "file", lambda self: 1 / 0)
+    monkeypatch.setattr(Survey, "file", lambda *_: 1 / 0)
     surveyor: Surveyor = explorer.surveyor
     surveyor.start()
     surveyor._thread.join(20)

@@ -23,6 +23,7 @@ from convlens.explorer.answers import Answer, answer, as_json, page_files, proje
 from convlens.explorer.attribution import METHODS, methods_of
 from convlens.explorer.chosen import choose, labels_of, targets_of
 from convlens.explorer.export_progress import ExportProgress
+from convlens.explorer.forms import as_png
 from convlens.explorer.graph import Graph, Unknown, graph_of
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
@@ -32,6 +33,7 @@ from convlens.files import make_folder, make_parent, replacing
 
 PROJECTED = 3  # strongest maps of a stage whose deconvolutions are prepared
 TRAINING_PIXELS = 7e6  # of all training images that answers name, in one picture
+WEBP_MOST = 16_383  # pixels of a side, by the format
 PAGE_SUFFIXES = (".html", ".htm")
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def write_page(explorer: Explorer, out: Path, images: Sequence[Path | str] = ())
         if None in graphs:  # a browser cannot run it: nothing is shown but what is prepared
             opened = []
         pack = _pack(explorer, prepared, opened, graphs, progress)
-        if explorer.dataset is not None:
+        if explorer.dataset is not None and len(explorer.dataset.validation):
             thumbnails = pictures.thumbnails(explorer.dataset.validation.images)
             pack.add("images/validation.png", _webp(thumbnails))
         content = document(page_files(), pack)
@@ -232,7 +234,9 @@ def _training(explorer: Explorer, run: int, names: list[str], pack: Pack) -> int
 
 
 def _webp(pixels: np.ndarray) -> Answer:
-    """A picture of many photographs, in a tenth of the bytes of a PNG."""
+    """A picture of many photographs, in a tenth of the bytes of a PNG, which larger ones have."""
+    if max(pixels.shape[:2]) > WEBP_MOST:
+        return as_png(pixels)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", quality=75)
     return Answer(file.getvalue(), "image/webp")

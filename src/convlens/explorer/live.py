@@ -26,7 +26,7 @@ from convlens.explorer.answers import as_json, page_files
 from convlens.explorer.growth import Growth
 from convlens.explorer.inside import Explorer
 from convlens.explorer.runs import Runs, history_of
-from convlens.explorer.server import HANDLERS, Guard, Lane, NotThere, Service
+from convlens.explorer.server import HANDLERS, Busy, Guard, Lane, NotThere, Service
 
 LOOKED = 1.0  # seconds between two looks at the folders, while somebody watches
 QUIET = 15.0  # seconds after which a sign of life is sent
@@ -80,7 +80,11 @@ class Live:
     async def _changes(self, request: Request) -> AsyncIterator[str]:
         told, silent = "", 0.0
         while not self.is_ending():  # who has gone is told to this by being cancelled
-            runs = await self.reading_lane.ask(request, self.runs.all)
+            try:
+                runs = await self.reading_lane.ask(request, self.runs.all)
+            except Busy:  # the answer has begun, and cannot be that; the next look tells
+                await asyncio.sleep(LOOKED)
+                continue
             now = as_json(runs).body.decode()
             stamps = json.dumps([(run["id"], run["stamp"], run["state"]) for run in runs])
             silent += LOOKED
@@ -99,7 +103,9 @@ class Live:
     async def growth(self, request: Request) -> Response:
         """What a run's network is at its last epoch."""
         number = request.path_params["run"]
-        body = await self.reading_lane.ask(request, self._growth, number, self._path(number))
+        # the first opens the data set, which may take long
+        lane = self.reading_lane if number in self.growths else self.opening_lane
+        body = await lane.ask(request, self._growth, number, self._path(number))
         return Response(body, media_type="application/json")
 
     def _growth(self, number: int, path: Path) -> bytes:
@@ -143,16 +149,26 @@ class Live:
         return await (await self._service(request)).touch(request)
 
     async def _service(self, request: Request) -> Service:
+        """That of a run, opened anew where its page is loaded and the run has gone on since."""
         number = request.path_params["inside"]
-        path = self._path(number)
-        if number not in self.services:
-            opened = await self.opening_lane.ask(request, self._open, path)
-            if number not in self.services:  # nobody was faster
-                self.services[number] = Service(opened)
+        path, is_page = self._path(number), request.path_params.get("path") == ""
+        stamp, over = _stamp(path), []
+
+        def is_open() -> bool:
+            known = self.services.get(number)
+            return known is not None and not (is_page and known.stamp != stamp)
+
+        if not is_open():
+            explorer = await self.opening_lane.ask(request, self._open, path)
+            if not is_open():  # nobody was faster
+                over += [self.services.pop(number)] if number in self.services else []
+                self.services[number] = Service(explorer, stamp)
                 self.services[number].begin()
-            for oldest in list(self.services)[:-OPENED]:
-                self.services.pop(oldest).close()
-        return self.services[number]
+        service = self.services[number] = self.services.pop(number)  # the last that was used
+        over += [self.services.pop(oldest) for oldest in list(self.services)[:-OPENED]]
+        for each in over:  # in a thread, for it waits until the survey has ended its batch
+            await asyncio.to_thread(each.close)
+        return service
 
     def _open(self, path: Path) -> Explorer:
         try:
@@ -182,6 +198,14 @@ _CLOSED = """<!doctype html>
 <p><a href="../../">All runs</a></p>
 </main>
 """
+
+
+def _stamp(path: Path) -> int:
+    """When the weights of a run were written."""
+    try:
+        return (path / "best.safetensors").stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 async def _into(request: Request) -> Response:

@@ -5,14 +5,9 @@ All are looked up in what the explorer holds. NotThere is raised for what it doe
 
 import numpy as np
 
-from convlens.errors import UserError
 from convlens.explorer.inside import Explorer
 from convlens.explorer.network import Network
-from convlens.explorer.survey import Survey
-
-
-class NotThere(UserError):
-    """No answer lies at this path; the sentence says why."""
+from convlens.explorer.survey import NotThere, Survey
 
 
 def network_of(explorer: Explorer, run: str) -> Network:

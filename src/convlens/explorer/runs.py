@@ -3,6 +3,7 @@
 A run folder is asked again and again; what is read of it is kept until a file of it changes.
 """
 
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -32,14 +33,14 @@ READ = (
 
 
 def is_run(path: Path) -> bool:
-    """Whether it is a run folder, one that has only begun too."""
-    return (path / CONFIG).exists() or (path / "best.safetensors").exists()
+    """Whether it is a run folder, one that has only begun too; no where nobody may look inside."""
+    return any(map(os.path.exists, (path / CONFIG, path / "best.safetensors")))
 
 
 def is_training(path: Path) -> bool:
     """Whether a program writes to the run at this moment."""
     lock = path / LOCK
-    if not lock.exists():
+    if not os.path.exists(lock):
         return False
     try:
         import fcntl
@@ -51,7 +52,7 @@ def is_training(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return lock.exists()
+        return os.path.exists(lock)
     return False
 
 
@@ -151,7 +152,7 @@ def _describe(path: Path) -> dict[str, Any]:
     about |= {"epoch": 0, "seconds": 0.0, "opens": False}
     if not path.is_dir():
         return {**about, "state": "gone"}
-    if (path / "metrics.json").exists():
+    if os.path.exists(path / "metrics.json"):
         about["state"] = "finished"
     elif is_training(path):
         about["state"] = "training"
@@ -160,7 +161,7 @@ def _describe(path: Path) -> dict[str, Any]:
     else:
         about["state"] = "stopped"
     weights = path / "best.safetensors"
-    if weights.exists():
+    if os.path.exists(weights):
         try:
             with safe_open(weights, "pt"):
                 about["opens"] = True

@@ -94,10 +94,13 @@ class Lane:
 
 
 class Service:
-    """The questions of one server: their lanes, and the answers that were given before."""
+    """The questions of one server: their lanes, and the answers that were given before.
 
-    def __init__(self, explorer: Explorer):
-        self.explorer = explorer
+    stamp: of what it was opened from, for whoever wants to know whether that has changed.
+    """
+
+    def __init__(self, explorer: Explorer, stamp: int = 0):
+        self.explorer, self.stamp = explorer, stamp
         self.files = page_files()
         self.files[""] = self.files["index.html"]
         self.kept: Kept[Answer] = Kept(KEPT_BYTES, lambda answer: len(answer.body))
@@ -146,26 +149,33 @@ class Service:
 
     async def post(self, request: Request) -> Response:
         """One image file as the body."""
-        try:
-            await asyncio.wait_for(self.reading.acquire(), TURN_SECONDS)
-        except TimeoutError:
-            raise Busy from None
-        try:  # holding its place, so that few uploads are in memory at once
+        async with self._place():
             content = await _received(request)
             upload = await self.quick.ask(request, self.explorer.images.add, content)
-        finally:
-            self.reading.release()
         return _json({"id": upload.name, "width": upload.width, "height": upload.height})
 
     async def touch(self, request: Request) -> Response:
         """The pixels of a picture that was changed on the page as the body; nothing of it is kept
         unless `keep` is asked for."""
-        content = await _received(request)
         words = request.query_params
         layers = [int(each) for each in words.get("layers", "").split(",") if each.isdecimal()]
-        run, keep = request.path_params["run"], "keep" in words
-        found = await self.quick.ask(request, touched, self.explorer, run, content, layers, keep)
+        asked = self.explorer, request.path_params["run"]
+        async with self._place():
+            content = await _received(request)
+            found = await self.quick.ask(request, touched, *asked, content, layers, "keep" in words)
         return Response(found.body, media_type=found.kind)
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the places of those that send something, so that little is in memory at once."""
+        try:
+            await asyncio.wait_for(self.reading.acquire(), TURN_SECONDS)
+        except TimeoutError:
+            raise Busy from None
+        try:
+            yield
+        finally:
+            self.reading.release()
 
 
 async def _received(request: Request) -> bytes:

@@ -4,10 +4,12 @@ One pass over each split answers everything: predictions, features and, of the t
 top-activating patches of every map of every stage.
 """
 
+import contextlib
 import copy
 import hashlib
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +23,10 @@ from torch import nn
 import convlens
 from convlens.data.batches import batches_of
 from convlens.data.dataset import Dataset
+from convlens.data.names import ADJECTIVES
 from convlens.data.place import cache_home
 from convlens.data.tools.near_duplicates.leak import known_in_train
+from convlens.errors import UserError
 from convlens.explorer.network import Network, look_inside
 from convlens.files import make_folder, replacing
 from convlens.look.arrays.top_patches import Strongest, TopPatches, boxes_of
@@ -31,8 +35,13 @@ BATCH = 16  # images: few, so that a question asked meanwhile does not wait long
 HASHED = 256  # images at once, for the kept file's name
 FORMAT = 1  # of the kept file
 PATCHES = 9  # of each map
+KEPT = 50  # files, of 20 MB or so each
 
 logger = logging.getLogger(__name__)
+
+
+class NotThere(UserError):
+    """No answer lies at this path; the sentence says why."""
 
 
 class NotYet(Exception):
@@ -89,17 +98,23 @@ class Survey:
         }
 
     def seen(self, split: str) -> Seen:
-        """Of "validation" or "train"."""
+        """Of "validation" or "train". Raises NotThere of one without images."""
+        self._check_filled(split)
         found = self.validation if split == "validation" else self.training
         if found is None:
             raise NotYet(self.tasks[split])
         return found
 
     def top_patches(self, stage: int) -> TopPatches:
-        """The training patches that excite a stage's maps most."""
+        """The training patches that excite a stage's maps most. NotThere where nothing trains."""
+        self._check_filled("train")
         if self.patches is None:
             raise NotYet(self.tasks["train"])
         return self.patches[stage]
+
+    def _check_filled(self, split: str) -> None:
+        if not self.tasks[split].total:
+            raise NotThere(f"the data set has no {ADJECTIVES[split]} images")
 
     def labels(self, split: str) -> np.ndarray:
         """int64, (N,): the classes of "validation" or "train" by the network's own numbers.
@@ -132,9 +147,10 @@ class Survey:
         """As `read_validation`."""
         network = self.network
         self.training, strongest = self._read("train", model, between, network.layers)
+        stages = network.stages if self.tasks["train"].total else ()
         self.patches = [
             found.patches(stage.name, stage.field, network.size)
-            for found, stage in zip(strongest, network.stages, strict=True)
+            for found, stage in zip(strongest, stages, strict=False)
         ]
         self.tasks["train"].complete()
 
@@ -158,10 +174,11 @@ class Survey:
                 task.done = read
             between()
         known = np.concatenate(features) if features else None
-        return Seen(np.concatenate(logits), known), strongest
+        nothing = np.zeros((0, len(self.network.classifier.class_names)), np.float32)
+        return Seen(np.concatenate([nothing, *logits]), known), strongest
 
-    def file(self) -> Path:
-        """Where it is kept: named by everything that it depends on.
+    def file(self, between: Callable[[], None] = lambda: None) -> Path:
+        """Where it is kept: named by everything that it depends on. between: called now and then.
 
         The temperature is not part of that, because logits are kept and not probabilities.
         """
@@ -183,6 +200,7 @@ class Survey:
                 digest.update(
                     images.permute(0, 2, 3, 1).numpy().data
                 )  # the bytes as they lie there
+                between()
         return cache_home() / "explorer" / f"{digest.hexdigest()[:32]}.npz"
 
     def load(self, path: Path) -> bool:
@@ -203,13 +221,15 @@ class Survey:
             )
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now
         self.patches, self.validation, self.training = patches, validation, training
         for task in self.tasks.values():
             task.complete()
         return True
 
     def save(self, path: Path) -> None:
-        """Write everything to the file `path`."""
+        """Write everything to the file `path`, and remove those that were not used for longest."""
         arrays: dict[str, np.ndarray] = {}
         for split in ("validation", "train"):
             seen = self.seen(split)
@@ -223,6 +243,16 @@ class Survey:
         make_folder(path.parent)
         with replacing(path) as temporary:
             np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]
+        for old in sorted(path.parent.glob("*.npz"), key=_age)[KEPT:]:
+            old.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    """How long a file was not used, in some unit."""
+    try:
+        return -path.stat().st_mtime
+    except OSError:  # another program has removed it
+        return float("inf")
 
 
 class Stopped(Exception):
@@ -239,10 +269,12 @@ class Surveyor:
         self.surveys = surveys
         self.give_way = give_way
         self.failure: str | None = None
+        self._models: list[nn.Module] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="survey", daemon=True)
 
     def start(self) -> None:
+        self._models = self._copies()  # now, for later other threads ask the networks
         self._thread.start()
 
     def stop(self) -> None:
@@ -257,21 +289,26 @@ class Surveyor:
 
     def run(self) -> None:
         """Make all surveys here and now."""
-        files = [survey.file() for survey in self.surveys]
+        models, self._models = self._models or self._copies(), []
+        files = [survey.file(self._between) for survey in self.surveys]
         missing = [
-            (survey, file)
-            for survey, file in zip(self.surveys, files, strict=True)
-            if not survey.load(file)
+            each
+            for each in zip(self.surveys, files, models, strict=True)
+            if not each[0].load(each[1])
         ]
-        models = [copy.deepcopy(survey.network.model) for survey, _ in missing]
-        for (survey, _), model in zip(missing, models, strict=True):
+        for survey, _, model in missing:
             survey.read_validation(model, self._between)
-        for (survey, file), model in zip(missing, models, strict=True):
+        for survey, file, model in missing:
             survey.read_training(model, self._between)
+            if not all(task.total for task in survey.tasks.values()):
+                continue  # half of it is read anew in a moment
             try:
                 survey.save(file)
             except OSError as problem:  # the next start will take as long as this one, no more
                 logger.warning("not kept   %s: %s", file, problem.strerror or problem)
+
+    def _copies(self) -> list[nn.Module]:
+        return [copy.deepcopy(survey.network.model) for survey in self.surveys]
 
     def _work(self) -> None:
         try:

@@ -1,5 +1,7 @@
 """Views of a data set: top-activating patches, what they hold, their growth, and the embedding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +15,15 @@ from convlens.look import arrays
 @pytest.fixture
 def data(toy_data):
     return open_dataset(toy_data, size=16)
+
+
+def test_without_images_to_make_it_of_a_view_says_so(classifier, data, image):
+    nothing = replace(data, train=data.train.slice(0, 0), validation=data.validation.slice(0, 0))
+    for view, which in (look.patches, "training"), (look.embedding, "validation"):
+        with pytest.raises(UserError, match=f"has no {which} image, of which this view is made"):
+            view(classifier, nothing)
+    with pytest.raises(UserError, match="has no training image"):
+        look.neighbors(classifier, image, nothing)
 
 
 def colors(path) -> int:

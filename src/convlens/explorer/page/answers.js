@@ -75,10 +75,13 @@ export function photograph(path, attributes) {
 
 const kept = new Map();
 
-/** Like `ask` or `picture`, for what stays the same while the page is open: asked for once. */
-export async function keep(how, path, options) {
-  if (!kept.has(path)) kept.set(path, await how(path, options));
-  return kept.get(path);
+/** Like `ask` or `picture`, for what stays the same while the page is open, or from when
+ *  isFinal(answer) says so: no more asked for then. */
+export async function keep(how, path, options, isFinal = () => true) {
+  if (kept.has(path)) return kept.get(path);
+  const answer = await how(path, options);
+  if (isFinal(answer)) kept.set(path, answer);
+  return answer;
 }
 
 /** Sends an image file's bytes; its id, width and height. */

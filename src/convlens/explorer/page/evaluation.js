@@ -6,7 +6,8 @@ import { range } from "./dom.js";
 /** A run's answers, a row an image in the order of the validation set; null for a label that the
  *  run does not know. */
 export function evaluationOf(run, options) {
-  return keep(ask, `api/${run}/evaluation.json`, options);
+  const isFinal = ({ train }) => train !== null; // the training images are read last
+  return keep(ask, `api/${run}/evaluation.json`, options, isFinal);
 }
 
 /** How many images have a class that the run knows; of others nothing is right or wrong. */

@@ -289,7 +289,7 @@ class List {
       save(
         await zipped(
           chosen.map(({ row, path, label }) => ({
-            name: `${label.replace(/[/\\]/g, "_")}/${path.split("/").at(-1)}.png`,
+            name: `${label.replace(/[/\\]/g, "_").replace(/^\.+$/, "_")}/${path.split("/").at(-1)}.png`,
             path: `images/${this.index}/v${row}.png`,
           })),
           (done) => news({ wait: "Packing the images", done, total: chosen.length }),

@@ -163,7 +163,8 @@ def integrated_gradients(
             return _array(
                 method.attribute(x, target=chosen, n_steps=steps, internal_batch_size=at_once)
             )
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        # seeding seeds all cards, whatever the network is on
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             smoothed = NoiseTunnel(method).attribute(
                 x,

@@ -18,9 +18,9 @@ class Growth:
     """Of M maps at E epochs the strongest activation over all images, projected to pixels.
 
     epochs: E. maps: M numbers. values: float32, (E, M): the activations. rows: int64, (E, M): which
-    image each was found in. projections: float32, (E, M, h, w, 3), by `deconvolution`, cut to the
-    unit's receptive field; all 0 where the value is not above 0. patches: uint8, the same shape:
-    what is there.
+    image each was found in. projections: float32, (E, M, h, w, channels), by `deconvolution`,
+    cut to the unit's receptive field; all 0 where the value is not above 0. patches: uint8,
+    (E, M, h, w, 3): what is there.
     """
 
     layer: str

@@ -7,7 +7,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
-from convlens.data.dataset import Dataset, Rows
+from convlens.data.dataset import Dataset, Rows, Split
+from convlens.data.names import ADJECTIVES
 from convlens.data.readahead import will_need
 from convlens.errors import UserError
 from convlens.escape import visible
@@ -116,6 +117,18 @@ def open_data(classifier: Classifier, data: Data) -> Dataset:
             option="data",
         )
     return dataset.center_crop(classifier.size)
+
+
+def filled(dataset: Dataset, name: str) -> Split:
+    """The split of that name. Raises UserError where it has no image."""
+    split = dataset.split(name)
+    if not len(split):
+        raise UserError(
+            f"{dataset.place} has no {ADJECTIVES[name]} image, of which this view is made; give a "
+            "data set that has some",
+            option="data",
+        )
+    return split
 
 
 def assigned_images(dataset: Dataset) -> list[NamedImage]:

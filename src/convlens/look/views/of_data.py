@@ -20,7 +20,7 @@ from convlens.look.arrays.top_patches import (
     top_activating_patches,
 )
 from convlens.look.view import View
-from convlens.look.views.given import Data, check_maps_of, open_data, rows_of
+from convlens.look.views.given import Data, check_maps_of, filled, open_data, rows_of
 from convlens.look.views.names import file_name, maps_of
 
 MOST_MAPS = 96  # in the picture of patches: more would be too small to see
@@ -44,7 +44,8 @@ def find_patches(
     """
     layer = layer or deepest_local_layer(classifier.model, classifier.size)
     check_maps_of(classifier, layer, maps)
-    return top_activating_patches(classifier, open_data(classifier, data).train.images, layer)
+    images = filled(open_data(classifier, data), "train").images
+    return top_activating_patches(classifier, images, layer)
 
 
 def patches(
@@ -112,8 +113,8 @@ def deconvolution(
         found: What `find_patches` found, where that is known.
 
     Returns:
-        A view with `projections`, float32, (M, k, h, w, 3), of either sign, and the `patches`,
-        `numbers`, `values` and `rows` of the view `patches`.
+        A view with `projections`, float32, (M, k, h, w, channels), of either sign, and the
+        `patches`, `numbers`, `values` and `rows` of the view `patches`.
 
     Raises:
         UserError: for a layer or map that is not there, and a data set that cannot be opened.
@@ -196,8 +197,8 @@ def growth(
         maps: Which of its maps; by default the eight strongest of the last epoch.
 
     Returns:
-        A view with `projections` and `patches`, (epochs, M, h, w, 3), their `values` and `rows`,
-        (epochs, M), the maps' `numbers`, (M,), and the `epochs`.
+        A view with `projections`, (epochs, M, h, w, channels), and `patches`, (epochs, M, h, w, 3),
+        their `values` and `rows`, (epochs, M), the maps' `numbers`, (M,), and the `epochs`.
 
     Raises:
         UserError: without snapshots, for a layer or map that is not there, and a data set that
@@ -252,7 +253,7 @@ def embedding(classifier: Classifier, data: Data = None) -> View:
         UserError: for a data set that cannot be opened, and a network without a linear layer.
     """
     dataset = open_data(classifier, data)
-    split = dataset.validation
+    split = filled(dataset, "validation")
     places, share = embedding_of(features(classifier, split.images))
     right = classifier.logits(split.images).argmax(axis=1) == split.labels
     # of too many images an even sample

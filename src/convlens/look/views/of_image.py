@@ -27,6 +27,7 @@ from convlens.look.views.given import (
     SomeImages,
     check_maps_of,
     describe_prediction,
+    filled,
     open_data,
     read_image,
     read_images,
@@ -149,7 +150,7 @@ def attribution(classifier: Classifier, image: OneImage, target: str | None = No
 
     Returns:
         A view with `image`, `grad_cam`, (H, W), at least 0, and `guided_backprop` and
-        `integrated_gradients`, (3, H, W), of either sign.
+        `integrated_gradients`, (channels, H, W), of either sign.
 
     Raises:
         UserError: for an image that cannot be read, and a class that the network does not know.
@@ -296,11 +297,12 @@ def neighbors(classifier: Classifier, images: SomeImages, data: Data = None) -> 
         `similarity`, -1..1, (images, k), and the `neighbors` themselves, (images, k, H, W, 3).
 
     Raises:
-        UserError: for an image that cannot be read, and a data set that cannot be opened.
+        UserError: for an image that cannot be read, and a data set that cannot be opened or has no
+            training image.
     """
     seen = read_images(classifier, images)
     dataset = open_data(classifier, data)
-    training, pixels = dataset.train, np.stack([image.pixels for image in seen])
+    training, pixels = filled(dataset, "train"), np.stack([image.pixels for image in seen])
     candidates = features(classifier, training.images)
     found = nearest(features(classifier, pixels), candidates, NEIGHBORS + 1)
     near = rows_of(training.images, found.rows)  # (images, k + 1, H, W, 3)

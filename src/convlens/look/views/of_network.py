@@ -63,7 +63,7 @@ def filters(classifier: Classifier, layer: str | None = None, maps: Sequence[int
         maps: Which of its maps; by default all.
 
     Returns:
-        A view with `filters`, (M, h, w, 3), of either sign, and their `numbers`, (M,).
+        A view with `filters`, (M, h, w, channels), of either sign, and their `numbers`, (M,).
 
     Raises:
         UserError: for a layer or map that is not there, and a layer that gives no maps.
@@ -100,8 +100,8 @@ def kernels(classifier: Classifier, layer: str, maps: Sequence[int] = ()) -> Vie
         maps: Which of its maps; by default the sixteen of the largest filters.
 
     Returns:
-        A view with `filters`, (M, h, w, 3), `kernels`, (M, k, kh, kw), the input maps that they are
-        `inputs` of, (M, k), and the maps' `numbers`, (M,).
+        A view with `filters`, (M, h, w, channels), `kernels`, (M, k, kh, kw), the input maps that
+        they are `inputs` of, (M, k), and the maps' `numbers`, (M,).
 
     Raises:
         UserError: for a layer or map that is not there, and a layer without a convolution.
