@@ -79,6 +79,13 @@ def test_each_teacher_teaches_its_part_on_images_normalized_as_it_was_trained(to
     assert not torch.allclose(expected[0], expected[1], atol=0.1)
 
 
+def test_a_teacher_that_takes_one_size_only_is_asked_for_no_other(toy_weights):
+    trained = Classifier.load(toy_weights)  # a LeNet5
+    load_teachers([str(toy_weights)], trained.class_names, sizes={16})
+    with pytest.raises(UserError, match="is for images of 16 pixels and takes none of 48; train w"):
+        load_teachers([str(toy_weights)], trained.class_names, sizes={16, 48})
+
+
 def test_a_teacher_of_other_classes_is_refused(toy_weights):
     with pytest.raises(UserError, match=f"`teachers` {toy_weights} does not know") as refused:
         load_teachers([str(toy_weights)], ("a", "b"))

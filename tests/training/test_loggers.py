@@ -287,3 +287,14 @@ def test_what_is_no_callback_is_refused(callbacks, toy_data, tmp_path):
 def test_one_callback_needs_no_list():
     told = Told()
     assert Callbacks(told).all == [told]
+
+
+def test_all_callbacks_are_closed_even_if_one_cannot_be():
+    class Stuck(cl.Callback):
+        def close(self):
+            raise RuntimeError("stuck")
+
+    first, last = Told(), Told()
+    with pytest.raises(RuntimeError, match="stuck"):
+        Callbacks([first, Stuck(), last]).close()
+    assert first.heard == last.heard == [("close",)]

@@ -10,7 +10,7 @@ import torch
 
 from convlens.training import measuring
 from convlens.training.device import choose
-from convlens.training.measuring import BUSY, Measurements, Watch, least_seconds
+from convlens.training.measuring import BUSY, Measurements, Watch, is_positive, least_seconds
 
 Times = namedtuple("Times", "user nice system idle iowait")
 
@@ -77,6 +77,14 @@ def test_what_was_measured_beside_others_is_used_and_not_kept(machine):
     quiet.save()
     assert not quiet.disturbed
     assert Measurements(device).values == {"gain": 1.7}
+
+
+@pytest.mark.parametrize("value", ["abc", None, [1], True, -5, 0, 1e300, float("nan")])
+def test_a_value_that_nobody_can_have_measured_is_measured_anew(value, machine, own_cache):
+    kept = Measurements(torch.device("cpu"))
+    kept.new["gain"] = value
+    kept.save()
+    assert Measurements(torch.device("cpu")).get("gain", lambda: 1.5, is_positive) == 1.5
 
 
 def test_a_bad_moment_is_told_and_does_not_last(machine, monkeypatch):

@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -18,15 +19,19 @@ from convlens.errors import UserError
 from convlens.recipes import RECIPES
 from convlens.recipes.lengths import lengths
 from convlens.training import cost as cost_module
+from convlens.training import finish as finish_module
 from convlens.training import plan as plan_module
 from convlens.training import run as run_module
+from convlens.training import timekeeper as timekeeper_module
 from convlens.training import trainer as trainer_module
+from convlens.training.callbacks import Callback
 from convlens.training.config import RunConfig, make_config
 from convlens.training.cost import Clock, Cost, measure
 from convlens.training.device import choose
 from convlens.training.distributed import ALONE, World
 from convlens.training.duration import in_words, seconds_of
 from convlens.training.folds import cross_validate
+from convlens.training.measuring import Measurements
 from convlens.training.pace import Pace
 from convlens.training.parallel import train_all
 from convlens.training.plan import TooShort, choices_of, choose_in_time
@@ -44,12 +49,12 @@ class Machine:
 
     step: of training. early: its share where images are smaller in the first epochs. image: of an
     image that is evaluated. pages: the last of a run. factors: by which steps take longer from a
-    moment on, as beside other programs.
+    moment on, as beside other programs. stopped: for how long the process did not run.
     """
 
     def __init__(self):
         self.now, self.step, self.image, self.pages = 1000.0, 1.0, 0.02, 6.0
-        self.early, self.factors = 0.5, {}
+        self.early, self.factors, self.stopped = 0.5, {}, 0.0
 
     def train(self, early):
         factors = sorted(self.factors.items(), reverse=True)
@@ -62,6 +67,7 @@ def machine(monkeypatch, toy_data):
     machine = Machine()
     began = machine.now
     monkeypatch.setattr(time, "perf_counter", lambda: machine.now)
+    monkeypatch.setattr(time, "process_time", lambda: machine.now - machine.stopped)
 
     def taking(module, name, seconds):
         real = getattr(module, name)
@@ -96,6 +102,20 @@ def machine(monkeypatch, toy_data):
 )
 def test_a_time_is_read_as_a_person_writes_it(text, seconds):
     assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(90, "90s"), (1e6, "1000000s"), (0.5, "0.5s"), (np.int64(20), "20s"), (np.float32(2), "2s")],
+)
+def test_a_number_is_of_seconds(number, text):
+    assert choices_of("lenet5", {"time": number})[0].config.time == text
+
+
+@pytest.mark.parametrize("time", ["9" * 400 + "h", 10**400, 1e300, "100000h"])
+def test_no_run_takes_ten_years(time):
+    with pytest.raises(UserError, match="`time` must not be more than ten years; give less"):
+        seconds_of(choices_of("lenet5", {"time": time})[0].config.time)
 
 
 @pytest.mark.parametrize("text", ["", "5x", "m5", "-5m", "1m2h", "5m ago", "five"])
@@ -203,7 +223,35 @@ def test_a_run_beside_other_programs_ends_in_time_and_its_command_repeats_it(
     assert again.history["learning_rate"].tolist() == rates.tolist()
 
 
-def test_a_run_that_is_resumed_has_what_is_left_of_its_time(machine, tmp_path):
+@pytest.mark.parametrize("disturbed", ["stopped", "busy", ""])
+def test_how_long_the_last_pages_took_is_kept_if_nothing_disturbed_them(
+    machine, tmp_path, monkeypatch, disturbed
+):
+    """As where a person has stopped the process for a while (Ctrl-Z, fg)."""
+
+    class Disturbing(Callback):
+        def end(self, run):
+            if disturbed == "stopped":
+                machine.now += 1000
+                machine.stopped += 1000
+
+    if disturbed == "busy":
+        monkeypatch.setattr(timekeeper_module.Watch, "others", lambda _: 0.7)
+    for folder in tmp_path / "first", tmp_path / "second":
+        before = machine.now
+        options = {"data": machine.data, "time": "60s", **TINY}
+        train("lenet5", out=folder, callbacks=[Disturbing()], **options)
+        assert machine.now - before - machine.stopped <= 60
+        machine.stopped = 0.0
+    kept = Measurements(torch.device("cpu")).values
+    pages = {what: value for what, value in kept.items() if "last pages" in what}
+    expected = (
+        {} if disturbed == "busy" else {"seconds of the last pages of 1 split of 5 classes": 6}
+    )
+    assert pages == pytest.approx(expected, abs=1)
+
+
+def test_a_run_that_is_resumed_has_what_is_left_of_its_time(machine, tmp_path, monkeypatch):
     class Cut(Exception):
         pass
 
@@ -211,13 +259,16 @@ def test_a_run_that_is_resumed_has_what_is_left_of_its_time(machine, tmp_path):
         if stats.epoch == 2:
             raise Cut
 
+    monkeypatch.setattr(plan_module, "PAIRS_A_SECOND", 1)  # there is no time for that, nor later
+    monkeypatch.setattr(finish_module, "find_near_duplicates", lambda *_: pytest.fail("compared"))
     with pytest.raises(Cut):
         machine.run(tmp_path / "run", "100s", on_epoch=cut)
+    spent = machine.took()  # to which starting and measuring belong
     machine.now += 10_000
     before = machine.now
     run = resume(tmp_path / "run")
-    spent = run.history["seconds"][:2].sum()
     assert 88 <= spent + machine.now - before <= 100
+    assert run.metrics["validation_near_duplicates"] is None
     assert run.history["learning_rate"][-1] < 0.05 * run.config.recipe.learning_rate
 
 
@@ -339,7 +390,7 @@ def test_the_longer_it_may_take_the_finer_is_the_network(
         return Cost(step, 0.001, 911, 8677, most=most, early=0.6, early_fraction=share)
 
     monkeypatch.setattr("convlens.training.plan.measure", measure)
-    monkeypatch.setattr("convlens.training.plan._near_duplicates", lambda *_: {})
+    monkeypatch.setattr("convlens.training.plan.look_for_near_duplicates", lambda *_: {})
     choices = choices_of(None, {"time": given, "seed": 3, "learning_rate": 0.01})
     clock = Clock(0.0, seconds_of(given))
     trainer, *_ = choose_in_time(choices, lambda config, world: Fake(config), ALONE, clock)

@@ -79,15 +79,12 @@ def _page_beside(watch: bool) -> "list[Callback]":
 
 def _resume(asked: "ResumeOptions", world: "World") -> None:
     from convlens.training import run as runs
+    from convlens.training.callbacks import Callbacks
+    from convlens.training.run_folder import RunFolder
 
-    run = runs.resume(
-        asked.resume,
-        epochs=asked.epochs,
-        data=asked.data,
-        log=asked.log,
-        callbacks=_page_beside(asked.watch),
-        world=world,
-    )
+    watching = Callbacks(_page_beside(asked.watch))
+    folder, began = RunFolder(asked.resume, world), process_began()
+    run = runs.resume_run(folder, asked.epochs, asked.data, asked.log, watching, began)
     print_run(world.first(lambda: run.metrics))
     say(f"wrote      {asked.resume}")
 

@@ -1,6 +1,7 @@
 """Callbacks: what is told how a run goes, and may end it early."""
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,9 +126,10 @@ class Callbacks(Callback):
             each.end(run)
 
     def close(self) -> None:
-        """Close each."""
-        for each in self.all:
-            each.close()
+        """Close each, also where one cannot be closed."""
+        with ExitStack() as stack:  # which calls the last one first
+            for each in reversed(self.all):
+                stack.callback(each.close)
 
     def wants_to_stop(self, world: World) -> bool:
         """Whether a callback of any process has raised StopTraining; every process asks."""

@@ -7,7 +7,7 @@ import timeit
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 
-from convlens.training.measuring import Measurements
+from convlens.training.measuring import Measurements, is_positive
 from convlens.training.pace import Pace
 from convlens.training.step import train_step
 from convlens.training.threads import using
@@ -115,9 +115,11 @@ class Cost:
         return 0, 0
 
 
-def pages_of(shown: int) -> str:
-    """What the time is kept by that the last pages of so many splits took."""
-    return f"seconds of the last pages of {shown} split{'s' * (shown > 1)}"
+def pages_of(trainer: Trainer) -> str:
+    """What the time is kept by that a run's last pages took: of so many splits and classes."""
+    shown = len(trainer.judged)
+    splits = f"{shown} split{'s' * (shown > 1)}"
+    return f"seconds of the last pages of {splits} of {trainer.dataset.num_classes} classes"
 
 
 def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = math.inf) -> Cost:
@@ -139,9 +141,9 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
     # with a hold-out the best epoch is measured too, which may not be the last
     last = (min(train, sample or train) + monitored) * (1 + trainer.config.has_holdout)
     last += len(trainer.test or ())
-    shown = len(trainer.judged)
-    known = Measurements(trainer.machine.device).values
-    pages = known.get(pages_of(shown)) or shown * _time_pages()
+    pages = Measurements(trainer.machine.device).values.get(pages_of(trainer))
+    if not is_positive(pages):
+        pages = len(trainer.judged) * _time_pages()
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)
     most = max(epochs * len(trainer.batches), math.ceil(most_images / trainer.batches.size))
     return Cost(

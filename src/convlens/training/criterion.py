@@ -1,6 +1,6 @@
 """What training minimizes, before the penalties on the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -67,12 +67,12 @@ class Criterion:
 
 
 def load_teachers(
-    runs: Sequence[str], classes: Sequence[str], channels: int = 3
+    runs: Sequence[str], classes: Sequence[str], channels: int = 3, sizes: Iterable[int] = ()
 ) -> list[Classifier]:
     """The networks of run folders or weights files.
 
-    UserError unless they know those classes and can see what the student is given, which has so
-    many `channels`: of its gray images no colors can be made.
+    UserError unless they know those classes and can see what the student is given: images of so
+    many `channels`, for of gray ones no colors can be made, and of these `sizes`, in pixels.
     """
     teachers = [Classifier.load(on_disk(as_unicode(run))) for run in runs]
     for run, teacher in zip(runs, teachers, strict=True):
@@ -87,7 +87,21 @@ def load_teachers(
                 "gray; give a run that was trained with `channels` 1, or train in color",
                 option=("teachers", "channels"),
             )
+        _check_sizes(run, teacher, sizes)
     return teachers
+
+
+def _check_sizes(run: str, teacher: Classifier, sizes: Iterable[int]) -> None:
+    for size in sizes:
+        try:
+            with torch.no_grad():
+                teacher.model(torch.zeros(1, teacher.normalize.channels, size, size))
+        except RuntimeError:  # LeNet5, whose first linear layer reads all of its maps
+            raise UserError(
+                f"`teachers` {run} is for images of {teacher.size} pixels and takes none of {size};"
+                f" train with `size` {teacher.size} in all epochs, or give another",
+                option=("teachers", "size"),
+            ) from None
 
 
 class Teachers(nn.Module):

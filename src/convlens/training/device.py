@@ -11,7 +11,7 @@ from torch import nn
 
 from convlens.errors import UserError
 from convlens.models.memory import channels_last
-from convlens.training.measuring import Measurements, has_bf16, least_seconds
+from convlens.training.measuring import Measurements, has_bf16, is_positive, least_seconds
 from convlens.training.spinning import follow
 
 Precision = Literal["fp32", "bf16"]
@@ -102,7 +102,7 @@ def _bf16_gain(device: torch.device) -> tuple[float, str]:
     """How many times faster a small training step is in bf16, and when that was measured."""
     measurements = Measurements(device)
     known = "bf16 gain" in measurements
-    gain = measurements.get("bf16 gain", lambda: _measure_gain(device))
+    gain = measurements.get("bf16 gain", lambda: _measure_gain(device), is_positive)
     measurements.save()
     if measurements.disturbed:
         return gain, "measured now, beside other programs; another start looks again"

@@ -3,11 +3,13 @@
 import math
 import re
 import time
+from numbers import Real
 
 import psutil
 
 from convlens.errors import UserError
 
+LONGEST = 10 * 365 * 86_400  # seconds
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _TIME = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s?)?", re.ASCII)
 
@@ -18,7 +20,18 @@ def seconds_of(text: str) -> float:
     if found is None or not any(found.groups()):
         raise UserError(f"`time` {text} is no time; write it as 90s, 5m or 1h30m", option="time")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return 3600 * hours + 60 * minutes + seconds
+    whole = 3600 * hours + 60 * minutes + seconds
+    if whole > LONGEST:
+        raise UserError("`time` must not be more than ten years; give less", option="time")
+    return whole
+
+
+def as_time(seconds: Real) -> str:
+    """A number of seconds as the option `time` takes it."""
+    try:
+        return f"{float(seconds):.6f}".rstrip("0").rstrip(".") + "s"
+    except OverflowError:
+        return f"{LONGEST + 1}s"  # which is too long as well
 
 
 def in_words(seconds: float) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import psutil
 import torch
@@ -24,7 +24,14 @@ BUSY = 0.2  # cores that other programs use, from which a machine is not quiet
 GRAIN = 0.03  # seconds that the system's own counting may be off
 SURE = 3  # rounds in which a disturbance has met all candidates, or none in one of them
 HOPELESS = 1.5
+MOST = 1e6
 IDLE = ("idle", "iowait", "guest", "guest_nice")  # of what it counts; a guest's are in user, too
+
+
+def is_positive(value: Any) -> TypeGuard[float]:
+    """Whether a kept value is a number that a time or a ratio of times can have."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < MOST
 
 
 def least_seconds(
@@ -112,12 +119,18 @@ class Measurements:
     def __contains__(self, what: str) -> bool:
         return what in self.values
 
-    def get(self, what: str, measure: Callable[[], Any]) -> Any:
+    def get(
+        self,
+        what: str,
+        measure: Callable[[], Any],
+        is_sound: Callable[[Any], bool] = lambda value: True,
+    ) -> Any:
         """The kept value of `what`, or else `measure()`, kept if the machine was quiet meanwhile.
 
-        Values are JSON's.
+        Values are JSON's. is_sound: whether a kept one can have been measured; a file that somebody
+        has edited is as good as none.
         """
-        if what not in self.values:
+        if what not in self.values or not is_sound(self.values[what]):
             watch = Watch()
             self.values[what] = measure()
             if watch.others() < BUSY:

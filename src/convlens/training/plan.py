@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from convlens.recipes.lengths import Length, lengths
 from convlens.training.config import PLANNED, RunConfig, make_config
 from convlens.training.cost import AIM, MOST_IMAGES, Clock, Cost, measure
 from convlens.training.distributed import World
-from convlens.training.duration import in_words
+from convlens.training.duration import as_time, in_words
 from convlens.training.finish import known_near_duplicates
 from convlens.training.trainer import Trainer
 
@@ -60,8 +61,9 @@ def choices_of(
     Raises UserError for options that do not fit, as `make_config`, and where there is neither a
     recipe nor a time.
     """
-    if isinstance(seconds := options.get("time"), int | float):
-        options = {**options, "time": f"{seconds:g}s"}
+    seconds = options.get("time")
+    if isinstance(seconds, Real) and not isinstance(seconds, bool):
+        options = {**options, "time": as_time(seconds)}
     check_planned(options.get("time"), options)
     if recipe is not None:
         return (Choice(make_config(recipe, options)),)
@@ -138,7 +140,7 @@ def choose_in_time(
         trainer = make(choice.config, world)
         # what the end needs and no plan can foresee is done now
         trainer.near_duplicates = (
-            world.first(_near_duplicates, trainer, clock)
+            world.first(look_for_near_duplicates, trainer, clock)
             if chosen is None
             else chosen[0].near_duplicates
         )
@@ -168,7 +170,7 @@ def choose_in_time(
     return trainer, cost, clock
 
 
-def _near_duplicates(trainer: Trainer, clock: Clock) -> dict[str, InTrain]:
+def look_for_near_duplicates(trainer: Trainer, clock: Clock) -> dict[str, InTrain]:
     """Which images that a run is judged by have a near-duplicate in train, where that is known or
     there is time to find out; by split."""
     found: dict[str, InTrain] = {}

@@ -22,7 +22,13 @@ from convlens.training.distributed import ALONE, World
 from convlens.training.duration import in_words, seconds_of
 from convlens.training.finish import finish
 from convlens.training.loggers import Log, make_loggers
-from convlens.training.plan import Choice, choices_of, choose_in_time
+from convlens.training.measuring import is_positive
+from convlens.training.plan import (
+    Choice,
+    choices_of,
+    choose_in_time,
+    look_for_near_duplicates,
+)
 from convlens.training.pretrained import begin_with_weights
 from convlens.training.result import Run
 from convlens.training.run_folder import RunFolder
@@ -108,7 +114,7 @@ def train_one_of(
     folder = RunFolder(out or Path("runs") / f"{name}-s{config.seed}", world)
     if folder.was_begun:  # by a worker that torchrun has restarted
         kept = folder.read_config()
-        return _continue(folder, kept, config.data, _watching(kept, callbacks.all))
+        return _continue(folder, kept, config.data, _watching(kept, callbacks.all), began)
     folder.check_free(overwrite)
     with using(config.threads):
         timekeeper: list[Callback] = []
@@ -118,6 +124,7 @@ def train_one_of(
             clock = Clock(began, seconds)
             trainer, cost, clock = choose_in_time(choices, make_trainer, world, clock)
             timekeeper = [Timekeeper(clock, cost)]
+        trainer.began = began
         watching = _watching(trainer.config, [*timekeeper, *callbacks.all])
         with using(trainer.config.usual_threads), folder.held():
             folder.check_free(overwrite)  # once more: somebody may have been faster
@@ -172,14 +179,26 @@ def resume(
     Raises:
         UserError: when the folder holds no run, a damaged one, or one of another data set.
     """
-    folder = RunFolder(run, world)
+    watching, began = Callbacks(callbacks, on_epoch), time.perf_counter()
+    return resume_run(RunFolder(run, world), epochs, data, log, watching, began)
+
+
+def resume_run(
+    folder: RunFolder,
+    epochs: int | None,
+    data: Path | str | None,
+    log: Sequence[Log] | None,
+    callbacks: Callbacks,
+    began: float,
+) -> Run:
+    """As `resume`. began: when the rest of its time began to run, by `time.perf_counter`."""
     config = folder.read_config()
     if epochs is not None:
         state = folder.read_state()
         done = len(state["history"]) if state else 0
         if epochs < done:
             raise UserError(
-                f"`epochs` {epochs} is less than the {done} that {run} has finished",
+                f"`epochs` {epochs} is less than the {done} that {folder} has finished",
                 option="epochs",
             )
         # who says how many epochs does not ask for a time any more
@@ -188,8 +207,7 @@ def resume(
         config.check()
     if log is not None:
         config = replace(config, {"log": log})
-    watching = _watching(config, Callbacks(callbacks, on_epoch).all)
-    return _continue(folder, config, data, watching)
+    return _continue(folder, config, data, _watching(config, callbacks.all), began)
 
 
 def train_or_continue(
@@ -232,7 +250,7 @@ def one_of_or_continue(
     if folder.is_finished:
         return Run(run)
     asked = found[differences.index([])].config
-    return _continue(folder, kept, asked.data, _watching(asked, ()))
+    return _continue(folder, kept, asked.data, _watching(asked, ()), began)
 
 
 def _watching(config: RunConfig, callbacks: Iterable[Callback]) -> Callbacks:
@@ -241,10 +259,14 @@ def _watching(config: RunConfig, callbacks: Iterable[Callback]) -> Callbacks:
 
 
 def _continue(
-    folder: RunFolder, config: RunConfig, data: Path | str | None, watching: Callbacks
+    folder: RunFolder,
+    config: RunConfig,
+    data: Path | str | None,
+    watching: Callbacks,
+    began: float,
 ) -> Run:
-    """From the last finished epoch; `data`: where the data set lies now, if it has moved."""
-    began = time.perf_counter()
+    """From the last finished epoch; `data`: where the data set lies now, if it has moved. began:
+    when that was asked for, by `time.perf_counter`."""
     dataset = config.open_dataset(data)
     folder.first(_check_same_data, folder, config, dataset)
     saved = folder.read_state()
@@ -256,16 +278,26 @@ def _continue(
     with using(config.threads or config.usual_threads):
         machine = folder.first(choose, config.device, config.precision)
         trainer = Trainer(config, dataset, machine, folder.world)
-        if config.time is not None:
-            spent = sum(row["seconds"] for row in (saved or {"history": ()})["history"])
-            clock = Clock(began - spent, seconds_of(config.time))
-            watching = Callbacks([Timekeeper(clock, measure(trainer)), *watching.all])
         with folder.held():
             _announce(trainer)
             # Nothing in the folder is changed before it is known that the run can go on.
             state = trainer.start() if saved is None else _restored(trainer, saved, folder)
+            trainer.began = began - _elapsed(saved)
+            if config.time is not None:
+                clock = Clock(trainer.began, seconds_of(config.time))
+                trainer.near_duplicates = folder.first(look_for_near_duplicates, trainer, clock)
+                watching = Callbacks([Timekeeper(clock, measure(trainer)), *watching.all])
             folder.write_config(config)
             return _execute(trainer, state, folder, watching)
+
+
+def _elapsed(saved: dict[str, Any] | None) -> float:
+    """Seconds from a run's beginning to the end of its last epoch that was kept."""
+    if saved is None:
+        return 0.0
+    if is_positive(elapsed := saved.get("elapsed")):
+        return elapsed
+    return sum(row["seconds"] for row in saved["history"])  # all that earlier versions kept of it
 
 
 def _restored(trainer: Trainer, saved: dict[str, Any], folder: RunFolder) -> TrainState:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from convlens.training.callbacks import Callback, EpochStats
 from convlens.training.cost import Clock, Cost, pages_of
-from convlens.training.measuring import Measurements
+from convlens.training.measuring import BUSY, Measurements, Watch
 from convlens.training.pace import read_change
 from convlens.training.result import Run
 from convlens.training.run_folder import RunFolder
@@ -33,7 +33,7 @@ class Timekeeper(Callback):
     def begin(self, trainer: Trainer, state: TrainState, folder: RunFolder | None) -> None:
         """A run that is resumed may be late already."""
         self.trainer, self.folder = trainer, folder
-        self.since = time.perf_counter()
+        self._look_at_the_clock()
         if len(state.history) < state.pace.epochs:
             self._keep_time(state)
 
@@ -48,17 +48,25 @@ class Timekeeper(Callback):
             image=(seconds - stats.train_seconds) / self.cost.monitored,
             keeping=max(0.0, now - self.since - seconds),
         )
-        self.since = now
+        self._look_at_the_clock()
         if len(state.history) < state.pace.epochs:
             self._keep_time(state)
 
     def end(self, run: Run) -> None:
-        """Keep how long the last pages took, for runs to come."""
-        if not self.trainer.config.has_holdout:  # there it is not known what was evaluated
-            pages = time.perf_counter() - self.since - self.cost.last * self.cost.image
-            measurements = Measurements(self.trainer.machine.device)
-            measurements.new[pages_of(len(self.trainer.judged))] = round(max(1.0, pages), 1)
-            measurements.save()
+        """Keep how long the last pages took, for runs to come, if nothing else was going on."""
+        if self.trainer.config.has_holdout:  # where it is not known what was evaluated
+            return
+        if self.watch.others() >= BUSY:
+            return
+        # a process that was stopped and continued has used no processor meanwhile
+        took = min(time.perf_counter() - self.since, time.process_time() - self.used)
+        pages = took - self.cost.last * self.cost.image
+        measurements = Measurements(self.trainer.machine.device)
+        measurements.new[pages_of(self.trainer)] = round(max(1.0, pages), 1)
+        measurements.save()
+
+    def _look_at_the_clock(self) -> None:
+        self.since, self.used, self.watch = time.perf_counter(), time.process_time(), Watch()
 
     def _keep_time(self, state: TrainState) -> None:
         change = self.trainer.world.first(self._change, state)

@@ -94,7 +94,11 @@ class Trainer:
             )
         # by split, which of its images have one in train; a plan looks for them first
         self.near_duplicates: dict[str, InTrain] = {}
-        self.teachers = load_teachers(config.teachers, dataset.classes, self.recipe.channels)
+        recipe = self.recipe
+        sizes = {recipe.size_at(over) for over in (0.0, 1.0)}
+        self.teachers = load_teachers(config.teachers, dataset.classes, recipe.channels, sizes)
+        # when the run began, by time.perf_counter, as if it had never been cut
+        self.began = time.perf_counter()
 
     @property
     def judged(self) -> list[Monitored]:
@@ -312,5 +316,9 @@ class Trainer:
             folder.save_snapshot(classifier, epoch)
         # `validation/` is never chosen on: without a hold-out the best weights are the last.
         best = not self.config.has_holdout or best_epoch(state.history) == epoch
-        content = {**state.state_dict(), "convolutions": self.config.convolutions}
+        content = {
+            **state.state_dict(),
+            "convolutions": self.config.convolutions,
+            "elapsed": time.perf_counter() - self.began,
+        }
         folder.save_epoch(classifier, state.history, content, best)

@@ -114,9 +114,9 @@ def composite_filters(
     layer: any that gives maps, of which a unit in the middle is taken. size: side of the image that
     the model is run on, pixels. batch_size: maps in a pass, by default `images_at_once`. Returns
     float32, (C, h, w, channels): the receptive field, or the image where it is longer; channels R,
-    G, B, or gray alone; of either sign; in the layer's units per unit of the normalized pixels. For the
-    first convolution that is `first_filters` but for what follows it. UserError for a layer that
-    gives no maps.
+    G, B, or gray alone; of either sign; in the layer's units per unit of the normalized pixels. For
+    the first convolution that is `first_filters` but for what follows it. UserError for a layer
+    that gives no maps.
     """
     blank = blank_image(model, size)
     with torch.no_grad():
