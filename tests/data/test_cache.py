@@ -299,6 +299,35 @@ def test_a_read_error_that_passes_is_told_and_not_remembered(pets, share, told, 
     assert capsys.readouterr().out == ""
 
 
+def test_what_still_cannot_be_read_has_nothing_written_anew(pets, share, told, capsys, own_cache):
+    root, _ = pets
+    reading = Reading(skip_bad=True)
+    load(root, size=16, reading=reading)
+    kept = {path: path.stat().st_mtime_ns for path in own_cache.rglob("*.npy")}
+    assert kept and "left out" in capsys.readouterr().out
+    load(root, size=16, reading=reading)
+    assert {path: path.stat().st_mtime_ns for path in own_cache.rglob("*.npy")} == kept
+    assert "left out" in capsys.readouterr().out
+    share.problem = None
+    assert not load(root, size=16, reading=reading).skipped
+
+
+def test_a_bound_on_pixels_is_not_remembered_and_no_number_is_told_as_such(pets, monkeypatch):
+    root, truth = pets
+    reading = Reading(skip_bad=True)
+    for chosen in "abc", "-1", "0":
+        monkeypatch.setenv("CONVLENS_MAX_PIXELS", chosen)
+        with pytest.raises(
+            UserError, match=f"^CONVLENS_MAX_PIXELS is '{chosen}'; set it to a numb"
+        ):
+            load(root, size=16, reading=reading)
+    monkeypatch.setenv("CONVLENS_MAX_PIXELS", "1")
+    with pytest.raises(UserError, match=r"no image in .* can be read"):
+        load(root, size=16, reading=reading)
+    monkeypatch.delenv("CONVLENS_MAX_PIXELS")
+    assert_holds(load(root, size=16, reading=reading), truth)
+
+
 def test_a_read_error_spares_what_is_decoded_already(pets, share):
     root, truth = pets
     share.problem = None

@@ -24,7 +24,7 @@ from filelock import FileLock
 from rich.markup import escape
 
 from convlens.data.dataset import Dataset, Split
-from convlens.data.decode import Fit, Unreadable, decode_bytes, read_bytes
+from convlens.data.decode import Fit, Unreadable, chosen_bound, decode_bytes, read_bytes
 from convlens.data.listing import SPLITS, Listing, note
 from convlens.data.names import ADJECTIVES, TRAIN, VALIDATION
 from convlens.data.own import tell_once
@@ -83,6 +83,7 @@ def load(
             f"`size` {size} is too small; give the side of the images in pixels", option="size"
         )
     reading = reading or Reading()
+    chosen_bound()  # one that is no number is not the fault of each image
     place = Path(root).resolve()
     listing = scan(place, reading, progress)
     listing.check()
@@ -266,6 +267,8 @@ def _rebuild(
     The caller holds the lock, so whatever else lies in the folder is a dead process's remains.
     """
     sweep(folder)
+    if old is not None and _lacks_unreadable_alone(source, old[0]):
+        return old
     manifest, images = old or (None, np.empty(0, np.uint8))
     versions = _versions(source.table)
     bad = source.known_bad(manifest)
@@ -318,6 +321,22 @@ def _rebuild(
         if other != array:  # a process that still maps it keeps it until it ends
             other.unlink()
     return manifest, open_map(array)
+
+
+def _lacks_unreadable_alone(source: _Source, manifest: Manifest) -> bool:
+    """Whether the cache has all but files that could not be read last time, and still cannot."""
+    held = _versions(manifest["rows"])
+    missing = set(source.table["paths"]).difference(held, manifest["bad"])
+    if not source.skip_bad or not missing:
+        return False
+    if manifest["rows"] != _without(source.table, missing.union(source.known_bad(manifest))):
+        return False
+    for path in sorted(missing):
+        found = source.decode(path)
+        if not isinstance(found, Unreadable):
+            return False
+        logger.info("left out   %s", found)
+    return True
 
 
 def _write_header(file: IO[bytes], rows: int, size: int) -> None:

@@ -299,19 +299,29 @@ def _pixels(image: Image.Image) -> int:
     return image.width * image.height
 
 
+def chosen_bound() -> int | None:
+    """The pixels of an image at most, as CONVLENS_MAX_PIXELS says; None where it says nothing.
+
+    Raises UserError where it says no number.
+    """
+    chosen = os.environ.get("CONVLENS_MAX_PIXELS")
+    if not chosen:
+        return None
+    if not (chosen.isascii() and chosen.isdigit() and int(chosen)):
+        raise UserError(f"CONVLENS_MAX_PIXELS is {chosen!r}; set it to a number of pixels")
+    return int(chosen)
+
+
 def _bound(image: ImageFile.ImageFile, name: Path | str, size: int) -> None:
     """Have a large image reduced while it is decoded; UserError where it is too large for that."""
     # A progressive JPEG is reduced too, but all of it is in memory before.
     reduced = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
-    most = MOST_PIXELS if reduced else MOST_WHOLE
-    if chosen := os.environ.get("CONVLENS_MAX_PIXELS"):
-        if not (chosen.isascii() and chosen.isdigit()):
-            raise UserError(f"CONVLENS_MAX_PIXELS is {chosen!r}; set it to a number of pixels")
-        most = int(chosen)
+    most = chosen_bound() or (MOST_PIXELS if reduced else MOST_WHOLE)
     if _pixels(image) > most:
-        raise UserError(
-            f"{name} has {image.width:,}×{image.height:,} pixels, more than the {most / 1e6:,.0f} "
-            "million that are decoded; scale it down or set CONVLENS_MAX_PIXELS to more"
+        bound = f"{most / 1e6:,.0f} million" if most >= 1e6 else f"{most:,}"
+        raise Unreadable(  # another bound may be set
+            f"{name} has {image.width:,}×{image.height:,} pixels, more than the {bound} that are "
+            "decoded; scale it down or set CONVLENS_MAX_PIXELS to more"
         )
     # pillow-heif would take the thumbnail in the file, which may show anything.
     if image.format in ("JPEG", "MPO") and _pixels(image) > LARGE:
