@@ -129,7 +129,14 @@ def reproduce(names: Sequence[str] = (), options: ReproduceOptions | None = None
     check_bounds(options)
     # those that begin with trained weights have no result of their own
     all_of_them = [name for name, recipe in RECIPES.items() if not recipe().follows_weights]
-    names = [find_recipe(name).name for name in names or all_of_them]
+    names = list(names or all_of_them)
+    for name in names:
+        find_recipe(name)  # raises where there is none
+        if name not in RECIPES:
+            raise UserError(
+                f"{name} is a recipe of your own, of which no result is quoted; train it with "
+                "`convlens train`, or name one of ConvLens's"
+            )
     asked = {
         options.runs / f"{name}-s{seed}": options.config(name, seed)
         for seed in range(options.first_seed, options.end_seed)

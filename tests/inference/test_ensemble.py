@@ -123,5 +123,7 @@ def test_members_that_do_not_fit_are_refused():
         ensemble([one, one.with_model(one.model, size=32)])
     with pytest.raises(UserError, match="the runs take 64 of 64 pixels and 64 of 80"):
         ensemble([one, one.with_model(one.model, crop_pct=0.8)])
+    with pytest.raises(UserError, match="made so by squash and pad; average runs of one `fit`"):
+        ensemble([one, one.with_model(one.model, fit="pad")])
     with pytest.raises(UserError, match="needs at least one network"):
         ensemble([])

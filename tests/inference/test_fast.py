@@ -70,6 +70,32 @@ def test_a_norm_stays_where_somebody_reads_what_comes_before_it():
     torch.testing.assert_close(fuse(model)(x), model(x))
 
 
+class CalledTwice(nn.Module):
+    """One convolution, each time with a batch norm of its own, and a weighted sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.one, self.other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.last = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        y = self.other(self.conv(self.one(self.conv(x))))
+        return torch.add(self.last(y), x, alpha=0.1)
+
+
+def test_what_is_called_twice_or_weighs_its_sum_answers_as_before():
+    torch.manual_seed(0)
+    model = CalledTwice()
+    for norm in model.one, model.other:
+        norm.running_var.uniform_(0.5, 2)
+        norm.running_mean.normal_()
+    model.eval()
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(fuse(model)(x), model(x))
+    torch.testing.assert_close(FastInference(model)(x), model(x), rtol=1e-4, atol=1e-5)
+
+
 def test_a_fast_classifier_gives_the_same_answers(toy_weights, toy_data):
     classifier = Classifier.load(toy_weights)
     classifier.temperature = 0.7

@@ -71,7 +71,7 @@ def test_each_teacher_teaches_its_part_on_images_normalized_as_it_was_trained(to
         for each in (first, second)
     ]
     teachers = Teachers([first, second], here, torch.float32)
-    for count in (5, 4, 1):  # the larger half to the first
+    for count in (5, 4, 1):  # the larger part to the first, and to each one where it goes round
         half = (count + 1) // 2
         taught = teachers(normalized(pixels, here)[:count])
         torch.testing.assert_close(taught[:half], expected[0][:half], rtol=1e-4, atol=1e-4)
@@ -90,3 +90,14 @@ def test_a_teacher_of_other_classes_is_refused(toy_weights):
     with pytest.raises(UserError, match=f"`teachers` {toy_weights} does not know") as refused:
         load_teachers([str(toy_weights)], ("a", "b"))
     assert refused.value.options == ("teachers",)
+
+
+@pytest.mark.parametrize(("count", "teachers"), [(16, 5), (32, 10), (3, 3)])
+def test_every_teacher_teaches_where_there_are_enough_images(count, teachers, toy_weights):
+    trained = Classifier.load(toy_weights)
+    faculty = Teachers([trained] * teachers, trained.normalize, torch.float32)
+    asked = []
+    for number, model in enumerate(faculty.models):
+        model.register_forward_hook(lambda *_, number=number: asked.append(number))
+    assert len(faculty(torch.zeros(count, 3, 16, 16))) == count
+    assert asked == list(range(teachers))

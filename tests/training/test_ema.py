@@ -34,6 +34,21 @@ def test_swa_is_the_plain_mean_of_the_last_share():
         assert seen[t] == pytest.approx(sum(i * i for i in range(30, t + 1)) / (t - 29))
 
 
+@pytest.mark.parametrize(("length", "mean"), [(20, 14.5), (40, 29.5)])
+def test_a_run_that_goes_on_averages_its_new_end_alone(length, mean):
+    model = nn.Linear(1, 1, bias=False)
+    average = ModelEma(model, 0.0, swa_fraction=0.5)
+    for t in range(length):
+        model.weight.data.fill_(float(t))
+        average.update(t / 10 if t < 10 else t / length)
+        if t == 9:
+            assert float(average.module.weight) == pytest.approx(7.0)  # of 5 to 9
+            kept = average.state_dict()
+            average = ModelEma(model, 0.0, swa_fraction=0.5)
+            average.load_state_dict(kept)
+    assert float(average.module.weight) == pytest.approx(mean)
+
+
 def test_without_decay_the_average_is_the_model():
     model = nn.Linear(1, 1)
     average = ModelEma(model, 0.0)

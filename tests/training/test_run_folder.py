@@ -274,11 +274,13 @@ def test_a_run_begins_where_nothing_is(tmp_path):
 def test_nothing_of_an_overwritten_run_is_left_that_could_pass_for_the_new_ones(finished_run):
     (finished_run / "snapshots").mkdir()
     (finished_run / "snapshots/epoch-0001.safetensors").touch()
+    (finished_run / "test").mkdir()
+    (finished_run / "test/confusion.csv").touch()
     folder = RunFolder(finished_run)
     begin(folder)
     assert not folder.is_finished and not folder.has_state
     left = {path.name for path in finished_run.iterdir()}
-    assert not left & {"best.safetensors", "last.safetensors", "history.csv", "snapshots"}
+    assert left == {"config.yaml"}
 
 
 def test_a_start_that_was_cut_in_its_first_file_is_no_run(tmp_path):

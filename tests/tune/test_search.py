@@ -223,6 +223,11 @@ def test_a_search_over_options_that_are_called_otherwise_now_is_left_alone(
         ({"max_train_images": 0}, "`max_train_images` 0 is out of range"),
         ({"holdout": 0.0}, "`holdout` 0.0 is out of range"),
         ({"epochs": 0}, "`epochs` 0 is out of range"),
+        (
+            {"crop_pct": 0.85},
+            r"`crop_pct` 0.85 lies outside of what is searched \(1.0, .*\); leave",
+        ),
+        ({"learning_rate": 9.0}, "`learning_rate` 9.0 lies outside of what is searched"),
         ({"folds": 3, "fold": 1}, "`holdout` and `folds` do not go together"),
     ],
 )

@@ -88,9 +88,10 @@ def _time_to_71(session: Session) -> Rows:
         times = sorted(reached) + [float("inf")] * (len(runs) - len(reached))
         rows["seconds-to-71"] |= {"value": median(times), "ratio": spread(reached)}
     rows["time-to-71"] = {"value": None, "peer": _plain_to_71(session)}
-    if (theirs := (rows["time-to-71"]["peer"] or {}).get("seconds")) and reached:
+    ours, peer = rows["seconds-to-71"]["value"], rows["time-to-71"]["peer"] or {}
+    if ours is not None and (theirs := peer.get("seconds")):
         ratio = spread([theirs / seconds for seconds in reached])
-        rows["time-to-71"] |= {"value": theirs / rows["seconds-to-71"]["value"], "ratio": ratio}
+        rows["time-to-71"] |= {"value": theirs / ours, "ratio": ratio}
     return rows
 
 

@@ -134,8 +134,8 @@ def line(name: str, measured: Mapping[str, Any]) -> str:
 
 def _value(row: Row, measured: Mapping[str, Any]) -> str:
     if measured["value"] is None:
-        runs = measured.get("runs")
-        return "not reached" if runs else "the plain loop is timed only with --long"
+        timed = measured.get("runs") or measured.get("peer")
+        return "not reached" if timed else "the plain loop is timed only with --long"
     low, high = (row.show(measured["ratio"][end]) for end in ("low", "high"))
     text = f"{row.show(measured['value'])} ({low} to {high})"
     if runs := measured.get("runs"):

@@ -209,7 +209,8 @@ class Classifier(nn.Module):
             ]
         finally:
             self.model.train(training)
-        return torch.cat(logits).numpy()
+        nothing = torch.empty(0, len(self.class_names))
+        return torch.cat([nothing, *logits]).numpy()
 
     def probabilities(self, logits: np.ndarray | Tensor) -> np.ndarray:
         """Class probabilities, float32, (N, C), of logits; at the temperature, rows sum to 1.
@@ -229,11 +230,14 @@ class Classifier(nn.Module):
                 "all": every image, which measures a network only where it was not trained on them.
 
         Raises:
-            UserError: for a data set that cannot be opened or has a class that it does not know.
+            UserError: for a data set that cannot be opened or has a class that it does not know,
+                and for a split without images.
         """
         if not isinstance(data, Split):
             dataset = data if isinstance(data, Dataset) else self.open_dataset(data)
             data = self.aligned(dataset).split(split)
+        if not len(data):
+            raise UserError("there are no images to measure by; give others", option="data")
         logits = self._finite(self.logits(data.images))
         return score(logits, np.asarray(data.labels), self.class_names, self.temperature)
 

@@ -25,8 +25,8 @@ def ensemble(members: Sequence[Classifier | Path | str], tta: bool = False) -> C
         tta: Test-time augmentation: each member answers for ten views of the image.
 
     Raises:
-        UserError: when the members do not know the same classes, take images of different sizes, or
-            there are none.
+        UserError: when the members do not know the same classes, take images of different sizes or
+            another `fit`, or there are none.
     """
     if not members:
         raise UserError("an ensemble needs at least one network", option="members")
@@ -41,6 +41,11 @@ def ensemble(members: Sequence[Classifier | Path | str], tta: bool = False) -> C
             raise UserError(
                 f"the runs take {first.size} of {first.loaded_size} pixels and {other.size} of "
                 f"{other.loaded_size}; average runs of one size and crop_pct only"
+            )
+        if other.fit != first.fit:
+            raise UserError(
+                f"the runs have images that are not square made so by {first.fit} and {other.fit}; "
+                "average runs of one `fit` only"
             )
     if not tta and not others:
         return first

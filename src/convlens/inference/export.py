@@ -216,6 +216,7 @@ def _metadata(classifier: "Classifier") -> dict[str, object]:
         "class_names": list(classifier.class_names),
         "size": classifier.size,
         "loaded_size": classifier.loaded_size,
+        "fit": classifier.fit,
         "mean": classifier.normalize.mean.tolist(),
         "std": classifier.normalize.std.tolist(),
         "temperature": classifier.temperature,

@@ -2,11 +2,12 @@
 follows them, channels-last, bf16."""
 
 import copy
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
 
-from convlens.inference.fused import fuse_following
+from convlens.inference.fused import called, fuse_following
 from convlens.models.hooks import image_channels
 from convlens.models.memory import channels_last
 
@@ -40,13 +41,6 @@ class _Tracer(torch.fx.Tracer):
         return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _module_of(node: object, modules: dict[str, nn.Module]) -> nn.Module | None:
-    """The module that a step of the graph calls, if it calls one."""
-    if isinstance(node, torch.fx.Node) and node.op == "call_module":
-        return modules[str(node.target)]
-    return None
-
-
 def fuse(model: nn.Module) -> torch.fx.GraphModule:
     """A copy in which every batch norm that follows a convolution has become part of it.
 
@@ -55,15 +49,16 @@ def fuse(model: nn.Module) -> torch.fx.GraphModule:
     model = copy.deepcopy(model).eval()
     fused = torch.fx.GraphModule(model, _Tracer().trace(model))
     modules: dict[str, nn.Module] = dict(fused.named_modules())
+    calls = Counter(node.target for node in fused.graph.nodes if node.op == "call_module")
     for node in list(fused.graph.nodes):
-        norm = _module_of(node, modules)
+        norm = called(node, modules)
         before = node.args[0] if node.args else None
-        convolution = _module_of(before, modules)
+        convolution = called(before, modules)
         if not isinstance(norm, nn.BatchNorm2d) or not isinstance(convolution, nn.Conv2d):
             continue
         assert isinstance(before, torch.fx.Node)
-        if len(before.users) > 1:  # somebody else reads what comes before the norm
-            continue
+        if len(before.users) > 1 or calls[before.target] > 1:
+            continue  # somebody else reads what comes before the norm, or calls the convolution
         fused.set_submodule(str(before.target), nn.utils.fuse_conv_bn_eval(convolution, norm))
         node.replace_all_uses_with(before)
         fused.graph.erase_node(node)

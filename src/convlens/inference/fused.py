@@ -102,16 +102,17 @@ def fuse_following(network: fx.GraphModule) -> None:
     """
     modules: dict[str, nn.Module] = dict(network.named_modules())
     for node in list(network.graph.nodes):
-        if isinstance(_called(node, modules), IDLE):  # what does nothing stands between the others
+        if isinstance(called(node, modules), IDLE):  # what does nothing stands between the others
             node.replace_all_uses_with(node.args[0])
             network.graph.erase_node(node)
     for node in list(network.graph.nodes):
-        layer = _called(node, modules)
+        layer = called(node, modules)
         if not isinstance(layer, nn.Conv2d) or not _is_plain(layer):
             continue
         chain, other = [node], []
         user = _only_user(node)
-        if user is not None and user.op == "call_function" and user.target in ADDITIONS:
+        adds = user is not None and user.op == "call_function" and user.target in ADDITIONS
+        if user is not None and adds and not user.kwargs:  # alpha=0.1 is another sum
             other = [each for each in user.args if each is not node]
             if len(user.args) == 2 and len(other) == 1 and isinstance(other[0], fx.Node):
                 chain.append(user)
@@ -136,9 +137,11 @@ def fuse_following(network: fx.GraphModule) -> None:
     network.delete_all_unused_submodules()
 
 
-def _called(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
+def called(node: object, modules: dict[str, nn.Module]) -> nn.Module | None:
     """The module that a step of the graph calls, if it calls one."""
-    return modules[str(node.target)] if node.op == "call_module" else None
+    if isinstance(node, fx.Node) and node.op == "call_module":
+        return modules[str(node.target)]
+    return None
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
@@ -149,7 +152,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     by_name = node.op == "call_method" and node.target == "relu"
     by_function = node.op == "call_function" and node.target in RELUS
-    return by_name or by_function or isinstance(_called(node, modules), nn.ReLU)
+    return by_name or by_function or isinstance(called(node, modules), nn.ReLU)
 
 
 def _is_plain(layer: nn.Conv2d) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from convlens import logs
 from convlens.data.dataset import Split, center_crop
 from convlens.errors import UserError
-from convlens.files import replacing, scratch
+from convlens.files import make_parent, replacing, scratch
 from convlens.inference.export import export
 from convlens.models.layers.convolution import Conv2d
 
@@ -140,7 +140,7 @@ def export_int8(
         batch = images(np.asarray(held_out.images[start : start + BATCH]))
         logits.append(run.run(["logits"], {"images": batch})[0])
     check = check_int8(classifier, np.concatenate(logits or [np.zeros((0, 1))]), held_out, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return f"onnxruntime {onnxruntime.__version__}", check

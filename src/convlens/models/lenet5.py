@@ -52,7 +52,11 @@ class LeNet5(nn.Module):
         for _ in range(2):
             side = (side + 2 * padding - 4) // 4
         if side < 1:
-            raise TooSmall(f"LeNet5 needs images of at least 16×16 pixels, not {size}×{size}")
+            least = max(1, 36 - 10 * padding)  # of which the second pool still makes a unit
+            raise TooSmall(
+                f"LeNet5 needs images of at least {least}×{least} pixels, not {size}×{size}, with "
+                f"padding {padding}"
+            )
 
         def norm2d(channels: int) -> nn.Module:
             return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()

@@ -35,9 +35,10 @@ def find_recipe(name: str | Path) -> Recipe:
 
     Raises UserError for an unknown name and a file that holds none.
     """
-    if str(name).endswith((".yaml", ".yml")):
+    name = str(name)
+    if name.endswith((".yaml", ".yml")):
         return read_recipe(Path(name), RECIPES)
     if name in RECIPES:
-        return RECIPES[str(name)]()
-    hint = did_you_mean(str(name), RECIPES)
-    raise UserError(f"there is no recipe {str(name)!r}{hint} (there are {', '.join(RECIPES)})")
+        return RECIPES[name]()
+    hint = did_you_mean(name, RECIPES)
+    raise UserError(f"there is no recipe {name!r}{hint} (there are {', '.join(RECIPES)})")

@@ -202,16 +202,22 @@ class RunConfig(Reading):
             **dataclasses.asdict(self.reading),
         )
 
+    def with_full_paths(self) -> "RunConfig":
+        """The same, whatever the working folder will be."""
+        return dataclasses.replace(
+            self,
+            exclude=self.exclude and absolute([self.exclude])[0],
+            teachers=absolute(self.teachers),
+        )
+
     def resolved(self, dataset: Dataset, machine: Machine) -> "RunConfig":
         """The same with nothing left open: that data set, that machine, its teachers' places."""
         return dataclasses.replace(
-            self,
+            self.with_full_paths(),
             # the file tells the network, whatever a later version makes of its size
             recipe=dataclasses.replace(self.recipe, model_options=self.recipe.network_options),
             data=str(dataset.place),
             digest=dataset.digest,
-            exclude=self.exclude and absolute([self.exclude])[0],
-            teachers=absolute(self.teachers),
             device=str(machine.device),
             precision=machine.precision,
         )

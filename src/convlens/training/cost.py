@@ -131,8 +131,9 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
         seconds: That the run may take, from which follows how many training images are evaluated
             at its end where the configuration does not say it.
     """
-    with using(trainer.config.usual_threads):
+    with using(trainer.config.usual_threads):  # which are a part of what is kept by, too
         step, early, image = _time_some(trainer)
+        pages = Measurements(trainer.machine.device).values.get(pages_of(trainer))
     splits = trainer.splits
     train, monitored = len(splits.train), len(splits.monitored)
     sample = trainer.config.train_sample
@@ -141,7 +142,6 @@ def measure(trainer: Trainer, most_images: int = MOST_IMAGES, seconds: float = m
     # with a hold-out the best epoch is measured too, which may not be the last
     last = (min(train, sample or train) + monitored) * (1 + trainer.config.has_holdout)
     last += len(trainer.test or ())
-    pages = Measurements(trainer.machine.device).values.get(pages_of(trainer))
     if not is_positive(pages):
         pages = len(trainer.judged) * _time_pages()
     epochs = max(MOST_EPOCHS, trainer.recipe.epochs)

@@ -125,5 +125,6 @@ class Teachers(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = x.chunk(len(self.models))  # fewer where there are fewer images than teachers
-        return torch.cat([model(part) for model, part in zip(self.models, parts, strict=False)])
+        parts = x.tensor_split(len(self.models))  # the first have an image more, where need be
+        taught = zip(self.models, parts, strict=True)
+        return torch.cat([model(part) for model, part in taught if len(part)])

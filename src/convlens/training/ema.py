@@ -19,10 +19,12 @@ class ModelEma:
     Attributes:
         module: The averaged model.
         steps: How many steps it has averaged.
+        progress: The share of all steps before the last of them.
     """
 
     def __init__(self, model: nn.Module, decay: float, swa_fraction: float = 0.0):
-        self.decay, self.swa_fraction, self.steps, self.source = decay, swa_fraction, 0, model
+        self.decay, self.swa_fraction, self.source = decay, swa_fraction, model
+        self.steps, self.progress = 0, 0.0
         averages = decay or swa_fraction
         self.module = copy.deepcopy(model).requires_grad_(False) if averages else model
 
@@ -34,11 +36,12 @@ class ModelEma:
         if not self.swa_fraction:
             self.steps += 1
             weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        elif progress < 1 - self.swa_fraction:
-            weight = 1.0
         else:
-            self.steps += 1
-            weight = 1 / self.steps
+            if progress < self.progress:  # a run that had ended goes on: its end is another one
+                self.steps = 0
+            self.progress = progress
+            self.steps += int(progress >= 1 - self.swa_fraction)
+            weight = 1 / max(1, self.steps)
         mine, theirs = self.module.state_dict(), self.source.state_dict()
         floats = [k for k, v in mine.items() if v.is_floating_point()]
         # one call for all tensors: a step of ResNet-18 has 122 of them
@@ -51,12 +54,12 @@ class ModelEma:
     def state_dict(self) -> dict[str, Any]:
         """For the training state; the average's own weights only where there is an average."""
         own = None if self.module is self.source else self.module.state_dict()
-        return {"steps": self.steps, "model": own}
+        return {"steps": self.steps, "progress": self.progress, "model": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`. Raises TypeError where `state` is none."""
         if not isinstance(state["steps"], int):
             raise TypeError("steps are counted")
-        self.steps = state["steps"]
+        self.steps, self.progress = state["steps"], float(state.get("progress", 0.0))
         if self.module is not self.source:
             self.module.load_state_dict(state["model"])

@@ -100,8 +100,17 @@ def cross_validate_one_of(
         run = one_of_or_continue(asked, folder / f"fold-{fold}", world, now)
         records.append(world.first(lambda run=run: run.metrics))
         if len(choices) > 1:  # it has been chosen now
-            recipe = world.first(lambda run=run: run.config).recipe
-            choices = [Choice(dataclasses.replace(choices[0].config, recipe=recipe))]
+            kept = world.first(lambda run=run: run.config)
+            taken = next(
+                (
+                    c
+                    for c, each in zip(choices, asked, strict=True)
+                    if not each.config.differs_from(kept)
+                ),
+                choices[0],
+            )
+            config = dataclasses.replace(taken.config, recipe=kept.recipe)
+            choices = [dataclasses.replace(taken, config=config, least_images=0)]
     name = choices[0].config.recipe.name
     result = CrossValidation(format=formats.FORMAT, recipe=name, folds=folds)
     for name, source in MEASURES.items():

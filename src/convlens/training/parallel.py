@@ -31,13 +31,26 @@ def train_all(runs: Mapping[Path, RunConfig], workers: int = 1) -> Iterator[Path
 
     Raises UserError at the end when a run could not be trained.
     """
-    if workers == 1:
-        for run, config in runs.items():
+    failures: list[str] = []
+    yield from (_one_by_one if workers == 1 else _together)(runs, workers, failures)
+    if failures:
+        raise UserError("; ".join(failures))
+
+
+def _one_by_one(
+    runs: Mapping[Path, RunConfig], workers: int, failures: list[str]
+) -> Iterator[Path]:
+    for run, config in runs.items():
+        try:
             _train(run, config)
+        except (UserError, OSError) as problem:
+            failures.append(f"{run}: {problem}" if len(runs) > 1 else str(problem))
+        else:
             yield run
-        return
+
+
+def _together(runs: Mapping[Path, RunConfig], workers: int, failures: list[str]) -> Iterator[Path]:
     context = multiprocessing.get_context("spawn")
-    failures = []
     with ProcessPoolExecutor(workers, context, begin_worker, (share_of_threads(workers),)) as pool:
         started = {pool.submit(_train_apart, run, config): run for run, config in runs.items()}
         try:
@@ -56,8 +69,6 @@ def train_all(runs: Mapping[Path, RunConfig], workers: int = 1) -> Iterator[Path
                 yield run
         finally:
             pool.shutdown(cancel_futures=True)
-    if failures:
-        raise UserError("; ".join(failures))
 
 
 def share_of_threads(workers: int) -> int:

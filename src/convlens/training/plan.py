@@ -134,9 +134,9 @@ def choose_in_time(
     chosen: tuple[Trainer, Cost, Choice] | None = None
     for choice in choices:
         if chosen is not None:
-            more_work = choice.work / chosen[2].work
-            if _images(chosen[0]) < choice.least_images * more_work:
-                break
+            needed = choice.least_images * choice.work / chosen[2].work
+            if _images(chosen[0]) < min(needed, AIM * chosen[2].most_images):
+                break  # but who has shown all that it may looks on
         trainer = make(choice.config, world)
         # what the end needs and no plan can foresee is done now
         trainer.near_duplicates = (

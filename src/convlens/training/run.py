@@ -14,9 +14,8 @@ from convlens.fields import replace
 from convlens.recipes import Recipe
 from convlens.training.autotune import choose_algorithms
 from convlens.training.callbacks import Callback, Callbacks, EpochStats
-from convlens.training.config import RunConfig, absolute
+from convlens.training.config import RunConfig
 from convlens.training.cost import Clock, measure
-from convlens.training.criterion import load_teachers
 from convlens.training.device import choose
 from convlens.training.distributed import ALONE, World
 from convlens.training.duration import in_words, seconds_of
@@ -137,7 +136,6 @@ def make_trainer(config: RunConfig, world: World) -> Trainer:
     """What trains a configuration, on its data set and the machine that is chosen for it."""
     config = world.first(begin_with_weights, config)  # they may decide the images' size
     dataset = config.open_dataset()
-    load_teachers(absolute(config.teachers), dataset.classes)  # before anything is written
     machine = world.first(choose, config.device, config.precision)
     config = config.resolved(dataset, machine)
     trainer = Trainer(config, dataset, machine, world)  # refuses what cannot be trained
@@ -201,9 +199,11 @@ def resume_run(
                 f"`epochs` {epochs} is less than the {done} that {folder} has finished",
                 option="epochs",
             )
-        # who says how many epochs does not ask for a time any more
-        recipe = dataclasses.replace(config.recipe, epochs=epochs)
-        config = dataclasses.replace(config, recipe=recipe, time=None, replanned=())
+        length: dict[str, int | None] = {"epochs": epochs}
+        if config.time is not None:  # who says how many epochs does not ask for that any more
+            length["steps_per_epoch"] = None  # which followed from it
+            config = dataclasses.replace(config, time=None, replanned=(), train_sample=None)
+        config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **length))
         config.check()
     if log is not None:
         config = replace(config, {"log": log})
@@ -234,8 +234,7 @@ def one_of_or_continue(
     found = []
     for choice in choices:
         choice.config.check()
-        config = dataclasses.replace(choice.config, teachers=absolute(choice.config.teachers))
-        config = world.first(begin_with_weights, config)
+        config = world.first(begin_with_weights, choice.config.with_full_paths())
         found.append(dataclasses.replace(choice, config=config))
     if not folder.has_state:
         return train_one_of(found, run, True, Callbacks(()), world, began)
@@ -247,9 +246,11 @@ def one_of_or_continue(
             f"{run} was trained with other settings than those asked for now "
             f"({', '.join(names)}); remove it or name another folder"
         )
-    if folder.is_finished:
-        return Run(run)
     asked = found[differences.index([])].config
+    if folder.is_finished:
+        if asked.data is not None:  # the options do not tell another data set
+            folder.first(_check_same_data, folder, kept, kept.open_dataset(asked.data))
+        return Run(run)
     return _continue(folder, kept, asked.data, _watching(asked, ()), began)
 
 

@@ -7,9 +7,13 @@
     state.pt           the full training state; `convlens train --resume` continues from it
     snapshots/         with `--snapshots`: the weights after some epochs, in half precision
     metrics.json       loss and accuracy on both splits, once the run is finished
-    diverged.txt       in the place of that: why training could not go on
+    MODEL_CARD.md      what the finished network is, in words
+    *.csv, *.png       its confusion matrix, the figures of each class, and what is drawn of them
+    test/              the same of the images that nothing was chosen by, where there are some
+    diverged.txt       in the place of all that: why training could not go on
     steps.csv          with `--log csv`: a row a step
     events.out.…       with `--log tensorboard`: the same curves for TensorBoard
+    .lock              while a program writes to the run
 
 A weights file carries all that is needed to use it (`inference.Classifier`) in its metadata, so it
 can stand in wherever a run folder is asked for.
@@ -56,6 +60,7 @@ Row = dict[str, float]  # of history.csv: an epoch
 STEPS = "steps.csv"
 DIVERGED = "diverged.txt"
 EVENTS = "events.out.tfevents.*"  # as TensorBoard names its files
+PAGES = (EVENTS, "MODEL_CARD.md", "confusion.csv", "per_class.csv", "*.png")
 LOCK = ".lock"  # there while a program writes to the run
 
 
@@ -167,9 +172,11 @@ class RunFolder:
         self._forget_end()
         for old in ("state.pt", "history.csv", STEPS, "best.safetensors", "last.safetensors"):
             (self.path / old).unlink(missing_ok=True)
-        for old in self.path.glob(EVENTS):
-            old.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "snapshots", ignore_errors=True)
+        for pattern in PAGES:
+            for old in self.path.glob(pattern):
+                old.unlink(missing_ok=True)
+        for old in "snapshots", "test":
+            shutil.rmtree(self.path / old, ignore_errors=True)
         write_yaml(self.path / "config.yaml", config.as_dict())
         self.world.remember(str(self.path))
 

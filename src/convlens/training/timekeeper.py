@@ -87,8 +87,9 @@ class Timekeeper(Callback):
             return None
         whole = len(self.trainer.batches)
         epochs, steps = cost.fit(self.clock.left, whole, 1, state.step, pace.progress(state.step))
-        if epochs * steps < ANNEALING * state.step:
-            epochs, steps = 1, min(math.ceil(ANNEALING * state.step), whole)
+        least = max(1, math.ceil(ANNEALING * state.step))
+        if epochs * steps < least:
+            epochs, steps = 1, min(least, whole)
         changed = pace.changed(done, epochs, steps)
         logger.info(
             "planned    anew: %d more epoch%s of %d steps, for a step takes %.3g s",

@@ -92,6 +92,13 @@ class Trainer:
                 + (", or start fewer" if world.size > 1 else ""),
                 option="batch_size",
             )
+        if self.batches.size // world.size < len(config.teachers):
+            raise UserError(
+                f"a batch of {self.batches.size} images is too small for {len(config.teachers)} "
+                f"teachers in {world.size} process{'es' if world.size > 1 else ''}; give each "
+                "teacher one at least with `batch_size`",
+                option=("batch_size", "teachers"),
+            )
         # by split, which of its images have one in train; a plan looks for them first
         self.near_duplicates: dict[str, InTrain] = {}
         recipe = self.recipe
@@ -206,6 +213,8 @@ class Trainer:
                 epoch += 1
                 if watching.wants_to_stop(self.world):
                     break
+        if folder is not None and self.config.snapshots and state.history:
+            folder.save_snapshot(classifier, len(state.history))  # the last, also of a stopped run
         return state
 
     def pace_at(self, epoch: int) -> Pace:

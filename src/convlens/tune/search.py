@@ -10,7 +10,7 @@ from convlens import figures
 from convlens.data import Dataset
 from convlens.errors import UserError
 from convlens.recipes import Recipe
-from convlens.recipes.spaces import SPACES
+from convlens.recipes.spaces import SPACES, Range, own_setting
 from convlens.training.config import RunConfig, absolute, make_config
 from convlens.training.criterion import load_teachers
 from convlens.training.device import choose
@@ -76,9 +76,13 @@ def tune(
     folder = Path("runs") / f"tune-{config.recipe.name}" if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give another folder with `out`", option="out")
+    _check_own(config)
     config = begin_with_weights(config)
     dataset = config.open_dataset()
-    load_teachers(absolute(config.teachers), dataset.classes)  # before anything is written
+    recipe = config.recipe
+    sizes = {recipe.size_at(over) for over in (0.0, 1.0)}
+    # before anything is written
+    load_teachers(absolute(config.teachers), dataset.classes, recipe.channels, sizes)
     machine = choose(config.device, config.precision)
     config = config.resolved(dataset, machine)
     held_out = len(monitored_splits(config, dataset).monitored)
@@ -97,6 +101,26 @@ def tune(
     else:
         work_together(folder, trials, workers)
     return _best(search, held_out)
+
+
+def _check_own(config: RunConfig) -> None:
+    """Raise UserError where the setting that is tried first is none of those that are searched."""
+    space = SPACES[config.recipe.name]
+    for name, value in own_setting(config.recipe, space).items():
+        choice = space[name]
+        if isinstance(choice, Range):
+            if choice.low <= value <= choice.high:
+                continue
+            known = f"{choice.low:g} to {choice.high:g}"
+        else:
+            if value in choice:
+                continue
+            known = ", ".join(map(str, choice))
+        raise UserError(
+            f"`{name}` {value} lies outside of what is searched ({known}); leave it out or give "
+            "one of these",
+            option=name,
+        )
 
 
 def _begin(search: Search, dataset: Dataset) -> Search:

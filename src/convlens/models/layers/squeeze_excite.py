@@ -11,9 +11,10 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8):
         super().__init__()
-        self.reduce = nn.Linear(channels, channels // reduction)
+        hidden = max(1, channels // reduction)
+        self.reduce = nn.Linear(channels, hidden)
         self.relu = nn.ReLU()
-        self.expand = nn.Linear(channels // reduction, channels)
+        self.expand = nn.Linear(hidden, channels)
         self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
