@@ -274,3 +274,16 @@ def test_a_name_that_is_no_text_is_shown_all_the_same(toy_weights, toy_data, tmp
     command = [sys.executable, "-m", "convlens", "predict", str(toy_weights), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert r"\udcff.png: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "after"),
+    [
+        (["predict", "runs/q", ""], "runs/q"),
+        (["train", "quick", "--data", ""], "--data"),
+        (["evaluate", ""], "evaluate"),
+    ],
+)
+def test_what_is_empty_is_not_the_working_folder(arguments, after, refuse):
+    told = refuse(*arguments)
+    assert f"what stands after {after} is empty, as of a shell variable that is not set" in told

@@ -312,7 +312,7 @@ def test_a_time_takes_the_place_of_a_recipe_and_all_choices_have_the_options():
     asked, folder = parse_train(arguments)
     assert folder == Path("runs/1m30s-s3")
     choices = parse_choices(arguments, asked)
-    assert [choice.config.recipe.name for choice in choices] == [*["quick"] * 4, "convnet"]
+    assert [choice.config.recipe.name for choice in choices] == [*["quick"] * 5, "convnet"]
     for choice in choices:
         assert (choice.config.seed, choice.config.time) == (3, "90s")
         assert choice.config.recipe.learning_rate == 0.01

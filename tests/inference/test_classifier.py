@@ -263,3 +263,39 @@ def test_what_is_said_of_a_data_set_names_who_says_it(toy_weights, toy_data):
         with pytest.raises(UserError, match=r"^runs/mine (knows 2|was not)") as refused:
             check(dataset, "runs/mine")
         assert refused.value.options == ("data",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "x"}, "`model` is a str; give a torch.nn.Module"),
+        ({"class_names": ()}, "`class_names` must be a list with a name of its own for each class"),
+        ({"class_names": ("a", "b", "a")}, "`class_names` must be a list"),
+        ({"size": -3}, "`size` -3 is not possible; it must be 1 or more"),
+        ({"crop_pct": 2.0}, "`crop_pct` 2.0 is not possible; it must be above 0, up to 1"),
+        ({"fit": "foo"}, "`fit` foo is not possible; it must be one of squash, crop, pad"),
+        ({"temperature": 0.0}, "`temperature` 0.0 is not possible; it must be above 0"),
+    ],
+)
+def test_what_no_network_can_have_is_refused(changes, sentence):
+    arguments = {"model": LeNet5(3), "class_names": ("a", "b", "c"), **changes}
+    with pytest.raises(UserError, match=sentence):
+        Classifier(**arguments)
+
+
+@pytest.mark.parametrize("outputs", [5, 2])
+def test_logits_that_are_not_one_a_class_are_refused(outputs):
+    mine = Classifier(LeNet5(outputs, size=16), ("a", "b", "c"), size=16)
+    sentence = rf"gives a tensor of shape \(2, {outputs}\) where 3 logits an image are asked for"
+    with pytest.raises(UserError, match=sentence):
+        mine.logits(np.zeros((2, 16, 16, 3), np.uint8))
+
+
+def test_a_module_in_float64_is_given_float64():
+    torch.manual_seed(0)
+    model = LeNet5(3, size=16)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    plain = Classifier(model, ("a", "b", "c"), size=16).logits(images)
+    wide = Classifier(model.double(), ("a", "b", "c"), size=16)
+    np.testing.assert_allclose(wide.logits(images), plain, rtol=1e-4, atol=1e-5)
+    assert wide.inputs(images).dtype == torch.float64

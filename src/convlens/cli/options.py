@@ -84,6 +84,12 @@ def read(
             parse(["--help"])
         return re.findall(r"--[a-z][\w.-]*", help_text.getvalue())
 
+    for before, each in zip((verb, *arguments), arguments, strict=False):
+        if not each:  # which would be the working folder where a path is asked for
+            raise UserError(
+                f"what stands after {before} is empty, as of a shell variable that is not set; "
+                "give it a value or leave it out"
+            )
     with refusing(arguments, verb, known):
         return parse(arguments)
 

@@ -40,6 +40,10 @@ def resolve(data: Path | str | None = None) -> tuple[Path, str]:
 
 def _folder(name: Path | str) -> Path:
     """Where that is; a name that was read from a file is text, whatever the locale."""
+    if not os.fspath(name):
+        raise UserError(
+            "the name of the data set is empty; give a folder with `data`", option="data"
+        )
     try:
         return Path(on_disk(as_unicode(name))).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as problem:  # a loop of links, no home, a null

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from convlens.explorer import pictures
 from convlens.explorer.network import Network
@@ -144,5 +143,7 @@ PREVIEWS = {"occlusion-first": Method("Occlusion", "", _first_occlusion, slow=Tr
 
 def methods_of(network: Network) -> list[str]:
     """Those of METHODS that work on this network."""
-    relu = any(isinstance(module, nn.ReLU) for module in network.model.modules())
-    return [name for name in METHODS if relu or name != "guided-backpropagation"]
+    from convlens.look.arrays.attribution import can_be_guided
+
+    guided = can_be_guided(network.model)
+    return [name for name in METHODS if guided or name != "guided-backpropagation"]

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -70,6 +70,9 @@ class Classifier(nn.Module):
         temperature: What its logits are divided by before they are read as probabilities, > 0.
         origin: Where the network is from.
 
+    Raises:
+        UserError: for values that no network can have, and names of classes that are not one each.
+
     Attributes:
         model, normalize, class_names, size, crop_pct, fit, origin: as given.
         scaling: The `TemperatureScaling` that every probability goes through.
@@ -88,6 +91,7 @@ class Classifier(nn.Module):
         origin: Origin | None = None,
     ):
         super().__init__()
+        _check_given(model, class_names, size, crop_pct, fit, temperature)
         self.model = model
         self.normalize = Normalize() if normalize is None else normalize
         self.scaling = TemperatureScaling(temperature)
@@ -165,7 +169,12 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, C), of images as they are decoded: (N, 3, size, size), 0..255."""
-        return self.model(self.normalize(images))
+        return self.model(self._as_read(self.normalize(images)))
+
+    def _as_read(self, inputs: Tensor) -> Tensor:
+        """In the type of the network's weights, which may be float64."""
+        floats = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return inputs.to(next(floats, inputs.dtype))
 
     def decode(self, image: Path | str | Image.Image | np.ndarray) -> np.ndarray:
         """A file, a Pillow image or pixels as the network is given them, uint8, (size, size, 3).
@@ -189,7 +198,7 @@ class Classifier(nn.Module):
         """
         pixels = np.stack(images) if isinstance(images, list | tuple) else np.asarray(images)
         pixels = center_crop(pixels, self.size)
-        return self.normalize(to_tensor(pixels).to(self.device))
+        return self._as_read(self.normalize(to_tensor(pixels).to(self.device)))
 
     @torch.inference_mode()
     def logits(self, images: np.ndarray | Rows, batch_size: int | None = None) -> np.ndarray:
@@ -204,13 +213,29 @@ class Classifier(nn.Module):
         images = center_crop(images, self.size)
         try:
             logits = [
-                self(batch.to(self.device)).float().cpu()
+                self._checked(self(batch.to(self.device))).float().cpu()
                 for batch in batches_of(images, batch_size)
             ]
         finally:
             self.model.train(training)
         nothing = torch.empty(0, len(self.class_names))
         return torch.cat([nothing, *logits]).numpy()
+
+    def _checked(self, answers: Any) -> Tensor:
+        """The logits of a module of somebody's own. Raises UserError where they are none."""
+        count = len(self.class_names)
+        if isinstance(answers, Tensor) and answers.dim() == 2 and answers.shape[1] == count:
+            return answers
+        given = (
+            f"a tensor of shape {tuple(answers.shape)}"
+            if isinstance(answers, Tensor)
+            else (f"a {type(answers).__name__}")
+        )
+        raise UserError(
+            f"{self.name} gives {given} where {count} logits an image are asked for, one for each "
+            "of `class_names`; wrap a module that gives these",
+            option="class_names",
+        )
 
     def probabilities(self, logits: np.ndarray | Tensor) -> np.ndarray:
         """Class probabilities, float32, (N, C), of logits; at the temperature, rows sum to 1.
@@ -394,3 +419,27 @@ def load(run: Path | str) -> Classifier:
     Raises UserError when there is none, or when it is not one that ConvLens wrote.
     """
     return Classifier.load(run)
+
+
+def _check_given(
+    model: Any, class_names: Sequence[str], size: int, crop_pct: float, fit: str, temperature: float
+) -> None:
+    """Raise UserError for arguments of a `Classifier` that cannot be."""
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"`model` is a {type(model).__name__}; give a torch.nn.Module", option="model"
+        )
+    names = tuple(class_names)
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            "`class_names` must be a list with a name of its own for each class",
+            option="class_names",
+        )
+    for name, value, is_sound, must in (
+        ("size", size, size >= 1, "1 or more, in pixels"),
+        ("crop_pct", crop_pct, 0 < crop_pct <= 1, "above 0, up to 1"),
+        ("fit", fit, fit in get_args(Fit), f"one of {', '.join(get_args(Fit))}"),
+        ("temperature", temperature, 0 < temperature < float("inf"), "above 0"),
+    ):
+        if not is_sound:
+            raise UserError(f"`{name}` {value} is not possible; it must be {must}", option=name)

@@ -98,7 +98,11 @@ def search(paths: Iterable[Path | str]) -> Found:
     followed.
     """
     found = Found()
-    for path in map(Path, paths):
+    for named in paths:
+        if not os.fspath(named):
+            found.failed.append(("", "the name of an image is empty; give a file or a folder"))
+            continue
+        path = Path(named)
         if os.path.isdir(path):
             _search_folder(path, found)
         elif os.path.exists(path):

@@ -15,7 +15,7 @@ class ResidualBlock(nn.Module):
     Both the shortcut and the main path halve the map with a 2×2 average (ResNet-D, He et al. 2019,
     "Bag of Tricks", fig. 2c, carried to the main path), so that no pixel is left unread.
 
-    Input: (N, in_channels, H, W). Output: (N, channels, H/stride, W/stride).
+    Input: (N, in_channels, H, W). Output: (N, channels, ⌈H/stride⌉, ⌈W/stride⌉).
     """
 
     def __init__(

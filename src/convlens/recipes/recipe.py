@@ -59,12 +59,12 @@ class Recipe:
     pretraining: Annotated[int, Bounds(0)] = 0
     """Epochs before those, in which the network learns, without labels, to tell by how many quarter
     turns an image is rotated."""
-    batch_size: Annotated[int, Bounds(1)] = 128
+    batch_size: Annotated[int, Bounds(2)] = 128
     """Images in a step."""
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     """AdamW; SGD with Nesterov momentum; or Muon for the hidden layers and AdamW for the rest."""
     learning_rate: Annotated[float, Bounds(0)] = 1e-3
-    """The schedule's highest learning rate."""
+    """The schedule's highest learning rate; with Muon AdamW, beside it, has a fifth of that."""
     schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
     """Constant; linear warm-up and cosine to zero; or one-cycle (30 % up, 70 % down to zero)."""
     warmup: Annotated[float, Bounds(0, 0.9999)] = 0.05
@@ -72,7 +72,8 @@ class Recipe:
     momentum: Annotated[float, Bounds(0, 0.9999)] = 0.9
     """Momentum of SGD and Muon; the first beta of AdamW."""
     weight_decay: Annotated[float, Bounds(0)] = 0.0
-    """Decoupled weight decay of AdamW (times the learning rate), on weights but not on biases."""
+    """Decoupled weight decay of AdamW and Muon (times the learning rate), on weights but not on
+    biases; with SGD it is torch's, which adds to the gradient."""
     l1: Annotated[float, Bounds(0)] = 0.0
     """Coefficient of the L1 penalty, the sum of absolute weights, added to the loss."""
     l2: Annotated[float, Bounds(0)] = 0.0

@@ -107,7 +107,7 @@ def pretrain(
 
 
 def quarter_turns(images: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, …, H, H) → the same images, number i turned by i mod 4 quarters, and the turns, (B,)."""
+    """(B, C, H, H) → the same images, number i turned by i mod 4 quarters, and the turns, (B,)."""
     turned = images.clone()
     for turns in 1, 2, 3:
         turned[turns::4] = images[turns::4].rot90(turns, (2, 3))

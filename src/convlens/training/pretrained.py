@@ -83,9 +83,12 @@ class Pretrained:
     @classmethod
     def _ours(cls, path: str, file: Path) -> "Pretrained":
         model, about = weights_file.read(file)
-        said = {"size": about.size, "crop_pct": about.crop_pct, "channels": len(about.mean)}
-        if hasattr(about, "fit"):
-            said["fit"] = about.fit
+        said = {
+            "size": about.size,
+            "crop_pct": about.crop_pct,
+            "channels": len(about.mean),
+            "fit": about.fit,
+        }
         return cls(
             path=path,
             digest=_digest(file),

@@ -114,6 +114,11 @@ def grad_cam(
     return _array(F.interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=False))[:, 0]
 
 
+def can_be_guided(model: nn.Module) -> bool:
+    """Whether a nonlinearity is an `nn.ReLU`, which guided backpropagation needs."""
+    return any(isinstance(module, nn.ReLU) for module in model.modules())
+
+
 def guided_backprop(
     model: nn.Module, x: Tensor, target: int | Sequence[int] | None = None
 ) -> np.ndarray:
@@ -123,7 +128,7 @@ def guided_backprop(
     logit, where each ReLU lets through only what is positive both forwards and backwards.
     UserError where no nonlinearity is an `nn.ReLU`: a `F.relu` cannot be guided.
     """
-    if not any(isinstance(module, nn.ReLU) for module in model.modules()):
+    if not can_be_guided(model):
         raise UserError(
             f"{type(model).__name__} has no nn.ReLU module, which guided backpropagation needs; "
             "choose another view, or write its nonlinearities as modules"

@@ -9,6 +9,7 @@ from convlens.inference.classifier import Classifier
 from convlens.look.arrays.activations import activations as activations_of
 from convlens.look.arrays.activations import map_statistics
 from convlens.look.arrays.attribution import (
+    can_be_guided,
     grad_cam,
     grad_cam_layer,
     guided_backprop,
@@ -150,7 +151,8 @@ def attribution(classifier: Classifier, image: OneImage, target: str | None = No
 
     Returns:
         A view with `image`, `grad_cam`, (H, W), at least 0, and `guided_backprop` and
-        `integrated_gradients`, (channels, H, W), of either sign.
+        `integrated_gradients`, (channels, H, W), of either sign. Without `guided_backprop` where
+        the network has no `nn.ReLU`.
 
     Raises:
         UserError: for an image that cannot be read, and a class that the network does not know.
@@ -162,15 +164,14 @@ def attribution(classifier: Classifier, image: OneImage, target: str | None = No
     arrays = {
         "image": seen.pixels,
         "grad_cam": grad_cam(model, x, number, layer)[0],
-        "guided_backprop": guided_backprop(model, x, number)[0],
         "integrated_gradients": integrated_gradients(model, x, number)[0],
     }
     cam = f"Grad-CAM\n{layer}"
-    maps = {
-        cam: arrays["grad_cam"],
-        "guided\nbackpropagation": arrays["guided_backprop"],
-        "integrated gradients,\nsmoothed": arrays["integrated_gradients"],
-    }
+    maps = {cam: arrays["grad_cam"]}
+    if can_be_guided(model):
+        arrays["guided_backprop"] = guided_backprop(model, x, number)[0]
+        maps["guided\nbackpropagation"] = arrays["guided_backprop"]
+    maps["integrated gradients,\nsmoothed"] = arrays["integrated_gradients"]
     title = (
         f"{classifier.name}: what speaks for the target, {classifier.class_names[number]}\n"
         f"{seen.title}, predicted {describe_prediction(classifier, seen.pixels)}"

@@ -8,7 +8,7 @@ machine's matrix rate. Two other ways to the same result, exact to rounding:
               2006, High Performance Convolutional Neural Networks, section 3.1)
     dense     write the whole layer as one matrix from input pixels to output pixels
 
-Which one is fastest depends on the machine and the shape; `train.autotune` measures it.
+Which one is fastest depends on the machine and the shape; `training.autotune` measures it.
 """
 
 from collections.abc import Iterator
