@@ -193,7 +193,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as problem:
-        if problem.filename is None:  # a full disk is met while writing, which knows no name
+        # a full disk is met while writing, which knows no name; nobody knows the temporary one
+        if problem.filename in (None, str(temporary)):
             problem.filename = str(path)
         raise
     finally:

@@ -56,9 +56,8 @@ def augment(
     """One training batch as the network sees it.
 
     normalize: on the device of the images. size: side of the result in pixels.
-    Returns images, float32 (B, channels, size, size), channels-last, of the channels that
-    `normalize` gives, and targets, float32 (B, C), whose
-    rows sum to 1.
+    Returns images, float32, (B, channels, size, size), channels-last, of the channels that
+    `normalize` gives, and targets, float32, (B, C), whose rows sum to 1.
     """
     images, targets = batch.images, batch.targets
     draw = _Draw(batch, images.device)

@@ -108,6 +108,10 @@ class Batches:
         return len(self.split) // self.size
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
+        """This process' share of each batch of an epoch, in an order that seed and epoch decide.
+
+        As many as `len` says; what does not fill a batch is left out, other images each time.
+        """
         order = np.random.default_rng(mix_seed(self.seed, epoch)).permutation(len(self.split))
         mine = shard(self.size, self.rank, self.ranks)
         images = self.split.images

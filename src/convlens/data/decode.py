@@ -165,12 +165,6 @@ def foreign_kind(path: Path | str) -> Kind | None:
         return None
 
 
-def foreign_format(path: Path | str) -> str:
-    """As `foreign_kind`, in words: "HEIC", "a video", "text"; "" where that has None."""
-    kind = foreign_kind(path)
-    return "" if kind is None else kind.name
-
-
 def complaint(path: Path | str) -> str:
     """The rest of a sentence that begins with the name of a file among images: what is wrong with
     it and what to do about it, as "is a video, not an image; save frames of it as JPEG or PNG"."""
@@ -222,7 +216,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow image as upright 8-bit RGB.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit gray is scaled to 8.
-    Raises ValueError for 32-bit floating-point images, whose range is unknown.
+    Raises ValueError for 32-bit images, whose range is unknown: floating-point ones, and integers
+    beyond 16 bits.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -230,7 +225,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range; convert it to 8 bits")
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow hands over in 16 or 32 bits
-        gray = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
+        pixels = np.asarray(image)
+        if pixels.size and not 0 <= pixels.min() <= pixels.max() <= 65535:
+            raise ValueError("pixels of 32 bits have no defined range; convert it to 8 bits")
+        gray = pixels.astype(np.uint32)
         gray *= 2  # rounds gray / 257, of which none lies halfway
         gray += 257
         gray //= 514

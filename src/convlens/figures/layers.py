@@ -26,19 +26,18 @@ def activations(
     image: np.ndarray,
     maps: np.ndarray,
     title: str,
-    vmax: float | None = None,
     percentile: float | None = None,
 ) -> Figure:
     """The input beside all maps of one layer, numbered in raster order, on one common scale.
 
     image: uint8, shape (H, W, 3). maps: float, shape (C, h, w), as `look.arrays.activations` gives
-    them. The scale runs from 0 to vmax; without one, to the given percentile (0..100) of all the
-    maps' values, else to their maximum; the color bar says which. Values below 0 are drawn as 0,
+    them. The scale runs from 0 to the given percentile (0..100) of all the maps' values, else to
+    their maximum; the color bar says which. Values below 0 are drawn as 0,
     which the color bar says too. A map that is nowhere above 0 is marked as dead.
     """
     figure = new_figure(_maps_height(len(maps)))
     figure.suptitle(title)
-    _draw_maps(figure, image, maps, range(len(maps)), vmax, percentile)
+    _draw_maps(figure, image, maps, range(len(maps)), percentile)
     return figure
 
 
@@ -63,7 +62,7 @@ def sorted_activations(
     figure = new_figure(height + 1.7)
     figure.suptitle(title)
     above, below = figure.subfigures(2, 1, height_ratios=(height, 1.7), squeeze=False).flat
-    _draw_maps(above, image, maps, numbers, None, 99.5)
+    _draw_maps(above, image, maps, numbers, 99.5)
     left, right = below.subplots(1, 2)
     places = np.arange(len(maps))
     left.bar(places, mean, width=1.0, color=BLUE, label="mean")
@@ -96,15 +95,12 @@ def _draw_maps(
     image: np.ndarray,
     maps: np.ndarray,
     numbers: Sequence[int],
-    vmax: float | None,
     percentile: float | None,
 ) -> None:
     """The input, the color bar and what there is to say beside the numbered maps."""
     count = len(maps)
     highest = float(maps.max())
-    if vmax is not None:
-        source = "given"
-    elif percentile is not None:
+    if percentile is not None:
         vmax = float(np.percentile(maps, percentile))
         source = f"percentile {percentile:g} of all maps"
     else:

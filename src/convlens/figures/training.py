@@ -18,7 +18,8 @@ from convlens.figures.style import (
     styled,
 )
 
-TIERS = (0.65, 0.67, 0.69, 0.71)  # the assignment's table of points, as validation accuracies
+# The assignment's table: points by the validation accuracy from which there are so many.
+TIERS = {0.65: 5, 0.67: 8, 0.69: 12, 0.71: 15}
 
 
 @styled

@@ -33,7 +33,7 @@ def lengths(side: int = 64) -> tuple[Length, ...]:
     84.2 % after 32; on fine maps, three and a half times the work, 82.7 % after 9 and 85.9 % after
     16. In the time of these 16 it has 86.9 % where the first 60 % of 22 epochs are on images of
     three quarters of the side, and 87.3 % after 32 such, when it knows 98.7 % of the augmented
-    images. With CutMix on a third of the batches it has the same 87.3 % then, more of it in rare
+    images. With CutMix on 0.3 of the images it has the same 87.3 % then, more of it in rare
     classes (80.7 against 79.9 % as the mean per class), and 86 % of the images still to learn from;
     so it has the longer runs. convnet's augmentation, with more of all, has 81.0 % after 26 epochs
     on coarse maps, 85.2 % after 24 on fine ones and 86.0 % after 32 with small images first, in the

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from convlens.escape import markdown_code
+from convlens.figures.training import TIERS
 
 Record = Mapping[str, Any]
 
 NBSP = "\N{NO-BREAK SPACE}"
-TIERS = {0.65: 5, 0.67: 8, 0.69: 12, 0.71: 15}  # validation accuracy: points, from the assignment
 
 
 class Answers(Protocol):
