@@ -95,7 +95,7 @@ def desk(toy_data, finished_run, shared_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("CONVLENS_CACHE", str(shared_cache))
     # What this machine is fastest at does not matter here, and takes seconds to measure.
-    monkeypatch.setattr(Measurements, "get", lambda self, what, measure: FOUND.get(what, "library"))
+    monkeypatch.setattr(Measurements, "get", lambda self, what, *_: FOUND.get(what, "library"))
     # Nor do the networks that are trained.
     for name, make in RECIPES.items():
         monkeypatch.setitem(RECIPES, name, functools.partial(replace, make(), epochs=EPOCHS))

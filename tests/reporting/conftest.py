@@ -42,7 +42,7 @@ def project(tmp_path_factory, hostile_data) -> Path:
     (root / "weights").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVLENS_CACHE", str(root / "cache"))
-        patch.setattr(Measurements, "get", lambda self, what, measure: _quickly(what))
+        patch.setattr(Measurements, "get", lambda self, what, *_: _quickly(what))
         records = []
         for name in TRAINED:
             run = train(
