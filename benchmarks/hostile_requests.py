@@ -393,7 +393,8 @@ def judged(answer: bytes, asked: Asked, target: Target) -> str:
         return "GAVE ITS TOKEN AWAY"
     host = re.search(rb"\r\nHost: ([^\r\n]*)", asked.pieces[0])
     knows = target.token and words(target.token) in asked.pieces[0]
-    if code in ("200", "202", "304") and host and host[1] in map(words, FOREIGN) and not knows:
+    stranger = target.token or (host and host[1] in map(words, FOREIGN))
+    if code in ("200", "202", "304") and stranger and not knows:
         return "LET A STRANGER IN"
     if b"root:x:0" in answer:
         return "READ A FILE"
@@ -443,7 +444,7 @@ def made(folder: Path) -> Explorer:
 
 @contextlib.contextmanager
 def running(explorer: Explorer, token: str | None = None, prefix: str = "") -> Iterator[Target]:
-    app = server.application(explorer, token, prefix, own=True)
+    app = server.application(explorer, token, prefix)
     configuration = server.configuration(app)
     configuration.timeout_keep_alive = 1
     real = uvicorn.Server(configuration)
@@ -461,6 +462,8 @@ def is_itself(target: Target) -> bool:
     """Whether the page is served as ever, and quickly."""
     begun = time.monotonic()
     line = words("GET ", target.prefix, "/api/site.json HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    if target.token:
+        line += words("Cookie: ", server.cookie_of(target.token), "=", target.token, "\r\n")
     found = send(Asked([line + b"Connection: close\r\n\r\n"]), target, random.Random(0))
     return found == "200" and time.monotonic() - begun < 5
 
