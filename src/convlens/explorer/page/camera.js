@@ -33,15 +33,16 @@ export function camera(take) {
     }
     element.closest("dialog")?.addEventListener("close", end, { once: true });
     video.srcObject = stream;
+    shoot.disabled = true; // until there is something to be seen
     seen.replaceChildren(video, shoot);
     start.hidden = true;
     await video.play();
+    shoot.disabled = false;
     shoot.focus();
   }
 
   async function shot() {
     const { videoWidth: width, videoHeight: height } = video;
-    if (!width) return; // nothing was seen yet
     const canvas = new OffscreenCanvas(width, height);
     canvas.getContext("2d").drawImage(video, 0, 0);
     end();
