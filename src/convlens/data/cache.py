@@ -115,13 +115,13 @@ def load(
     paths = tuple(manifest["rows"]["paths"])
     gone = set(table["paths"]).difference(paths)
     keep = np.array([path not in gone for path in table["paths"]], dtype=bool)
-    dealt = {split: listing.labels[order][splits == n] for n, split in enumerate(SPLITS)}
-    labels, splits = listing.labels[order][keep], splits[keep]
-    if lost := np.setdiff1d(listing.labels, labels).tolist():
+    before, dealt = listing.labels[order], splits
+    labels, splits = before[keep], dealt[keep]
+    if lost := np.setdiff1d(before, labels).tolist():
         tell_once(place, note([listing.classes[label] for label in lost], "no readable image"))
-    for number, split in enumerate(SPLITS):
-        lost = np.intersect1d(np.setdiff1d(dealt[split], labels[splits == number]), labels)
-        if names := [listing.classes[label] for label in lost.tolist()]:
+    for number, split in enumerate(SPLITS) if gone else ():
+        lost = np.setdiff1d(before[dealt == number], labels[splits == number])
+        if names := [listing.classes[label] for label in np.intersect1d(lost, labels).tolist()]:
             tell_once(place, note(names, f"no readable {ADJECTIVES[split]} image"))
     if not len(labels):
         raise UserError(f"no image in {place} can be read; replace its files", option="data")

@@ -156,10 +156,10 @@ def _unnamed(folder: Path, parts: set[Path], listing: Listing) -> list[str]:
 def _without(listing: Listing, table: Path) -> Listing:
     """The listing without the images that a table names, which is told in a line."""
     names = _excluded(table, listing.root)
-    alike = {_plain(name) for name in names}
-    keep = np.array([p not in names and _plain(p) not in alike for p in listing.paths], dtype=bool)
+    alike, written = {_plain(name) for name in names}, [(p, _plain(p)) for p in listing.paths]
+    keep = np.array([p not in names and plain not in alike for p, plain in written], dtype=bool)
     count = len(keep) - int(keep.sum())
-    here = {*listing.paths, *map(_plain, listing.paths)}
+    here = {form for both in written for form in both}
     wrong = sorted(visible(name) for name in names if not here & {name, _plain(name)})
     rest = f"; no image here: {named(wrong)}" if wrong else ""
     tell_once(

@@ -425,13 +425,13 @@ class RunFolder:
         data set is another one than the run's."""
         if not self.was_configured:
             return ""
-        config = self.read_config()
+        config, is_own = self.read_config(), self.is_of(dataset)
         own = _place_of(config)
         which = "images of its validation set"
         seed = reading.over(config.reading).split_seed
-        if self.is_of(dataset) and dataset.flat is not None and seed != config.split_seed:
+        if is_own and dataset.flat is not None and seed != config.split_seed:
             changed = "is split by another seed than in training"
-        elif self.is_of(dataset):
+        elif is_own:
             if dataset.is_known_by(config.digest):
                 return ""
             changed = f"has changed since {self.path} was trained on it"
