@@ -127,6 +127,11 @@ class Recipe:
         return {self.size_at(epoch / self.epochs) for epoch in (0, self.epochs - 1)}
 
     @property
+    def sizes_at_any_length(self) -> set[int]:
+        """The same, however long the run is planned to be."""
+        return {self.size_at(done) for done in (0.0, 1.0)}
+
+    @property
     def network_options(self) -> dict[str, Any]:
         """`model_options`, and with them what the size of the images calls for."""
         return adapted(self.model, self.model_options, self.size)

@@ -32,14 +32,12 @@ def train_all(runs: Mapping[Path, RunConfig], workers: int = 1) -> Iterator[Path
     Raises UserError at the end when a run could not be trained.
     """
     failures: list[str] = []
-    yield from (_one_by_one if workers == 1 else _together)(runs, workers, failures)
+    yield from _one_by_one(runs, failures) if workers == 1 else _together(runs, workers, failures)
     if failures:
         raise UserError("; ".join(failures))
 
 
-def _one_by_one(
-    runs: Mapping[Path, RunConfig], workers: int, failures: list[str]
-) -> Iterator[Path]:
+def _one_by_one(runs: Mapping[Path, RunConfig], failures: list[str]) -> Iterator[Path]:
     for run, config in runs.items():
         try:
             _train(run, config)

@@ -101,9 +101,8 @@ class Trainer:
             )
         # by split, which of its images have one in train; a plan looks for them first
         self.near_duplicates: dict[str, InTrain] = {}
-        recipe = self.recipe
-        sizes = {recipe.size_at(over) for over in (0.0, 1.0)}
-        self.teachers = load_teachers(config.teachers, dataset.classes, recipe.channels, sizes)
+        seen = self.recipe.channels, self.recipe.sizes_at_any_length
+        self.teachers = load_teachers(config.teachers, dataset.classes, *seen)
         # when the run began, by time.perf_counter, as if it had never been cut
         self.began = time.perf_counter()
 

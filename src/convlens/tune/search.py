@@ -79,10 +79,8 @@ def tune(
     _check_own(config)
     config = begin_with_weights(config)
     dataset = config.open_dataset()
-    recipe = config.recipe
-    sizes = {recipe.size_at(over) for over in (0.0, 1.0)}
-    # before anything is written
-    load_teachers(absolute(config.teachers), dataset.classes, recipe.channels, sizes)
+    seen = config.recipe.channels, config.recipe.sizes_at_any_length
+    load_teachers(absolute(config.teachers), dataset.classes, *seen)  # before anything is written
     machine = choose(config.device, config.precision)
     config = config.resolved(dataset, machine)
     held_out = len(monitored_splits(config, dataset).monitored)
